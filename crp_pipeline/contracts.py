@@ -1,0 +1,160 @@
+"""The values that travel from stage to stage: frame schemas, samples, folds and decisions.
+
+A frame is indexed by `open_time`, the UTC moment at which its bar opens; whatever a row knows, it knows at that bar's close.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from numpy.typing import NDArray
+
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+OHLCV = ("open", "high", "low", "close", "volume")
+CLASSES = ("short", "neutral", "long")
+"""Order of every class axis; the signal of class `i` is `i - 1`."""
+PROBABILITIES = ("p_short", "p_neutral", "p_long")
+OPEN_TIME_DTYPE = "datetime64[ns, UTC]"
+"""Parquet round trips may change the unit; everything that enters is brought back to this one."""
+
+
+class Tier(StrEnum):
+    """How sure a decision is, against the confidences of the decisions before it."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    NONE = "none"
+
+
+def interval_length(interval: str) -> pd.Timedelta:
+    """Length of one bar: `interval_length("15m")` is 15 minutes."""
+    return pd.Timedelta(interval.replace("m", "min"))
+
+
+_open_time = pa.Index(OPEN_TIME_DTYPE, name="open_time", unique=True, checks=pa.Check(lambda t: t.is_monotonic_increasing))
+_price = pa.Column("float64", pa.Check.gt(0))
+
+CandleSchema = pa.DataFrameSchema(
+    {
+        "open": _price,
+        "high": _price,
+        "low": _price,
+        "close": _price,
+        "volume": pa.Column("float64", pa.Check.ge(0)),
+        "is_repaired": pa.Column("bool"),
+        "segment": pa.Column("int64", pa.Check.ge(0)),
+    },
+    index=_open_time,
+    checks=[
+        pa.Check(lambda bars: bars.low <= bars[["open", "close"]].min(axis=1), name="low is the lowest price"),
+        pa.Check(lambda bars: bars.high >= bars[["open", "close"]].max(axis=1), name="high is the highest price"),
+        pa.Check(lambda bars: bars.segment.is_monotonic_increasing, name="segments are in time order"),
+    ],
+    strict=True,
+)
+"""Repaired candles of one coin: on the interval's grid within a segment; bars that were filled in carry `is_repaired`."""
+
+LabelSchema = pa.DataFrameSchema(
+    {
+        "signal": pa.Column("float64", pa.Check.isin([-1.0, 0.0, 1.0]), nullable=True),
+        "forward_return": pa.Column("float64", nullable=True),
+        "trend_strength": pa.Column("float64", nullable=True),
+        "label_end": pa.Column(OPEN_TIME_DTYPE, nullable=True),
+        "weight": pa.Column("float64", pa.Check.in_range(0, 1), nullable=True),
+        "volatility": pa.Column("float64", pa.Check.ge(0), nullable=True),
+    },
+    index=_open_time,
+    strict=True,
+)
+"""One row per bar; every column but `volatility` is missing where the bar has no label."""
+
+PredictionSchema = pa.DataFrameSchema(
+    {
+        **{name: pa.Column("float64", pa.Check.in_range(0, 1), nullable=True) for name in PROBABILITIES},
+        "fold": pa.Column("int64", pa.Check.ge(-1)),
+        "rounds": pa.Column("int64", pa.Check.ge(0)),
+    },
+    index=_open_time,
+    strict=True,
+)
+"""Out-of-fold probabilities of one model; NaN and fold -1 where no fold tests the row."""
+
+DecisionSchema = pa.DataFrameSchema(
+    {
+        "signal": pa.Column("int64", pa.Check.isin([-1, 0, 1])),
+        **{name: pa.Column("float64", pa.Check.in_range(0, 1), nullable=True) for name in PROBABILITIES},
+        "confidence": pa.Column("float64", pa.Check.in_range(0, 1), nullable=True),
+        "expected_return": pa.Column("float64", nullable=True),
+        "tier": pa.Column("str", pa.Check.isin([str(tier) for tier in Tier])),
+    },
+    index=_open_time,
+    strict=True,
+)
+"""One decision per bar, taken at its close; signal 0 and tier `none` where there was nothing to decide with."""
+
+
+def check_frame(frame: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:
+    """The frame, unchanged, when it meets the schema; raises `DataContractError` naming `what`, column, row and value."""
+    try:
+        return schema.validate(frame, lazy=False)
+    except pa.errors.SchemaError as error:
+        cases = error.failure_cases
+        first = cases.iloc[0] if isinstance(cases, pd.DataFrame) and len(cases) else None
+        where = f" at {first['index']}: {first['failure_case']!r}" if first is not None and "index" in first else ""
+        raise DataContractError(f"{what}: {error.reason_code} in {error.check or error.schema}{where}") from error
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows to learn from or to score, inside the feature history they belong to.
+
+    `history` is (time, features); `rows` are positions in it. A table row or a window ends at its row, so that nothing past a
+    row can be seen. `segment_start[t]` is the first position of the stretch without holes that `t` lies in.
+    """
+
+    history: Floats
+    rows: Ints
+    segment_start: Ints | None = None
+    columns: Sequence[str] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def table(self) -> Floats:
+        """One row of features per sample: (n, features)."""
+        return np.ascontiguousarray(self.history[self.rows])
+
+    def windows(self, length: int) -> Floats:
+        """The `length` bars that end at each row: (n, length, features); raises `InsufficientHistoryError` where a hole or the start is nearer."""
+        start = np.zeros_like(self.rows) if self.segment_start is None else self.segment_start[self.rows]
+        behind = self.rows - start
+        if (behind < length - 1).any():
+            row = int(self.rows[behind < length - 1][0])
+            raise InsufficientHistoryError(f"row {row} has {row - int(start[self.rows == row][0])} bars behind it, a window of {length} needs {length - 1}")
+        return self.history[self.rows[:, None] + np.arange(1 - length, 1)]
+
+    def take(self, rows: Ints) -> "Samples":
+        """Other rows of the same history."""
+        return Samples(self.history, rows, self.segment_start, self.columns)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Positions to train on and positions to test on; no training label meets a test label."""
+
+    number: int
+    train: Ints
+    test: Ints
+
+
+Side = Literal[-1, 1]

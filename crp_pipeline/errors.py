@@ -1,0 +1,36 @@
+"""Everything that can go wrong, as one tree.
+
+    CrpError
+    ├── DataContractError          a table breaks a rule that later stages rely on
+    ├── InsufficientHistoryError   too few rows for what was asked
+    ├── NotFittedError             a model was asked before it learned
+    ├── BundleError                a stored model is missing, altered or of another kind
+    └── RegistryError              a promotion, rollback or version that must not be
+
+Each message is one sentence that names the coin or file, the row, the value and the rule. Bad market data is a failed asset
+check, a broken contract an exception from this tree, a rejected model a `Verdict`: never an exception.
+"""
+
+
+class CrpError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class DataContractError(CrpError):
+    """A table breaks a rule that later stages rely on."""
+
+
+class InsufficientHistoryError(CrpError):
+    """There are too few rows for what was asked."""
+
+
+class NotFittedError(CrpError):
+    """A model was asked to predict or save before it learned."""
+
+
+class BundleError(CrpError):
+    """A stored model is missing, altered or of another kind."""
+
+
+class RegistryError(CrpError):
+    """A promotion, rollback or version that must not be."""

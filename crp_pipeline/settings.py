@@ -1,0 +1,250 @@
+"""Every number an operator may set: its name, unit, default and range.
+
+`load_settings()` reads `[tool.crp_pipeline]` of the `pyproject.toml` in the working directory, then `CRP_*` variables, which
+win. A nested value is reached with two underscores: `CRP_LABELS__HORIZON=12`. A wrong value stops the load with its key, what
+was given and what is allowed. The parameter classes stand here, below all stages, so that this page lists every knob once;
+each stage re-exports its own.
+"""
+
+import os
+import warnings
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+)
+
+from crp_pipeline.errors import CrpError
+
+INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
+Interval = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class SettingsError(CrpError):
+    """A setting has an unknown name or a value outside its range."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LabelConfig:
+    """What a label is: the move from the next open to the open `horizon` bars later, against costs and volatility."""
+
+    horizon: Annotated[int, Field(ge=1, le=10_000)] = 24
+    """Bars between entry and exit."""
+    neutral_volatility_multiple: Annotated[float, Field(ge=0, le=5)] = 0.25
+    """Half-width of the neutral band, in volatilities over the horizon."""
+    round_trip_cost_bps: Annotated[float, Field(ge=0, le=1_000)] = 14.0
+    """The neutral band is never narrower than this."""
+    volatility_window: Annotated[int, Field(ge=10, le=10_000)] = 100
+    """Bars of close-to-close returns in the causal volatility."""
+    trend_clip: Annotated[float, Field(gt=0, le=20)] = 3.0
+    """Largest absolute trend strength."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class WalkForwardConfig:
+    """How the history is cut into a training past and a tested future, again and again."""
+
+    train_size: Annotated[int, Field(ge=100)] = 8_760
+    """Bars before the first test block."""
+    test_size: Annotated[int, Field(ge=20)] = 2_160
+    """Bars in each test block."""
+    embargo: Annotated[int, Field(ge=0)] = 24
+    """Bars kept free between the last training label and a test block, beyond the purge."""
+    expanding: bool = True
+    """True: train on everything before the block; False: on the last `train_size` bars."""
+    validation_share: Share = 0.15
+    """Tail of the training block that early stopping watches, purged from the rest."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ExecutionModel:
+    """What it costs to trade and when a position is closed. Fees and slippage are paid on both sides."""
+
+    fee_bps: Annotated[float, Field(ge=0, le=500)] = 5.0
+    """Taker fee per side, on notional."""
+    spread_bps: Annotated[float, Field(ge=0, le=500)] = 2.0
+    """Full quoted spread; half of it is paid per side."""
+    slippage_bps: Annotated[float, Field(ge=0, le=500)] = 1.0
+    """Mean adverse slippage per side."""
+    slippage_noise_bps: Annotated[float, Field(ge=0, le=500)] = 0.0
+    """Scale of the seeded exponential draw that comes on top of the mean."""
+    horizon: Annotated[int, Field(ge=1)] | None = 24
+    """Bars after which a position is closed at the open; None holds until stop, target or the end."""
+    gap_through_target: Literal["target", "open"] = "target"
+    """A bar that opens beyond the target fills at the target (no gift) or at the open."""
+    close_at_end: bool = True
+    """Close a position that is still open on the last bar at its close; False leaves it open, marked to market."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the slippage draws."""
+
+    @property
+    def cost_per_side_bps(self) -> float:
+        """Expected cost of one fill: fee, half the spread and slippage."""
+        return self.fee_bps + self.spread_bps / 2 + self.slippage_bps + self.slippage_noise_bps
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ExitConfig:
+    """Where stop and target lie, in causal volatilities over the horizon."""
+
+    stop_volatility_multiple: Annotated[float, Field(gt=0, le=20)] = 1.5
+    target_volatility_multiple: Annotated[float, Field(gt=0, le=20)] = 1.5
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Sizing:
+    """How large a position is: a fixed risk of equity over the distance to the stop, capped by leverage."""
+
+    initial_equity: Annotated[float, Field(gt=0)] = 100_000.0
+    risk_per_trade: Share = 0.01
+    """Share of equity lost when the stop fills at its price, costs included."""
+    max_leverage: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Notional over equity at entry; without a stop a position is this large."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EnsembleConfig:
+    """How base predictions become one decision."""
+
+    calibration_share: Share = 0.3
+    """Latest part of the out-of-fold rows that calibrates and does not fit."""
+    tier_quantiles: tuple[Share, Share] = (1 / 3, 2 / 3)
+    """Confidence quantiles of earlier decisions that part low, medium and high."""
+    regularization: Annotated[float, Field(gt=0)] = 1.0
+    """Inverse L2 strength of the meta-model."""
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if self.tier_quantiles[0] >= self.tier_quantiles[1]:
+            raise ValueError(f"tier_quantiles must rise, got {self.tier_quantiles}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GateConfig:
+    """Thresholds a candidate must pass, in the order in which they are judged."""
+
+    min_trades: Annotated[int, Field(ge=0)] = 200
+    min_effective_n: Annotated[float, Field(ge=0)] = 100.0
+    min_test_days: Annotated[float, Field(ge=0)] = 90.0
+    min_high_tier_trades: Annotated[int, Field(ge=0)] = 30
+    max_permutation_p: Share = 0.05
+    min_probabilistic_sharpe: Share = 0.95
+    min_deflated_sharpe: Share = 0.95
+    max_tier_calibration_error: Share = 0.05
+    min_high_tier_win_rate: Share = 0.68
+    max_calibration_error: Share = 0.05
+    level: Share = 0.95
+    """Confidence level of every interval."""
+    n_resamples: Annotated[int, Field(ge=100)] = 2_000
+    """Bootstrap resamples and permutations."""
+    fleet_min_promoted: Annotated[int, Field(ge=1)] = 2
+    """The night counts as good when this many ..."""
+    fleet_of: Annotated[int, Field(ge=1)] = 3
+    """... of this many coins are promoted (the share is applied to any number of coins)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DemoConfig:
+    """The embedded synthetic market."""
+
+    n_bars: Annotated[int, Field(ge=500)] = 20_000
+    seed: Annotated[int, Field(ge=0)] = 7
+    edge: Annotated[float, Field(ge=0, le=5)] = 1.0
+    """kappa of EDGE-DEMO: drift per unit of hidden state, in volatilities."""
+
+
+class PipelineSettings(BaseSettings):
+    """The whole configuration of one installation; frozen once loaded."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CRP_",
+        env_nested_delimiter="__",
+        pyproject_toml_table_header=("tool", "crp_pipeline"),
+        extra="forbid",
+        frozen=True,
+    )
+
+    source: Literal["demo", "files", "exchange"] = "demo"
+    coins: tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*$")], ...] = ()
+    """Empty: every coin that the source has."""
+    interval: Interval = "1h"
+    horizon: Annotated[int, Field(ge=1, le=10_000)] = 24
+    """Bars a decision is held at most; `labels.horizon` and `execution.horizon` follow it."""
+    data_dir: Path = Path("data")
+    files_dir: Path = Path("data/raw")
+    """Folder of the `files` source: one parquet or CSV per coin, named after it."""
+    max_gap: Annotated[int, Field(ge=0, le=1_000)] = 4
+    """Longest hole, in bars, that is filled by flat flagged bars."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1, le=512)] = 2
+    """Threads that one model may use."""
+    roster: tuple[str, ...] = ("xgboost", "lightgbm", "catboost")
+    """Model types that are trained and stacked."""
+
+    labels: LabelConfig = LabelConfig()
+    walk_forward: WalkForwardConfig = WalkForwardConfig()
+    execution: ExecutionModel = ExecutionModel()
+    exits: ExitConfig = ExitConfig()
+    sizing: Sizing = Sizing()
+    ensemble: EnsembleConfig = EnsembleConfig()
+    gate: GateConfig = GateConfig()
+    demo: DemoConfig = DemoConfig()
+
+    @model_validator(mode="after")
+    def _one_horizon_one_cost(self) -> Self:
+        """Labels and execution share the horizon, and the neutral band covers the costs in force."""
+        round_trip_bps = 2 * self.execution.cost_per_side_bps
+        object.__setattr__(self, "labels", replace(self.labels, horizon=self.horizon, round_trip_cost_bps=round_trip_bps))
+        object.__setattr__(self, "execution", replace(self.execution, horizon=self.horizon))
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over `CRP_*` variables, those over pyproject.toml."""
+        return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**overrides: object) -> PipelineSettings:
+    """The settings of this working directory and environment; raises `SettingsError` naming key, value and what is allowed."""
+    _warn_of_unknown_variables()
+    try:
+        return PipelineSettings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(problem) for problem in error.errors())) from error
+
+
+def _sentence(problem: object) -> str:
+    assert isinstance(problem, dict)
+    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-")) or "settings"
+    if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"{key} is not a setting (see crp_pipeline/settings.py for the names)"
+    return f"{key} = {problem['input']!r} is not allowed: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _warn_of_unknown_variables() -> None:
+    known = set(PipelineSettings.model_fields) | {"market_data"}
+    for variable in os.environ:
+        name = variable.removeprefix("CRP_").split("__")[0].lower()
+        if variable.startswith("CRP_") and name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            hint = f"; did you mean CRP_{nearest[0].upper()}?" if nearest else ""
+            warnings.warn(f"{variable} is not a setting and is ignored{hint}", stacklevel=3)
