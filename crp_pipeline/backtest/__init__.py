@@ -1,1 +1,23 @@
+"""What the decisions would have earned, bar by bar, after costs.
 
+A decision is taken at a bar's close and filled at the next open; whoever made it is unknown here. `execution` says what
+a fill costs, `engine` walks the bars, `result` turns the trades into numbers, `skill` asks what chance would have
+earned. The compiled engine is imported when the first backtest runs, so that importing this package stays cheap.
+"""
+
+from crp_pipeline.backtest.execution import exit_distances, slippage_draws
+from crp_pipeline.backtest.result import BacktestResult, run_backtest
+from crp_pipeline.backtest.skill import ZeroSkill, zero_skill
+from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
+
+__all__ = [
+    "BacktestResult",
+    "ExecutionModel",
+    "ExitConfig",
+    "Sizing",
+    "ZeroSkill",
+    "exit_distances",
+    "run_backtest",
+    "slippage_draws",
+    "zero_skill",
+]

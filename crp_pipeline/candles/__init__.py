@@ -1,1 +1,43 @@
+"""Stage 1: candles that later stages can rely on.
 
+    read_candles / load_candles / demo_market -> validate_candles -> repair_candles -> causal_volatility, market_closes
+
+A file or the demo market gives a table of OHLCV; `validate_candles` counts what breaks the contract; `repair_candles`
+gives the frame of `contracts.CandleSchema`, whose filled bars are flagged and whose long holes part it into segments.
+"""
+
+from crp_pipeline.candles.contract import CandleReport, Issue, IssueKind, validate_candles
+from crp_pipeline.candles.demo import (
+    DEMO_COINS,
+    DEMO_START,
+    CoinSpec,
+    bayes_accuracy,
+    demo_candles,
+    demo_market,
+    visible_state,
+)
+from crp_pipeline.candles.files import coin_files, load_candles, read_candles, to_candles
+from crp_pipeline.candles.market import market_closes
+from crp_pipeline.candles.repair import repair_candles
+from crp_pipeline.candles.volatility import causal_volatility
+
+__all__ = [
+    "DEMO_COINS",
+    "DEMO_START",
+    "CandleReport",
+    "CoinSpec",
+    "Issue",
+    "IssueKind",
+    "bayes_accuracy",
+    "causal_volatility",
+    "coin_files",
+    "demo_candles",
+    "demo_market",
+    "load_candles",
+    "market_closes",
+    "read_candles",
+    "repair_candles",
+    "to_candles",
+    "validate_candles",
+    "visible_state",
+]

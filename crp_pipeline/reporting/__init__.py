@@ -1,1 +1,1 @@
-
+"""Figures, tables and pages, from stored results only."""

@@ -1,0 +1,52 @@
+# make demo      install, run the demo coins through the whole corridor, print the verdicts
+# make test      install, run the default tests
+# make check     install, run every static check and the default tests
+# make web       install, serve the web UI on the loopback interface
+# make nightly   install, materialize every configured coin
+
+PYTHON ?= python3
+PORT ?= 3000
+# cpu or gpu: which build of xgboost is installed
+COMPUTE ?= cpu
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+
+export DAGSTER_HOME := $(CURDIR)
+# dagster checks the schemas of its own storage through an API that SQLAlchemy has renamed
+export PYTHONWARNINGS := ignore::DeprecationWarning
+
+.PHONY: demo test slow check web nightly clean
+.DEFAULT_GOAL := demo
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(COMPUTE)]'
+	touch $@
+
+$(READY_DEV): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(COMPUTE),dev]'
+	touch $@
+
+demo: $(READY)
+	CRP_SOURCE=demo CRP_COINS="[]" $(BIN)/python -m crp_pipeline.defs.nightly
+
+nightly: $(READY)
+	$(BIN)/python -m crp_pipeline.defs.nightly
+
+web: $(READY)
+	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
+
+test: $(READY_DEV)
+	$(BIN)/python -m pytest
+
+slow: $(READY_DEV)
+	$(BIN)/python -m pytest -m "slow or market_data"
+
+check: $(READY_DEV)
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/dg check defs && $(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,166 @@
+"""What a fill costs, where stop and target lie, and how frames become the arrays that the engine walks."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from crp_pipeline.contracts import Bools, Floats, Ints
+from crp_pipeline.errors import DataContractError
+from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
+
+_BPS = 1e-4
+_FOREVER = np.iinfo(np.int64).max
+
+
+class Bars(NamedTuple):
+    """Candles of one coin, (n,) each; `last` marks the last bar of every segment and of the data."""
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    repaired: Bools
+    last: Bools
+
+
+class Orders(NamedTuple):
+    """What was decided at each bar's close, (n,) each; distances are fractions of the entry price, NaN for none."""
+
+    signal: Ints
+    stop: Floats
+    target: Floats
+
+
+class Costs(NamedTuple):
+    """What a fill costs, as fractions of its price."""
+
+    fee: float
+    adverse: float
+    """Half the spread and the mean slippage."""
+    expected_noise: float
+    """Mean of the draws, for whoever has to plan before they are known."""
+    noise: Floats
+    """Draws on top, (n, 2): buys, then sells; (0, 2) when there are none."""
+
+
+class Rules(NamedTuple):
+    """When a position is closed."""
+
+    horizon: int
+    gap_pays: bool
+    """A bar that opens beyond the target fills at the open."""
+    close_at_end: bool
+
+
+class Stake(NamedTuple):
+    """What may be put at risk."""
+
+    equity: float
+    risk: float
+    leverage: float
+
+
+def exit_distances(volatility: ArrayLike, horizon: int, exits: ExitConfig) -> tuple[Floats, Floats]:
+    """Stop and target distance as fractions of the entry price: multiple * volatility * sqrt(horizon), (n,) each.
+
+    `volatility` is per bar and known at the decision. NaN, which means no stop and no target, where it is missing or 0:
+    a decision there belongs to nobody who wants his risk limited.
+    """
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1 bar, got {horizon}")
+    known = np.asarray(volatility, dtype=float)
+    spread = np.where(known > 0, known, np.nan) * np.sqrt(horizon)
+    return exits.stop_volatility_multiple * spread, exits.target_volatility_multiple * spread
+
+
+def slippage_draws(n_bars: int, execution: ExecutionModel) -> Floats:
+    """Adverse slippage beyond the mean of a buy and a sell at each bar, fractions of price: (n_bars, 2), or (0, 2).
+
+    There is one draw per bar and side whether or not anything trades, taken in time order: a draw changes neither when
+    other trades happen nor when bars are appended.
+    """
+    if execution.slippage_noise_bps == 0:
+        return np.empty((0, 2))
+    rng = np.random.default_rng(execution.seed)
+    draws: Floats = rng.exponential(execution.slippage_noise_bps * _BPS, (n_bars, 2))
+    return draws
+
+
+def costs_of(execution: ExecutionModel, n_bars: int) -> Costs:
+    """Basis points as fractions, with the draws for `n_bars`."""
+    return Costs(
+        fee=execution.fee_bps * _BPS,
+        adverse=(execution.spread_bps / 2 + execution.slippage_bps) * _BPS,
+        expected_noise=execution.slippage_noise_bps * _BPS,
+        noise=slippage_draws(n_bars, execution),
+    )
+
+
+def rules_of(execution: ExecutionModel) -> Rules:
+    """Exit rules; no horizon means that time never closes a position."""
+    horizon = _FOREVER if execution.horizon is None else execution.horizon
+    return Rules(horizon, execution.gap_through_target == "open", execution.close_at_end)
+
+
+def stake_of(sizing: Sizing) -> Stake:
+    """Sizing as the plain numbers of the engine."""
+    return Stake(sizing.initial_equity, sizing.risk_per_trade, sizing.max_leverage)
+
+
+def bars_of(candles: pd.DataFrame) -> Bars:
+    """Candles as arrays; without `is_repaired` or `segment` no bar is repaired and there is one segment.
+
+    Raises `DataContractError` unless `open_time` is in UTC and strictly increasing and prices are finite and positive.
+    """
+    _require_times(candles, what="candles")
+    prices = {name: np.ascontiguousarray(candles[name], dtype=float) for name in ("open", "high", "low", "close")}
+    for name, price in prices.items():
+        if (bad := ~(np.isfinite(price) & (price > 0))).any():
+            raise DataContractError(f"candles: {name} is {price[bad][0]} at {candles.index[bad][0]}, not a price")
+    repaired = candles["is_repaired"].to_numpy(dtype=bool) if "is_repaired" in candles else np.zeros(len(candles), bool)
+    segment = candles["segment"].to_numpy() if "segment" in candles else np.zeros(len(candles))
+    last = np.r_[segment[1:] != segment[:-1], True][: len(candles)]
+    return Bars(**prices, repaired=np.ascontiguousarray(repaired), last=last)
+
+
+def orders_of(decisions: pd.DataFrame, candles: pd.DataFrame) -> Orders:
+    """Decisions laid over all candles; bars without one have signal 0.
+
+    Raises `DataContractError` on a decision without a candle, a signal outside {-1, 0, 1}, a stop outside (0, 1) or a
+    target that is not positive.
+    """
+    _require_times(decisions, what="decisions")
+    place = candles.index.get_indexer(decisions.index)
+    if (place < 0).any():
+        raise DataContractError(f"decisions: {decisions.index[place < 0][0]} has no candle")
+    signal = decisions["signal"].to_numpy(dtype=float)
+    stop, target = _distance(decisions, "stop_distance"), _distance(decisions, "target_distance")
+    _require(decisions, signal, np.isin(signal, (-1, 0, 1)), what="signal")
+    _require(decisions, stop, np.isnan(stop) | ((stop > 0) & (stop < 1)), what="stop_distance")
+    _require(decisions, target, np.isnan(target) | ((target > 0) & np.isfinite(target)), what="target_distance")
+    n = len(candles)
+    orders = Orders(np.zeros(n, np.int64), np.full(n, np.nan), np.full(n, np.nan))
+    for whole, given in zip(orders, (signal, stop, target), strict=True):
+        whole[place] = given
+    return orders
+
+
+def _distance(decisions: pd.DataFrame, name: str) -> Floats:
+    return decisions[name].to_numpy(dtype=float) if name in decisions else np.full(len(decisions), np.nan)
+
+
+def _require(decisions: pd.DataFrame, values: Floats, allowed: Bools, *, what: str) -> None:
+    if not allowed.all():
+        raise DataContractError(
+            f"decisions: {what} {values[~allowed][0]} at {decisions.index[~allowed][0]} is not allowed"
+        )
+
+
+def _require_times(frame: pd.DataFrame, *, what: str) -> None:
+    index = frame.index
+    if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
+        raise DataContractError(f"{what}: the index must be open_time in UTC, got {index.dtype}")
+    if not (index.is_monotonic_increasing and index.is_unique):
+        raise DataContractError(f"{what}: open_time is not strictly increasing")

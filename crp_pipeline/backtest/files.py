@@ -1,0 +1,30 @@
+"""A backtest as a folder: its tables as parquet, its metrics as JSON."""
+
+import json
+import math
+from pathlib import Path
+
+from crp_pipeline.backtest.result import BacktestResult
+from crp_pipeline.storage import fresh_folder, read_parquet, replace_folder, write_json, write_parquet
+
+TABLES = ("trades", "by_tier", "by_session")
+
+
+def save_result(result: BacktestResult, folder: Path) -> Path:
+    """Write a result whole or not at all; an earlier one there is replaced at once."""
+    staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
+    for name in TABLES:
+        write_parquet(staging / f"{name}.parquet", getattr(result, name))
+    write_parquet(staging / "equity.parquet", result.equity.to_frame())
+    metrics = {name: float(value) if math.isfinite(value) else None for name, value in result.metrics.items()}
+    write_json(staging / "metrics.json", metrics)
+    return replace_folder(staging, folder)
+
+
+def load_result(folder: Path) -> BacktestResult:
+    """The result that `save_result` wrote; raises `DataContractError` when a table is missing or damaged."""
+    tables = {name: read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    equity = read_parquet(folder / "equity.parquet")["equity"]
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = {name: math.nan if value is None else float(value) for name, value in stored.items()}
+    return BacktestResult(equity=equity, metrics=metrics, **tables)

@@ -1,0 +1,154 @@
+"""A backtest and its numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crp_pipeline.backtest.execution import bars_of, costs_of, orders_of, rules_of, stake_of
+from crp_pipeline.contracts import Floats, Tier
+from crp_pipeline.metrics import (
+    SESSIONS,
+    average_drawdown,
+    binary_brier_score,
+    daily_returns,
+    expectancy,
+    expected_calibration_error,
+    max_drawdown,
+    payoff_ratio,
+    profit_factor,
+    sharpe_ratio,
+    trading_session,
+    win_rate,
+)
+from crp_pipeline.settings import ExecutionModel, Sizing
+
+
+@dataclass(frozen=True, eq=False)
+class BacktestResult:
+    """What the decisions earned.
+
+    `trades` has one row per closed trade, oldest first:
+
+    - `decision_time`, `entry_time`, `exit_time`: open times of the bars of the decision, the entry and the exit. A
+      decision is taken at its bar's close, an entry and an exit by time happen at the open, other exits within the bar
+      or at its close.
+    - `side` (-1, 1), `tier`, `confidence` (NaN where the decision had none), `session` at entry.
+    - `entry_price`, `exit_price`: as filled, spread and slippage included, fees not. `units`.
+    - `gross_pnl` before and `pnl` after `costs` (spread, slippage, fees), in units of equity; `return_net` is `pnl`
+      over the notional at entry.
+    - `bars_held`: bars in which the position was open, parts counting as whole. `exit_reason`: stop, target, time, gap
+      (its segment ended), end (the data ended).
+
+    `equity` is marked at every close from the first decision's bar to the last candle, indexed by `open_time`, and
+    includes a position left open at the end. `metrics`, `by_tier` and `by_session` hold NaN where nothing can be said;
+    all tiers and sessions have a row, those without trades too.
+    """
+
+    trades: pd.DataFrame
+    equity: "pd.Series[float]"
+    metrics: Mapping[str, float]
+    by_tier: pd.DataFrame
+    by_session: pd.DataFrame
+
+
+def run_backtest(
+    candles: pd.DataFrame, decisions: pd.DataFrame, *, execution: ExecutionModel, sizing: Sizing
+) -> BacktestResult:
+    """Trade the decisions on the candles by the market rules of `engine`.
+
+    `candles`: `open`, `high`, `low`, `close`, and optionally `is_repaired` and `segment`, indexed by UTC `open_time`.
+    `decisions`: `signal` in {-1, 0, 1} at some or all of these times, and optionally `stop_distance` and
+    `target_distance` (fractions of the entry price, NaN for none), `tier` and `confidence`. Without a stop a position
+    is as large as leverage allows. Raises `DataContractError` naming the first time that breaks this. Same arguments,
+    same result.
+    """
+    from crp_pipeline.backtest.engine import simulate
+
+    bars, orders = bars_of(candles), orders_of(decisions, candles)
+    costs = costs_of(execution, len(candles))
+    fills, marked = simulate(bars, orders, costs, rules_of(execution), stake_of(sizing))
+    trades = _trades(fills, candles, decisions, fee=costs.fee)
+    first = candles.index.get_indexer(decisions.index[:1])[0] if len(decisions) else 0
+    equity = pd.Series(marked, index=candles.index, name="equity").iloc[first:]
+    return BacktestResult(
+        trades=trades,
+        equity=equity,
+        metrics=_metrics(trades, equity, decisions, initial=sizing.initial_equity),
+        by_tier=_by_group(trades, "tier", [str(tier) for tier in Tier]),
+        by_session=_by_group(trades, "session", [*(session.name for session in SESSIONS), "none"]),
+    )
+
+
+def _trades(fills: NDArray[np.void], candles: pd.DataFrame, decisions: pd.DataFrame, *, fee: float) -> pd.DataFrame:
+    from crp_pipeline.backtest.engine import REASONS, TIME
+
+    time, side, units = candles.index, fills["side"], fills["units"]
+    entry_price, exit_price = fills["entry_price"], fills["exit_price"]
+    gross = side * units * (fills["exit_quote"] - fills["entry_open"])
+    pnl = side * units * (exit_price - entry_price) - fee * units * (entry_price + exit_price)
+    entry_time, decision_time = time[fills["entry_bar"]], time[fills["entry_bar"] - 1]
+    decided = decisions.reindex(decision_time)
+    return pd.DataFrame(
+        {
+            "decision_time": decision_time,
+            "entry_time": entry_time,
+            "exit_time": time[fills["exit_bar"]],
+            "side": side,
+            "tier": pd.array(_column(decided, "tier", default=str(Tier.NONE)), dtype="str"),
+            "confidence": _column(decided, "confidence", default=np.nan).astype(float),
+            "entry_price": entry_price,
+            "exit_price": exit_price,
+            "units": units,
+            "pnl": pnl,
+            "gross_pnl": gross,
+            "costs": gross - pnl,
+            "return_net": pnl / (units * entry_price),
+            "bars_held": fills["exit_bar"] - fills["entry_bar"] + (fills["reason"] != TIME),
+            "exit_reason": pd.array(np.array(REASONS)[fills["reason"]], dtype="str"),
+            "session": trading_session(pd.DatetimeIndex(entry_time))["primary"].to_numpy(),
+        }
+    )
+
+
+def _column(frame: pd.DataFrame, name: str, *, default: object) -> NDArray[Any]:
+    return frame[name].to_numpy() if name in frame else np.full(len(frame), default)
+
+
+def _metrics(
+    trades: pd.DataFrame, equity: "pd.Series[float]", decisions: pd.DataFrame, *, initial: float
+) -> dict[str, float]:
+    curve: Floats = np.concatenate([[initial], equity.to_numpy()])
+    return _of_trades(trades) | {
+        "max_drawdown": max_drawdown(curve),
+        "average_drawdown": average_drawdown(curve),
+        "sharpe": sharpe_ratio(daily_returns(equity, initial=initial)),
+        "exposure": float(trades["bars_held"].sum() / len(equity)) if len(equity) else float("nan"),
+        "coverage": float((decisions["signal"] != 0).mean()),
+    }
+
+
+def _of_trades(trades: pd.DataFrame) -> dict[str, float]:
+    pnl, confidence = trades["pnl"].to_numpy(), trades["confidence"].to_numpy()
+    told = ~np.isnan(confidence)
+    sure, won = confidence[told], pnl[told] > 0
+    return {
+        "trades": float(len(trades)),
+        "win_rate": win_rate(pnl),
+        "pnl": float(pnl.sum()),
+        "average_pnl": expectancy(pnl),
+        "expectancy_bps": 1e4 * expectancy(trades["return_net"]),
+        "payoff_ratio": payoff_ratio(pnl),
+        "profit_factor": profit_factor(pnl),
+        "mean_confidence": expectancy(sure),
+        "brier_score": binary_brier_score(sure, won),
+        "calibration_error": expected_calibration_error(sure, won),
+    }
+
+
+def _by_group(trades: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
+    rows = [_of_trades(trades[trades[column] == name]) for name in names]
+    return pd.DataFrame(rows, index=pd.Index(names, name=column))

@@ -1,0 +1,250 @@
+"""Candles from files: the column spellings, time formats and row orders of the usual exports, brought to one frame.
+
+The frame has float64 columns open, high, low, close and volume and the UTC index `open_time`. Values are taken as they
+are: what they break is counted by `validate_candles`. Only a table that cannot be understood is an error. Rows in
+messages are counted from 1, the first row below the header.
+"""
+
+import gzip
+import re
+import warnings
+import zlib
+from collections.abc import Hashable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.contracts import OHLCV, Bools, Floats, Ints
+from crp_pipeline.errors import DataContractError
+
+SUFFIXES = (".parquet", ".csv", ".csv.gz")
+
+# names as `_plain` leaves them; an epoch column comes first: its text says exactly one moment
+TIME_SPELLINGS = (
+    *("unix", "unixtime", "unixtimestamp", "epoch"),
+    *("opentime", "opentimems", "timestamp", "timestampms", "ts", "gmttime", "datetime", "date", "time", "t"),
+)
+PRICE_SPELLINGS = {
+    "open": ("open", "o", "openprice"),
+    "high": ("high", "h", "highprice", "max"),
+    "low": ("low", "l", "lowprice", "min"),
+    "close": ("close", "c", "closeprice"),
+}
+VOLUME_SPELLINGS = ("volume", "vol", "v", "basevolume", "volumebase", "baseassetvolume", "volumefrom")
+QUOTE_VOLUME = re.compile(r"volume(usd\w*|busd|tusd|fdusd|dai|eur|gbp|jpy|krw|try|quote|to)|quote(asset)?volume")
+
+TEXT_FORMATS = (
+    "ISO8601",
+    "%Y-%m-%d %I-%p",  # CryptoDataDownload: 2020-01-31 05-PM
+    "%d.%m.%Y %H:%M:%S.%f",  # Dukascopy: 31.01.2020 17:00:00.000
+    "%d.%m.%Y %H:%M:%S.%f GMT%z",
+    "%Y.%m.%d %H:%M",  # MetaTrader: 2020.01.31 17:00
+    "%Y.%m.%d %H:%M:%S",
+)
+EPOCH_UNITS = ("s", "ms", "us", "ns")
+EPOCH_BOUNDS = (1e8, 1e11, 1e14, 1e17, 1e20)  # neighbours differ 1000-fold: each unit covers 1973 to 5138
+
+_ENCODING = "utf-8-sig"  # with or without the byte order mark that spreadsheets put first
+
+
+def read_candles(path: str | PathLike[str]) -> pd.DataFrame:
+    """Candles of a parquet, CSV or gzipped CSV file, in the file's own row order.
+
+    A CSV header may follow one line of comment. Raises `DataContractError` naming file, row, value and rule.
+    """
+    path = Path(path)
+    return to_candles(_read_table(path), source=str(path))
+
+
+def load_candles(path: str | PathLike[str]) -> pd.DataFrame:
+    """Candles of a file in time order; rows of one time are all kept, in the file's order, to be counted."""
+    return read_candles(path).sort_index(kind="stable")
+
+
+def coin_files(folder: str | PathLike[str]) -> dict[str, Path]:
+    """Candle file of each coin in a folder, by upper-case file stem: `btc-usdt.csv.gz` holds BTC-USDT.
+
+    Raises `DataContractError` when the folder is missing or two files claim one coin.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataContractError(f"{folder} is not a folder of candle files")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = _suffix(path)
+        if suffix is None or path.name.startswith(".") or not path.is_file():
+            continue
+        coin = path.name[: -len(suffix)].upper()
+        if coin in found:
+            raise DataContractError(f"{folder}: {found[coin].name} and {path.name} both claim the coin {coin}")
+        found[coin] = path
+    return found
+
+
+def to_candles(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
+    """Candles of a table with any of the usual column spellings, in the table's row order.
+
+    Times without a zone are UTC; epochs are seconds to nanoseconds, told apart by their size. A quote volume is taken
+    only where there is no other, and stays in quote units. Raises `DataContractError`: one sentence that begins with
+    `source`.
+    """
+    if table.empty:
+        raise DataContractError(f"{source} has no rows")
+    open_time = _open_time(table, source)
+    columns = {name: _column(table, spellings, name, source) for name, spellings in PRICE_SPELLINGS.items()}
+    columns["volume"] = _volume_column(table, source)
+    values = {name: _numbers(table[columns[name]], source) for name in OHLCV}
+    return pd.DataFrame(values, index=open_time)
+
+
+def _suffix(path: Path) -> str | None:
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    suffix = _suffix(path)
+    if suffix is None:
+        raise DataContractError(f"{path} is not a candle file: the name must end in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise DataContractError(f"{path} does not exist")
+    if path.stat().st_size == 0:
+        raise DataContractError(f"{path} is empty")
+    try:
+        return pd.read_parquet(path) if suffix == ".parquet" else _read_csv(path)
+    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, pd.errors.ParserWarning) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise DataContractError(f"{path} cannot be read as {suffix[1:]}: {reason}") from error
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with (
+        gzip.open(path, "rt", encoding=_ENCODING)
+        if _suffix(path) == ".csv.gz"
+        else path.open(encoding=_ENCODING) as file
+    ):
+        head = [file.readline() for _ in range(2)]
+    above = next((row for row, line in enumerate(head) if _looks_like_header(line)), 0)
+    with warnings.catch_warnings():
+        # rows with more cells than the header would otherwise be cut, or shifted by one column
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            path,
+            skiprows=above,
+            sep=_separator(head[above]),
+            index_col=False,
+            encoding=_ENCODING,
+            low_memory=False,
+        )
+
+
+def _separator(line: str) -> str:
+    return max(",;\t", key=line.count)
+
+
+def _looks_like_header(line: str) -> bool:
+    names = {_plain(cell) for cell in line.split(_separator(line))}
+    return not names.isdisjoint(TIME_SPELLINGS) and not names.isdisjoint(PRICE_SPELLINGS["close"])
+
+
+def _plain(name: Hashable) -> str:
+    """Name without case and punctuation: `Open time (UTC)` and `open_time` are one."""
+    return re.sub(r"[^a-z0-9]", "", str(name).lower()).removesuffix("utc")
+
+
+def _find(table: pd.DataFrame, spellings: Sequence[str]) -> Hashable | None:
+    names = {_plain(column): column for column in reversed(table.columns.tolist())}
+    return next((names[spelling] for spelling in spellings if spelling in names), None)
+
+
+def _column(table: pd.DataFrame, spellings: Sequence[str], what: str, source: str) -> Hashable:
+    column = _find(table, spellings)
+    if column is None:
+        found = ", ".join(str(name) for name in table.columns)
+        raise DataContractError(f"{source} has no {what} column, found: {found}")
+    return column
+
+
+def _volume_column(table: pd.DataFrame, source: str) -> Hashable:
+    plain = [_plain(column) for column in table.columns]
+    base = [name for name in plain if name.startswith("volume") and not QUOTE_VOLUME.fullmatch(name)]
+    quote = [name for name in plain if QUOTE_VOLUME.fullmatch(name)]
+    return _column(table, (*VOLUME_SPELLINGS, *base, *quote), "volume", source)
+
+
+def _numbers(cells: pd.Series, source: str) -> Floats:
+    numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
+    wrong = np.isnan(numbers) & cells.notna().to_numpy()
+    if wrong.any():
+        raise DataContractError(f"{_cell(cells, int(wrong.argmax()), source)} is not a number")
+    return numbers
+
+
+def _cell(cells: pd.Series, position: int, source: str) -> str:
+    return f"{source}: row {position + 1}, column {cells.name}: {str(cells.iloc[position])!r}"
+
+
+def _open_time(table: pd.DataFrame, source: str) -> pd.DatetimeIndex:
+    if isinstance(table.index, pd.DatetimeIndex):
+        cells = table.index.to_series(name=table.index.name or "index")
+    else:
+        cells = _time_cells(table, source)
+    return pd.DatetimeIndex(_parsed(cells, source), name="open_time")
+
+
+def _time_cells(table: pd.DataFrame, source: str) -> pd.Series:
+    column = _column(table, TIME_SPELLINGS, "time", source)
+    clock = _find(table, ("time",))
+    if _plain(column) == "date" and clock is not None and re.match(r"\d{1,2}:\d\d", str(table[clock].iloc[0])):
+        return (table[column].astype(str) + " " + table[clock].astype(str)).rename(f"{column} {clock}")
+    return table[column]
+
+
+def _parsed(cells: pd.Series, source: str) -> pd.DatetimeIndex:
+    if pd.api.types.is_datetime64_any_dtype(cells):
+        return _from_datetimes(cells, source)
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if pd.api.types.is_numeric_dtype(cells) or pd.notna(numbers.iloc[0]):
+        return _from_epochs(cells, numbers.to_numpy(dtype="float64", na_value=np.nan), source)
+    return _from_datetimes(_from_text(cells, source), source)
+
+
+def _from_datetimes(cells: pd.Series, source: str) -> pd.DatetimeIndex:
+    times = pd.DatetimeIndex(cells)
+    _refuse_first(np.asarray(times.isna()), cells, source, "is not a time")
+    times = times.tz_localize("UTC") if times.tz is None else times.tz_convert("UTC")
+    try:
+        return times.as_unit("ns")
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise DataContractError(f"{source}: column {cells.name}: {error}") from error
+
+
+def _from_epochs(cells: pd.Series, epochs: Floats, source: str) -> pd.DatetimeIndex:
+    unit: Ints = np.digitize(np.nan_to_num(epochs), EPOCH_BOUNDS) - 1
+    _refuse_first((unit < 0) | (unit == len(EPOCH_UNITS)), cells, source, "is not a unix time after 1973")
+    usual = int(np.bincount(unit).argmax())
+    other = int((unit != usual).argmax())
+    if unit[other] != usual:
+        rule = f"is a unix time in {EPOCH_UNITS[unit[other]]} where most rows are in {EPOCH_UNITS[usual]}"
+        raise DataContractError(f"{_cell(cells, other, source)} {rule}")
+    milliseconds = np.rint(epochs * 10.0 ** (3 * (1 - usual))).astype("int64")
+    return pd.DatetimeIndex(milliseconds.astype("datetime64[ms]"), tz="UTC").as_unit("ns")
+
+
+def _from_text(cells: pd.Series, source: str) -> pd.Series:
+    text = cells.astype("str").str.strip().str.replace(r"\s*(UTC|GMT)$", "", regex=True)
+    first = text.iloc[[0]]
+    known = (known for known in TEXT_FORMATS if _to_datetime(first, known).notna().all())
+    times = _to_datetime(text, next(known, TEXT_FORMATS[0]))
+    _refuse_first(times.isna().to_numpy(), cells, source, "is not a time in any known format")
+    return times
+
+
+def _to_datetime(text: pd.Series, known: str) -> pd.Series:
+    return pd.to_datetime(text, format=known, utc=True, errors="coerce")
+
+
+def _refuse_first(wrong: Bools, cells: pd.Series, source: str, rule: str) -> None:
+    if wrong.any():
+        raise DataContractError(f"{_cell(cells, int(wrong.argmax()), source)} {rule}")

@@ -1,0 +1,74 @@
+"""Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.backtest import BacktestResult, run_backtest
+from crp_pipeline.backtest.exits import exit_table
+from crp_pipeline.defs.models import BASELINE
+from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
+from crp_pipeline.reporting.figures import equity_figure
+from crp_pipeline.settings import PipelineSettings
+
+
+def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
+    """`backtest` and `comparison` per coin."""
+    return [_backtest(settings), _comparison(settings)]
+
+
+def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
+    @dg.asset(group_name="backtest", kinds={"numba"}, partitions_def=coin_partitions(settings))
+    def backtest(
+        candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame
+    ) -> dg.MaterializeResult[BacktestResult]:
+        """Every decision traded at the next open, with spread, slippage, fees, stop, target and horizon."""
+        exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
+        result = run_backtest(
+            candles, with_exits(ensemble, exits), execution=settings.execution, sizing=settings.sizing
+        )
+        return dg.MaterializeResult(
+            value=result,
+            metadata={
+                **{name: float(value) for name, value in result.metrics.items()},
+                "by_tier": table(result.by_tier.reset_index()),
+                "by_session": table(result.by_session.reset_index()),
+                "last_trades": table(result.trades.tail(10)),
+                "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
+            },
+        )
+
+    return backtest
+
+
+def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
+    @dg.asset(
+        group_name="backtest",
+        kinds={"pandas", "parquet"},
+        partitions_def=coin_partitions(settings),
+        ins={name: dg.AssetIn(["models", name]) for name in (BASELINE, *settings.roster)},
+    )
+    def comparison(
+        candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame, **models: pd.DataFrame
+    ) -> dg.MaterializeResult[pd.DataFrame]:
+        """Baselines, each model and the ensemble on the same bars, costs and exits."""
+        prior = models.pop(BASELINE)
+        candidates = {
+            **baselines(candles, prior, horizon=settings.horizon),
+            **{name: plain_decisions(forecast) for name, forecast in models.items()},
+            "ensemble": ensemble,
+        }
+        compared = compare(
+            candidates,
+            candles,
+            labels,
+            exit_table(labels["volatility"], settings.horizon, settings.exits),
+            execution=settings.execution,
+            sizing=settings.sizing,
+            config=settings.gate,
+            seed=settings.seed,
+        )
+        return dg.MaterializeResult(value=compared, metadata={"table": table(compared)})
+
+    return comparison

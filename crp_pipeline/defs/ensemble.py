@@ -1,0 +1,47 @@
+"""Room 6 in Dagster: one decision per bar and coin."""
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.contracts import DecisionSchema, check_frame
+from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.storage import Places
+from crp_pipeline.ensemble import fit_stack
+from crp_pipeline.gate.scores import calibration_of, scored
+from crp_pipeline.reporting.figures import calibration_figure
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.splits import folds_of
+
+
+def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
+    """`ensemble` per coin."""
+
+    @dg.asset(
+        group_name="ensemble",
+        kinds={"scikitlearn", "parquet"},
+        partitions_def=coin_partitions(settings),
+        ins={name: dg.AssetIn(["models", name]) for name in settings.roster},
+    )
+    def ensemble(
+        context: dg.AssetExecutionContext, labels: pd.DataFrame, splits: pd.DataFrame, **predictions: pd.DataFrame
+    ) -> dg.MaterializeResult[pd.DataFrame]:
+        """The decision at each bar's close, from meta-models that learned only from labels that had ended."""
+        coin = context.partition_key
+        stack = fit_stack(predictions, labels, folds_of(splits), seed=settings.seed, config=settings.ensemble)
+        decisions = check_frame(stack.decide(predictions), DecisionSchema, what=f"decisions of {coin}")
+        stack.save(places.stack(coin))
+        decisions.attrs = dict(next(iter(predictions.values())).attrs)
+        curve, error = calibration_of(scored(decisions, labels))
+        return dg.MaterializeResult(
+            value=decisions,
+            metadata={
+                "dagster/row_count": int(decisions["confidence"].notna().sum()),
+                "directed_decisions": int((decisions["signal"] != 0).sum()),
+                "calibration_error": error,
+                "members": table(stack.table()),
+                "picture": picture(calibration_figure(curve, error=error)),
+            },
+        )
+
+    return [ensemble]

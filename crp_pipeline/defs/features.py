@@ -1,0 +1,60 @@
+"""Room 2 in Dagster: the feature table per coin, proved causal before anything learns from it."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.defs.partitions import coin_check, coin_partitions
+from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.features import CATALOG, compute_features, feature_set_id, leak_table, prove_causal, spread_cuts
+from crp_pipeline.reporting.figures import features_figure
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash
+
+PROOF_CUTS = 8
+"""Moments of the real table at which each night's proof compares what was known with what is known now."""
+
+
+def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
+    """`features` per coin."""
+    coins = coin_partitions(settings)
+    set_id = feature_set_id(CATALOG)
+
+    @dg.asset(
+        group_name="features",
+        kinds={"pandas", "parquet"},
+        partitions_def=coins,
+        code_version=set_id,
+        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "features", typing_type=pd.DataFrame),
+        check_specs=[coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)],
+    )
+    def features(
+        candles: pd.DataFrame, market: pd.DataFrame
+    ) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+        """Every catalogued feature of every bar, known at the bar's close."""
+        others = market.drop(columns=candles.attrs["coin"], errors="ignore")
+        made = compute_features(candles, CATALOG, market=others)
+        leaks = prove_causal(
+            CATALOG, candles, market=others, cuts=spread_cuts(len(candles), PROOF_CUTS, seed=settings.seed), seed=settings.seed
+        )
+        leaking = len({leak.feature for leak in leaks})
+        made.attrs = {**candles.attrs, "feature_set_id": set_id, "leaking_features": leaking, "table_hash": frame_hash(made)}
+        yield dg.Output(
+            made,
+            data_version=dg.DataVersion(made.attrs["table_hash"]),
+            metadata={
+                "dagster/row_count": len(made),
+                "features": made.shape[1],
+                "feature_set_id": set_id,
+                "others_in_market": ", ".join(others.columns) or "none",
+                "picture": picture(features_figure(made, n_leaks=leaking)),
+            },
+        )
+        yield dg.AssetCheckResult(
+            check_name="is_causal",
+            passed=not leaks,
+            metadata={"cuts": PROOF_CUTS, "leaks": len(leaks), "first": table(leak_table(leaks).head(10))},
+        )
+
+    return [features]

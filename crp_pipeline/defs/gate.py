@@ -1,0 +1,120 @@
+"""Room 8 in Dagster: the verdict per coin, one asset check per criterion."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.backtest import BacktestResult, zero_skill
+from crp_pipeline.backtest.exits import exit_table
+from crp_pipeline.contracts import Tier, interval_length
+from crp_pipeline.defs.models import BASELINE
+from crp_pipeline.defs.partitions import coin_check, coin_partitions
+from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.storage import Places
+from crp_pipeline.ensemble import Stack
+from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
+from crp_pipeline.gate.comparison import with_exits
+from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence, sharpe_evidence, trading_evidence
+from crp_pipeline.gate.scores import calibration_of, scored
+from crp_pipeline.provenance import code_revision
+from crp_pipeline.registry import fingerprint
+from crp_pipeline.reporting.figures import calibration_figure
+from crp_pipeline.reporting.verdicts import findings_table
+from crp_pipeline.settings import PipelineSettings
+
+
+def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
+    """`gate` per coin."""
+    coins = coin_partitions(settings)
+    asked = criteria(settings.gate)
+
+    @dg.asset(
+        group_name="gate",
+        kinds={"json"},
+        partitions_def=coins,
+        ins={BASELINE: dg.AssetIn(["models", BASELINE])},
+        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, Verdict), "verdict", typing_type=Verdict),
+        check_specs=[coin_check(criterion.name, "gate", coins, criterion.meaning) for criterion in asked],
+    )
+    def gate(
+        context: dg.AssetExecutionContext,
+        candles: pd.DataFrame,
+        features: pd.DataFrame,
+        labels: pd.DataFrame,
+        splits: pd.DataFrame,
+        prior: pd.DataFrame,
+        ensemble: pd.DataFrame,
+        backtest: BacktestResult,
+        comparison: pd.DataFrame,
+    ) -> Iterator[dg.Output[Verdict] | dg.AssetCheckResult]:
+        """PROMOTE, REJECT or INSUFFICIENT_EVIDENCE, with every number behind it."""
+        coin, gate_settings = context.partition_key, {"config": settings.gate, "seed": settings.seed}
+        decisions = with_exits(ensemble, exit_table(labels["volatility"], settings.horizon, settings.exits))
+        stack = Stack.load(places.stack(coin))
+        chance, high_tier_chance = (
+            zero_skill(
+                backtest,
+                candles,
+                decisions,
+                settings.execution,
+                subset=subset,
+                n_permutations=settings.gate.n_resamples,
+                seed=settings.seed,
+                level=settings.gate.level,
+            )
+            for subset in (None, (backtest.trades["tier"] == Tier.HIGH).to_numpy())
+        )
+        ingredients = (candles, features, labels, splits, prior, ensemble)
+        evidence = {
+            **integrity_evidence(
+                splits,
+                labels,
+                stack,
+                leaking_features=features.attrs["leaking_features"],
+                data_hashes=[ingredient.attrs["data_hash"] for ingredient in ingredients],
+            ),
+            **forecast_evidence(
+                ensemble, prior, labels, horizon_days=settings.horizon * _bar_days(settings), **gate_settings
+            ),
+            **trading_evidence(backtest, chance, high_tier_chance, **gate_settings),
+            **sharpe_evidence(backtest, comparison["daily_sharpe"]),
+        }
+        subject = {
+            "coin": coin,
+            "data_hash": candles.attrs["data_hash"],
+            "feature_set_id": features.attrs["feature_set_id"],
+            "candidate": fingerprint({name: places.bundle(coin, name) for name in settings.roster}, places.stack(coin)),
+            "code": code_revision(),
+        }
+        verdict = judge(evidence, asked, subject=subject)
+        context.log.info(f"{coin}: {verdict.outcome}, {verdict.reason}")
+        curve, error = calibration_of(scored(ensemble, labels))
+        yield dg.Output(
+            verdict,
+            metadata={
+                "verdict": str(verdict.outcome),
+                "reason": verdict.reason,
+                **{name: float(value) for name, value in evidence.items()},
+                "findings": table(findings_table(verdict)),
+                "picture": picture(calibration_figure(curve, error=error)),
+            },
+        )
+        yield from (_check(finding) for finding in verdict.findings)
+
+    return [gate]
+
+
+def _check(finding: Finding) -> dg.AssetCheckResult:
+    broken = finding.criterion.stage is Stage.INTEGRITY
+    return dg.AssetCheckResult(
+        check_name=finding.criterion.name,
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
+        description=finding.sentence,
+        metadata={"value": finding.value, "threshold": finding.criterion.threshold, "stage": str(finding.criterion.stage)},
+    )
+
+
+def _bar_days(settings: PipelineSettings) -> float:
+    return float(interval_length(settings.interval) / pd.Timedelta(1, "D"))

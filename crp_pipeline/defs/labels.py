@@ -1,0 +1,35 @@
+"""Room 3 in Dagster: labels per coin."""
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.contracts import LabelSchema, check_frame
+from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.pictures import picture
+from crp_pipeline.labels import make_labels
+from crp_pipeline.reporting.figures import labels_figure
+from crp_pipeline.settings import PipelineSettings
+
+
+def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
+    """`labels` per coin."""
+
+    @dg.asset(group_name="labels", kinds={"pandas", "parquet"}, partitions_def=coin_partitions(settings))
+    def labels(candles: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
+        """What a decision at each bar's close would have earned, and when that was known."""
+        coin = candles.attrs["coin"]
+        made = check_frame(make_labels(candles, settings.labels), LabelSchema, what=f"labels of {coin}")
+        made.attrs = dict(candles.attrs)
+        return dg.MaterializeResult(
+            value=made,
+            metadata={
+                "dagster/row_count": len(made),
+                "labelled_bars": int(made["signal"].notna().sum()),
+                "independent_labels": float(made["weight"].sum()),
+                "horizon_bars": settings.horizon,
+                "round_trip_cost_bps": settings.labels.round_trip_cost_bps,
+                "picture": picture(labels_figure(made)),
+            },
+        )
+
+    return [labels]

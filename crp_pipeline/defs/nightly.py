@@ -1,0 +1,63 @@
+"""A whole night from the shell: `python -m crp_pipeline.defs.nightly`.
+
+The phases of `automation`, one coin after another in this process, recorded in the same history that the web UI shows. A coin
+that fails is named at the end and holds up nobody; the exit code is 1 when one failed. A REJECT is not a failure.
+"""
+
+import sys
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Annotated
+
+import dagster as dg
+import typer
+
+from crp_pipeline.defs.automation import PHASES
+from crp_pipeline.definitions import defs, places, settings
+from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.reporting.tables import to_text
+from crp_pipeline.storage import read_parquet
+
+
+def run_night(coins: Sequence[str], instance: dg.DagsterInstance) -> list[str]:
+    """Run all phases for the coins and return those that failed."""
+    candles, market, corridor, summary = (defs.resolve_job_def(name) for name in PHASES)
+    with_candles = [coin for coin in coins if _run(candles, instance, coin)]
+    if with_candles:
+        _run(market, instance, None)
+    finished = [coin for coin in with_candles if _run(corridor, instance, coin)]
+    _run(summary, instance, None)
+    return [coin for coin in coins if coin not in finished]
+
+
+def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, coin: str | None) -> bool:
+    started = perf_counter()
+    result = job.execute_in_process(partition_key=coin, instance=instance, raise_on_error=False)
+    outcome = "done" if result.success else "FAILED"
+    typer.echo(f"{job.name}{' ' + coin if coin else ''}: {outcome} in {perf_counter() - started:.1f} s")
+    for event in result.all_events:
+        if event.is_step_failure and (error := event.step_failure_data.error) is not None:
+            cause = error.cause or error
+            typer.echo(f"  {event.step_key}: {cause.message.strip()}", err=True)
+    return bool(result.success)
+
+
+def main(
+    coins: Annotated[list[str] | None, typer.Option("--coin", help="Only this coin; may be given again.")] = None,
+) -> None:
+    """Materialize every asset of every configured coin and print the verdicts."""
+    known = coin_partitions(settings).get_partition_keys()
+    strangers = sorted(set(coins or ()) - set(known))
+    if strangers:
+        raise typer.BadParameter(f"{strangers[0]} is not configured; there are {', '.join(known)}")
+    with dg.DagsterInstance.get() as instance:
+        failed = run_night(coins or known, instance)
+    typer.echo("\n" + to_text(read_parquet(places.value(dg.AssetKey("summary"), None).with_suffix(".parquet"))))
+    typer.echo(f"\nreports   {places.root / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000")
+    if failed:
+        typer.echo(f"failed    {', '.join(failed)}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,106 @@
+"""Room 9 in Dagster: versions and champions per coin, the report, and the summary over all coins."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.backtest import BacktestResult
+from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.pictures import table
+from crp_pipeline.defs.storage import Places, read_verdict
+from crp_pipeline.errors import RegistryError
+from crp_pipeline.gate import Outcome, Verdict
+from crp_pipeline.provenance import library_versions
+from crp_pipeline.registry import Registry, fingerprint, gather
+from crp_pipeline.reporting.page import coin_page
+from crp_pipeline.reporting.verdicts import fleet_sentence, verdict_table
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import write_text
+
+
+def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
+    """`registry` and `report` per coin, `summary` over all coins."""
+    return [_registry(settings, places), _report(settings, places), _summary(settings, places)]
+
+
+def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
+    @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings))
+    def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
+        """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
+        coin, now, book = context.partition_key, datetime.now(UTC), Registry(places.registry)
+        models = {name: places.bundle(coin, name) for name in settings.roster}
+        if fingerprint(models, places.stack(coin)) != gate.subject["candidate"]:
+            raise RegistryError(f"{coin}: the models have changed since the gate judged them; materialize `gate` again")
+        card = {
+            "coin": coin,
+            "verdict": gate.to_dict(),
+            "settings": settings.model_dump(mode="json", exclude={"data_dir", "files_dir"}),
+            "libraries": library_versions(),
+            **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "code")},
+        }
+        version = book.register(gather(models, places.stack(coin), places.candidate(coin)), card, now=now)
+        if gate.outcome is Outcome.PROMOTE:
+            book.promote(coin, version, gate, now=now)
+        champion = book.champion(coin)
+        return dg.MaterializeResult(
+            metadata={
+                "version": version,
+                "champion": champion or "none",
+                "verdict": str(gate.outcome),
+                "reason": gate.reason,
+                "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
+            }
+        )
+
+    return registry
+
+
+def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
+    @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings))
+    def report(
+        context: dg.AssetExecutionContext,
+        candles: pd.DataFrame,
+        labels: pd.DataFrame,
+        splits: pd.DataFrame,
+        ensemble: pd.DataFrame,
+        backtest: BacktestResult,
+        comparison: pd.DataFrame,
+        gate: Verdict,
+    ) -> dg.MaterializeResult[None]:
+        """One self-contained page: the verdict first, then everything behind it."""
+        path = places.report(context.partition_key)
+        write_text(path, coin_page(gate, candles, labels, splits, ensemble, backtest, comparison))
+        return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
+
+    return report
+
+
+def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
+    coins = coin_partitions(settings)
+
+    @dg.asset(
+        group_name="registry",
+        kinds={"pandas", "parquet"},
+        deps=[dg.AssetDep("registry", partition_mapping=dg.AllPartitionMapping())],
+    )
+    def summary(context: dg.AssetExecutionContext) -> dg.MaterializeResult[pd.DataFrame]:
+        """The verdict on every coin, side by side, and whether the night is good as a whole."""
+        files = {coin: places.value(dg.AssetKey("gate"), coin).with_name(f"{coin}.json") for coin in coins.get_partition_keys()}
+        verdicts = {coin: read_verdict(path) for coin, path in files.items() if path.exists()}
+        champions = {coin: Registry(places.registry).champion(coin) for coin in files}
+        verdicts_by_coin = verdict_table(verdicts, champions)
+        sentence = fleet_sentence(list(verdicts.values()), settings.gate)
+        context.log.info(sentence)
+        return dg.MaterializeResult(
+            value=verdicts_by_coin,
+            metadata={
+                "fleet": sentence,
+                "promoted": sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values()),
+                "coins": len(verdicts),
+                "without_verdict": ", ".join(sorted(set(files) - set(verdicts))) or "none",
+                "verdicts": table(verdicts_by_coin),
+            },
+        )
+
+    return summary

@@ -1,0 +1,23 @@
+"""Every feature of the house, in the order of the table's columns."""
+
+from crp_pipeline.features.calendar import CALENDAR
+from crp_pipeline.features.cross_market import CROSS_MARKET
+from crp_pipeline.features.feature import Feature
+from crp_pipeline.features.momentum import MOMENTUM
+from crp_pipeline.features.price_action import PRICE_ACTION
+from crp_pipeline.features.statistical import STATISTICAL
+from crp_pipeline.features.trend import TREND
+from crp_pipeline.features.volatility import VOLATILITY
+from crp_pipeline.features.volume import VOLUME
+
+CATALOG: tuple[Feature, ...] = (
+    *TREND,
+    *MOMENTUM,
+    *VOLATILITY,
+    *VOLUME,
+    *PRICE_ACTION,
+    *STATISTICAL,
+    *CALENDAR,
+    *CROSS_MARKET,
+)
+"""Needs at most 250 bars for a row."""

@@ -1,0 +1,151 @@
+"""From candles to the feature table, segment by segment."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.contracts import OHLCV, Bools, Floats, Ints
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.features.catalog import CATALOG
+from crp_pipeline.features.feature import Bars, Feature
+
+
+def compute_features(
+    candles: pd.DataFrame,
+    features: Sequence[Feature] = CATALOG,
+    *,
+    market: pd.DataFrame | None = None,
+    feeds: pd.DataFrame | None = None,
+    interval: pd.Timedelta | None = None,
+) -> pd.DataFrame:
+    """One float64 column per feature, one row per candle; a row knows what is known at its bar's close.
+
+    A value is NaN until `lookback + warm_up` bars of its segment have passed, and finite after that; cross-market
+    features are NaN as well where no other coin is known. Segments are those of the `segment` column; candles without
+    one are split wherever a step is not `interval`, by default the shortest step of the index. No window crosses from
+    one segment into the next.
+
+    `market` holds the closes of the *other* coins by `open_time`, one column each, NaN where a coin has no bar. The
+    coin's own column must be dropped before: it is refused, because it would be its own market.
+
+    Raises `DataContractError` for an index that is not UTC and increasing, a missing column, a price that is not
+    finite and positive or a volume that is negative; `InsufficientHistoryError` for a single bar of unknown interval.
+    """
+    if feeds is not None:
+        raise NotImplementedError("no feature reads a feed yet: leave feeds out")
+    _check_names(features)
+    prices = _checked_candles(candles)
+    closes = _checked_market(market, candles)
+    table = np.full((len(features), len(candles)), np.nan)
+    interval, open_time = interval or bar_interval(candles.index), pd.DatetimeIndex(candles.index)
+    for stretch in _stretches(candles, interval):
+        bars = _bars(prices, open_time[stretch], interval, closes, stretch)
+        for column, feature in zip(table, features, strict=True):
+            if len(bars) >= feature.bars_needed:
+                ready = slice(stretch.start + feature.bars_needed - 1, stretch.stop)
+                column[ready] = _values(feature, bars)[feature.bars_needed - 1 :]
+    return pd.DataFrame(table.T, index=candles.index, columns=[feature.name for feature in features], copy=False)
+
+
+def ready_rows(
+    candles: pd.DataFrame, features: Sequence[Feature] = CATALOG, *, interval: pd.Timedelta | None = None
+) -> Bools:
+    """Rows with lookback and warm-up of every feature inside their own segment: (n,).
+
+    Every feature has a value there, cross-market ones as far as the market has.
+    """
+    is_ready = np.zeros(len(candles), dtype=bool)
+    for stretch in _stretches(candles, interval or bar_interval(candles.index)):
+        is_ready[stretch.start + warm_up_bars(features) - 1 : stretch.stop] = True
+    return is_ready
+
+
+def warm_up_bars(features: Sequence[Feature] = CATALOG) -> int:
+    """Bars that a row needs, its own among them, before every feature has a value; 1 without features."""
+    return max((feature.bars_needed for feature in features), default=1)
+
+
+def bar_interval(open_time: pd.Index) -> pd.Timedelta:
+    """Shortest step between two bars; raises `InsufficientHistoryError` for fewer than two."""
+    if len(open_time) < 2:
+        raise InsufficientHistoryError(f"bars found: {len(open_time)}; to know their interval takes 2")
+    return pd.Timedelta(int(_steps(open_time).min()), unit="ns")
+
+
+def _steps(open_time: pd.Index) -> Ints:
+    return np.diff(pd.DatetimeIndex(open_time).as_unit("ns").asi8)
+
+
+def _stretches(candles: pd.DataFrame, interval: pd.Timedelta) -> list[slice]:
+    if "segment" in candles:
+        is_cut = np.diff(candles["segment"].to_numpy()) != 0
+    else:
+        is_cut = _steps(candles.index) != interval.value
+    edges: Ints = np.concatenate([[0], np.flatnonzero(is_cut) + 1, [len(candles)]])
+    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
+
+
+def _bars(
+    prices: Floats, open_time: pd.DatetimeIndex, interval: pd.Timedelta, market: pd.DataFrame | None, stretch: slice
+) -> Bars:
+    opening, high, low, close, volume = (column[stretch] for column in prices)
+    others = None if market is None else market.iloc[stretch]
+    return Bars(opening, high, low, close, volume, open_time, interval, others)
+
+
+def _values(feature: Feature, bars: Bars) -> Floats:
+    values = np.asarray(feature.compute(bars), dtype=np.float64)
+    if values.shape != (len(bars),):
+        raise DataContractError(f"{feature.name} gives an array of shape {values.shape} for {len(bars)} bars")
+    return values
+
+
+def _check_names(features: Sequence[Feature]) -> None:
+    names = [feature.name for feature in features]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataContractError(f"feature names must differ: {', '.join(twice)} occur more than once")
+
+
+def _check_index(index: pd.Index, what: str) -> None:
+    if not isinstance(index, pd.DatetimeIndex) or str(index.tz) != "UTC":
+        raise DataContractError(f"{what}: the index must be open_time in UTC, not {index.dtype}")
+    if not (index.is_monotonic_increasing and index.is_unique):
+        first = index[1:][index[1:] <= index[:-1]][0]
+        raise DataContractError(f"{what}: open_time must increase from row to row, {first} does not")
+
+
+def _checked_candles(candles: pd.DataFrame) -> Floats:
+    _check_index(candles.index, "candles")
+    missing = [column for column in OHLCV if column not in candles]
+    if missing:
+        raise DataContractError(f"candles lack the column {missing[0]}")
+    prices = np.array([candles[column].to_numpy(np.float64) for column in OHLCV])
+    is_wrong = ~np.isfinite(prices) | (prices < 0)
+    is_wrong[:-1] |= prices[:-1] == 0
+    if is_wrong.any():
+        column, row = np.argwhere(is_wrong)[0]
+        rule = "finite and at least 0" if column == len(OHLCV) - 1 else "finite and positive"
+        raise DataContractError(f"{OHLCV[column]} is {prices[column, row]} at {candles.index[row]}; it must be {rule}")
+    prices.flags.writeable = False
+    return prices
+
+
+def _checked_market(market: pd.DataFrame | None, candles: pd.DataFrame) -> pd.DataFrame | None:
+    if market is None or market.shape[1] == 0:
+        return None
+    _check_index(market.index, "market")
+    market = market.reindex(candles.index).astype(np.float64)
+    values = market.to_numpy()
+    if (np.isinf(values) | (values <= 0)).any():
+        row, column = np.argwhere(np.isinf(values) | (values <= 0))[0]
+        raise DataContractError(
+            f"market: the close of {market.columns[column]} is {values[row, column]} at {market.index[row]}; "
+            "it must be finite and positive, or missing"
+        )
+    is_own = (values == candles[["close"]].to_numpy(np.float64)).all(axis=0)
+    if len(candles) > 1 and is_own.any():
+        raise DataContractError(f"market: {market.columns[is_own][0]} is this coin itself; drop its column")
+    return market

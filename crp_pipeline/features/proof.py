@@ -1,0 +1,144 @@
+"""The proof, on given candles, that no feature looks ahead and none looks back further than it says.
+
+Three questions at each cut `t`: does any value up to `t` change when later rows are cut off, when they are replaced by
+noise, and does the value at `t` stand when only the declared bars before it are known? The first two are asked bit for
+bit.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.contracts import OHLCV, Floats
+from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows
+from crp_pipeline.features.feature import Feature
+
+START_TOLERANCE = 1e-6
+"""Allowed difference between two starts, relative to the larger of the value and the column's mean absolute value."""
+
+
+class LeakKind(StrEnum):
+    """Which question a feature failed."""
+
+    FUTURE_ARRIVES = "future_arrives"
+    SCRAMBLED_FUTURE = "scrambled_future"
+    SHORT_LOOKBACK = "short_lookback"
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A feature whose value depends on what it must not know."""
+
+    feature: str
+    kind: LeakKind
+    at: pd.Timestamp
+    """`open_time` of the first row that differs."""
+    difference: float
+    """Largest absolute difference up to the cut; infinite where a value appears or disappears."""
+
+
+def prove_causal(
+    features: Sequence[Feature],
+    candles: pd.DataFrame,
+    *,
+    market: pd.DataFrame | None = None,
+    cuts: Sequence[int],
+    seed: int,
+) -> tuple[Leak, ...]:
+    """What was found at the given rows of the candles, cut by cut; empty when every feature is causal there.
+
+    All features are computed together: on all rows once, and at each cut on the rows up to it, on all rows with the
+    later ones scrambled, and on the declared bars, where these lie inside the cut's segment. The market table is cut
+    off and scrambled with the candles. Cuts are positions from 1 on; `IndexError` names one that is not a row.
+    """
+    for cut in cuts:
+        if not 1 <= cut < len(candles):
+            raise IndexError(f"cut {cut} is not a row after the first of {len(candles)}")
+    now = compute_features(candles, features, market=market)
+    scrambled = _scramble(candles, OHLCV, seed)
+    scrambled_market = None if market is None else _scramble(market, tuple(market.columns), seed)
+    leaks: list[Leak] = []
+    for cut in cuts:
+        known, known_market = candles.iloc[: cut + 1], _up_to(market, candles.index[cut])
+        then = compute_features(known, features, market=known_market)
+        leaks += _changes(then, now, LeakKind.FUTURE_ARRIVES)
+        other_future = pd.concat([known, scrambled.iloc[cut + 1 :]])
+        other_market = _joined(known_market, scrambled_market)
+        elsewhere = compute_features(other_future, features, market=other_market).iloc[: cut + 1]
+        leaks += _changes(elsewhere, now, LeakKind.SCRAMBLED_FUTURE)
+        leaks += _short_lookbacks(features, known, known_market, now)
+    return tuple(leaks)
+
+
+def spread_cuts(n_rows: int, n_cuts: int, *, seed: int) -> tuple[int, ...]:
+    """Distinct random rows past the first, in order, the last row but one among them."""
+    drawn = np.random.default_rng(seed).choice(np.arange(1, n_rows - 1), min(n_cuts, n_rows - 2), replace=False)
+    return tuple(sorted({*drawn.tolist(), n_rows - 2}))
+
+
+def leak_table(leaks: Sequence[Leak]) -> pd.DataFrame:
+    """Leaks as rows: feature, kind, at, difference."""
+    return pd.DataFrame([vars(leak) for leak in leaks], columns=["feature", "kind", "at", "difference"])
+
+
+def _scramble(frame: pd.DataFrame, columns: Sequence[str], seed: int) -> pd.DataFrame:
+    """The rows in another order and each at another level: still candles, but of another world."""
+    rng = np.random.default_rng(seed)
+    order, level = rng.permutation(len(frame)), np.exp(rng.normal(0, 0.1, (len(frame), 1)))
+    values = frame[list(columns)].to_numpy(np.float64)[order] * level
+    return frame.assign(**dict(zip(columns, values.T, strict=True)))
+
+
+def _up_to(market: pd.DataFrame | None, time: pd.Timestamp) -> pd.DataFrame | None:
+    return None if market is None else market.loc[:time]
+
+
+def _joined(known: pd.DataFrame | None, scrambled: pd.DataFrame | None) -> pd.DataFrame | None:
+    return None if known is None or scrambled is None else pd.concat([known, scrambled.iloc[len(known) :]])
+
+
+def _changes(then: pd.DataFrame, now: pd.DataFrame, kind: LeakKind) -> Iterator[Leak]:
+    """One leak per column in which the two differ anywhere on the rows of `then`, bit for bit."""
+    before, after = then.to_numpy(), now.to_numpy()[: len(then)]
+    differs = (before != after) & ~(np.isnan(before) & np.isnan(after))
+    for column in map(int, np.flatnonzero(differs.any(axis=0))):
+        rows = differs[:, column]
+        largest = _distance(before[rows, column], after[rows, column]).max()
+        yield Leak(str(now.columns[column]), kind, now.index[int(rows.argmax())], float(largest))
+
+
+def _short_lookbacks(
+    features: Sequence[Feature], known: pd.DataFrame, market: pd.DataFrame | None, now: pd.DataFrame
+) -> Iterator[Leak]:
+    """Features whose value at the last known row needs more bars than they declare."""
+    row, interval = len(known) - 1, bar_interval(known.index)
+    by_need = groupby(sorted(features, key=lambda feature: feature.bars_needed), lambda feature: feature.bars_needed)
+    for bars_needed, group in by_need:
+        alike = tuple(group)
+        names = [feature.name for feature in alike]
+        declared = known.iloc[max(row + 1 - bars_needed, 0) :]
+        if not ready_rows(declared, alike, interval=interval)[-1]:
+            continue
+        fresh = compute_features(declared, alike, market=market, interval=interval).to_numpy()[-1]
+        distance = _distance(fresh, now[names].to_numpy()[row])
+        allowed = START_TOLERANCE * np.maximum(np.abs(fresh), _typical(now[names]))
+        for column in np.flatnonzero(distance > np.nan_to_num(allowed)):
+            yield Leak(names[column], LeakKind.SHORT_LOOKBACK, known.index[row], float(distance[column]))
+
+
+def _typical(table: pd.DataFrame) -> Floats:
+    typical: Floats = table.abs().mean().fillna(0.0).to_numpy()
+    return typical
+
+
+def _distance(one: Floats, other: Floats) -> Floats:
+    """Absolute difference; 0 where both are missing, infinite where one is."""
+    one_is_missing, other_is_missing = np.isnan(one), np.isnan(other)
+    distance = np.abs(one - other)
+    return np.where(
+        one_is_missing & other_is_missing, 0.0, np.where(one_is_missing ^ other_is_missing, np.inf, distance)
+    )

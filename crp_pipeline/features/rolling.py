@@ -1,0 +1,104 @@
+"""Arithmetic over trailing windows that stays finite where a market stands still.
+
+Every function takes and returns (n,) arrays; value `t` depends on elements up to `t` only, bit for bit, and is NaN
+where the window reaches back before the first element.
+"""
+
+import numpy as np
+import talib
+
+from crp_pipeline.contracts import Floats
+
+ROUNDING = 1e-13
+"""A variance below this share of the mean square is what rounding leaves of none."""
+
+
+def ratio(numerator: Floats, denominator: Floats, otherwise: float = 0.0) -> Floats:
+    """`numerator / denominator`, and `otherwise` where the denominator is zero: a flat bar, a bar without volume."""
+    is_zero = denominator == 0
+    return np.where(is_zero, otherwise, numerator / np.where(is_zero, 1.0, denominator))
+
+
+def shift(values: Floats, bars: int) -> Floats:
+    """The value `bars` bars ago."""
+    shifted = np.full_like(values, np.nan)
+    shifted[bars:] = values[: max(len(values) - bars, 0)]
+    return shifted
+
+
+def highest(values: Floats, window: int) -> Floats:
+    """Largest value of the window."""
+    result: Floats = talib.MAX(values, window)
+    return result
+
+
+def lowest(values: Floats, window: int) -> Floats:
+    """Smallest value of the window."""
+    result: Floats = talib.MIN(values, window)
+    return result
+
+
+def rolling_sum(values: Floats, window: int, step: int = 1) -> Floats:
+    """Sum of the `window` elements that lie `step` apart and end here, made of those elements alone.
+
+    A running sum keeps a rounding trace of everything that ever passed through it: after a busy hour a window of zeros
+    does not sum to zero, and one NaN never leaves. Here sums of 1, 2, 4, 8 ... elements are joined to `window`, always
+    in the same order: the result is the same to the bit wherever the series starts, for some log2(window) additions.
+    """
+    result = np.full(len(values), np.nan)
+    if len(values) <= (window - 1) * step:
+        return result
+    total, covered = np.zeros(len(values)), 0
+    power, width = values, 1  # power[i] is the sum of the `width` elements from i on
+    while covered < window:
+        if window & width:
+            total = _join(total, power, covered * step)
+            covered += width
+        if covered < window:
+            power, width = _join(power, power, width * step), 2 * width
+    result[(window - 1) * step :] = total
+    return result
+
+
+def _join(first: Floats, second: Floats, distance: int) -> Floats:
+    length = min(len(first), len(second) - distance)
+    return first[:length] + second[distance : distance + length]
+
+
+def rolling_mean(values: Floats, window: int) -> Floats:
+    """Mean of the window; exactly zero for a window of zeros."""
+    return rolling_sum(values, window) / window
+
+
+def rolling_variance(values: Floats, window: int) -> Floats:
+    """Population variance of the window; exactly zero for a constant one."""
+    mean_square = rolling_mean(values * values, window)
+    variance = mean_square - rolling_mean(values, window) ** 2
+    return np.where(variance <= ROUNDING * mean_square, 0.0, variance)
+
+
+def rolling_std(values: Floats, window: int) -> Floats:
+    """Population standard deviation of the window; exactly zero for a constant one."""
+    return np.sqrt(rolling_variance(values, window))
+
+
+def rolling_covariance(one: Floats, other: Floats, window: int) -> Floats:
+    """Population covariance of two series over the window."""
+    return rolling_mean(one * other, window) - rolling_mean(one, window) * rolling_mean(other, window)
+
+
+def rolling_correlation(one: Floats, other: Floats, window: int) -> Floats:
+    """Pearson correlation over the window, in [-1, 1]; 0 where one of the two stands still."""
+    scale = np.sqrt(rolling_variance(one, window) * rolling_variance(other, window))
+    return np.clip(ratio(rolling_covariance(one, other, window), scale), -1.0, 1.0)
+
+
+def rolling_zscore(values: Floats, window: int) -> Floats:
+    """Distance of the last value to the window's mean, in its standard deviations; 0 in a constant window."""
+    return ratio(values - rolling_mean(values, window), rolling_std(values, window))
+
+
+def range_position(close: Floats, high: Floats, low: Floats, window: int) -> Floats:
+    """Where the close lies between the window's lowest low (0) and highest high (1); one half in a flat window."""
+    bottom = lowest(low, window)
+    return ratio(close - bottom, highest(high, window) - bottom, otherwise=0.5)

@@ -1,0 +1,99 @@
+"""Every candidate of the night on the same bars, costs and engine, baselines on top.
+
+The spread of their Sharpe ratios is what the deflated Sharpe ratio corrects the winner for.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.backtest import BacktestResult, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
+from crp_pipeline.contracts import PROBABILITIES
+from crp_pipeline.gate.scores import log_losses, scored
+from crp_pipeline.metrics import daily_returns, sharpe_ratio, wilson_interval
+from crp_pipeline.settings import GateConfig
+
+
+def plain_decisions(forecast: pd.DataFrame) -> pd.DataFrame:
+    """The most probable class of each forecast as a decision, without tiers."""
+    probabilities = forecast[list(PROBABILITIES)].to_numpy()
+    known = ~np.isnan(probabilities).any(axis=1)
+    chosen = np.where(known, np.nan_to_num(probabilities).argmax(axis=1) - 1, 0)
+    confidence = np.where(known, np.nan_to_num(probabilities).max(axis=1), np.nan)
+    return forecast[list(PROBABILITIES)].assign(signal=chosen, confidence=confidence)
+
+
+def baselines(candles: pd.DataFrame, prior: pd.DataFrame, *, horizon: int) -> dict[str, pd.DataFrame]:
+    """Decisions that need no model: the class prior, always long, and the direction of the last `horizon` bars."""
+    nothing = pd.DataFrame(np.nan, index=candles.index, columns=list(PROBABILITIES))
+    past = np.sign(candles["close"].pct_change(horizon).fillna(0.0)).astype(np.int64)
+    return {
+        "prior": plain_decisions(prior),
+        "always_long": nothing.assign(signal=1, confidence=1.0),
+        "persistence": nothing.assign(signal=past, confidence=1.0),
+    }
+
+
+def compare(
+    candidates: Mapping[str, pd.DataFrame],
+    candles: pd.DataFrame,
+    labels: pd.DataFrame,
+    exits: pd.DataFrame,
+    *,
+    execution: ExecutionModel,
+    sizing: Sizing,
+    config: GateConfig,
+    seed: int,
+) -> pd.DataFrame:
+    """One row per candidate, in the order given: forecast scores and a backtest on the bars that all of them decided.
+
+    `candidates` maps names to decisions; `exits` holds `stop_distance` and `target_distance` per bar. A win rate stands beside
+    its interval, the number of trades, the zero-skill rate of the same entries and exits, payoff ratio and coverage.
+    """
+    decided = np.logical_and.reduce([frame["confidence"].notna() for frame in candidates.values()])
+    rows = []
+    for name, frame in candidates.items():
+        decisions = frame.loc[decided].join(exits)
+        result = run_backtest(candles, decisions, execution=execution, sizing=sizing)
+        chance = zero_skill(
+            result, candles, decisions, execution, n_permutations=config.n_resamples, seed=seed, level=config.level
+        )
+        rows.append({"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)})
+    return pd.DataFrame(rows)
+
+
+def with_exits(decisions: pd.DataFrame, exits: pd.DataFrame) -> pd.DataFrame:
+    """The bars that were decided, with where stop and target lie."""
+    return decisions[decisions["confidence"].notna()].join(exits)
+
+
+def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig) -> dict[str, float]:
+    here = labels.loc[decisions.index]
+    table = scored(decisions, here)
+    n = float(table["weight"].sum())
+    accuracy = float(table["hit"].mean())
+    low, high = wilson_interval(accuracy * n, n, level=config.level)
+    losses = log_losses(decisions, here)
+    log_loss = float(losses.mean()) if len(losses) else float("nan")
+    return {"log_loss": log_loss, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "effective_n": n}
+
+
+def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig) -> dict[str, float]:
+    metrics = result.metrics
+    wins = float((result.trades["pnl"] > 0).sum())
+    low, high = wilson_interval(wins, metrics["trades"], level=config.level)
+    return {
+        "trades": metrics["trades"],
+        "win_rate": metrics["win_rate"],
+        "win_rate_low": low,
+        "win_rate_high": high,
+        "zero_skill_win_rate": chance.win_rate,
+        "payoff_ratio": metrics["payoff_ratio"],
+        "coverage": metrics["coverage"],
+        "expectancy_bps": metrics["expectancy_bps"],
+        "permutation_p": chance.p_value,
+        "max_drawdown": metrics["max_drawdown"],
+        "sharpe": metrics["sharpe"],
+        "daily_sharpe": sharpe_ratio(daily_returns(result.equity), periods_per_year=1),
+    }

@@ -1,0 +1,154 @@
+"""What was measured about a candidate: a flat set of named numbers, NaN where nothing could be said.
+
+Every interval is for dependent data: accuracy counts independent labels, log-loss and trades are resampled in blocks.
+"""
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.backtest import BacktestResult, ZeroSkill
+from crp_pipeline.contracts import Tier
+from crp_pipeline.ensemble import Stack
+from crp_pipeline.gate.scores import calibration_of, directed, log_losses, scored
+from crp_pipeline.metrics import (
+    block_bootstrap_interval,
+    daily_returns,
+    deflated_sharpe_ratio,
+    payoff_ratio,
+    probabilistic_sharpe_ratio,
+    sharpe_ratio,
+    tier_calibration_error,
+    wilson_interval,
+    win_rate,
+)
+from crp_pipeline.settings import GateConfig
+from crp_pipeline.splits import folds_of, overlaps
+
+
+def integrity_evidence(
+    roles: pd.DataFrame, labels: pd.DataFrame, stack: Stack, *, leaking_features: int, data_hashes: Collection[str]
+) -> dict[str, float]:
+    """Faults that make every other number worthless; each must be nought.
+
+    The purge is audited on the fold table that was used; `data_hashes` are those of the candles behind every ingredient.
+    """
+    audited = overlaps(folds_of(roles), pd.DatetimeIndex(labels.index), labels["label_end"])
+    return {
+        "overlapping_training_labels": float(len(audited)),
+        "leaking_features": float(leaking_features),
+        "late_stack_members": float(sum(member.learned_until >= member.in_office_from for member in stack.members)),
+        "mismatched_ingredients": float(len(set(data_hashes)) - 1) if data_hashes else math.nan,
+    }
+
+
+def forecast_evidence(
+    decisions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame, *, horizon_days: float, config: GateConfig, seed: int
+) -> dict[str, float]:
+    """Skill and calibration of the decisions against labels.
+
+    `effective_n` is the sum of the labels' average uniqueness. `accuracy_over_majority` is the lower bound of accuracy minus the
+    share of the commonest class; `log_loss_gain` the lower bound of the log-loss saved against the class prior, from daily means
+    resampled in blocks longer than the horizon.
+    """
+    table = scored(decisions, labels)
+    effective_n = float(table["weight"].sum())
+    accuracy = float(table["hit"].mean())
+    accuracy_low, accuracy_high = wilson_interval(accuracy * effective_n, effective_n, level=config.level)
+    majority = float(table["outcome"].value_counts(normalize=True).max())
+    gain_low, gain, gain_high = _log_loss_gain(decisions, prior, labels, horizon_days, config, seed)
+    sides = directed(table)
+    _, calibration_error = calibration_of(table)
+    return {
+        "effective_n": effective_n,
+        "test_days": _days(decisions),
+        "accuracy": accuracy,
+        "accuracy_low": accuracy_low,
+        "accuracy_high": accuracy_high,
+        "majority_share": majority,
+        "accuracy_over_majority": accuracy_low - majority,
+        "log_loss_gain_mean": gain,
+        "log_loss_gain": gain_low,
+        "log_loss_gain_high": gain_high,
+        "calibration_error": calibration_error,
+        "tier_calibration_error": tier_calibration_error(
+            sides["confidence"], sides["hit"], tiers=sides["tier"], weighting="n"
+        ),
+        "directed_share": len(sides) / len(table) if len(table) else math.nan,
+    }
+
+
+def trading_evidence(
+    result: BacktestResult, chance: ZeroSkill, high_tier_chance: ZeroSkill, *, config: GateConfig, seed: int
+) -> dict[str, float]:
+    """Economics of the backtest: win rates with interval and zero-skill rate, and the mean net return with its lower bound."""
+    returns = result.trades["return_net"].to_numpy()
+    # a trade's result depends little on the ones before it; cube-root blocks catch what volatility clustering leaves
+    block = max(round(len(returns) ** (1 / 3)), 1)
+    low, high = block_bootstrap_interval(
+        returns, np.mean, block=block, level=config.level, n_resamples=config.n_resamples, seed=seed
+    )
+    high_tier = result.trades[result.trades["tier"] == Tier.HIGH]
+    return {
+        **{name: float(result.metrics[name]) for name in ("sharpe", "max_drawdown", "pnl", "exposure", "profit_factor")},
+        **_win_rate(result.trades, chance, "", config),
+        **_win_rate(high_tier, high_tier_chance, "high_tier_", config),
+        "coverage": float(result.metrics["coverage"]),
+        "permutation_p": chance.p_value,
+        "net_expectancy_bps": float(result.metrics["expectancy_bps"]),
+        "net_expectancy_lower_bps": 1e4 * low,
+        "net_expectancy_upper_bps": 1e4 * high,
+    }
+
+
+def sharpe_evidence(result: BacktestResult, trial_sharpes: "pd.Series[float]") -> dict[str, float]:
+    """Whether the Sharpe ratio is more than luck, and more than the luck of the best of all trials.
+
+    `trial_sharpes` are per-day Sharpe ratios of every candidate that was tried, the winner among them.
+    """
+    daily = daily_returns(result.equity)
+    sharpe, n = sharpe_ratio(daily, periods_per_year=1), len(daily)
+    shape = {"skew": float(daily.skew()), "kurtosis": float(daily.kurt()) + 3}
+    trials = trial_sharpes.dropna()
+    variance = float(trials.var()) if len(trials) > 1 else 0.0
+    return {
+        "trials": float(len(trial_sharpes)),
+        "probabilistic_sharpe_ratio": probabilistic_sharpe_ratio(sharpe, n, **shape),
+        "deflated_sharpe_ratio": deflated_sharpe_ratio(
+            sharpe, n, **shape, n_trials=max(len(trial_sharpes), 1), trial_variance=variance
+        ),
+    }
+
+
+def _win_rate(trades: pd.DataFrame, chance: ZeroSkill, prefix: str, config: GateConfig) -> dict[str, float]:
+    n, wins = float(len(trades)), float((trades["pnl"] > 0).sum())
+    low, high = wilson_interval(wins, n, level=config.level)
+    return {
+        f"{prefix}trades": n,
+        f"{prefix}win_rate": win_rate(trades["pnl"]),
+        f"{prefix}win_rate_low": low,
+        f"{prefix}win_rate_high": high,
+        f"{prefix}zero_skill_win_rate": chance.win_rate,
+        f"{prefix}payoff_ratio": payoff_ratio(trades["pnl"]),
+    }
+
+
+def _log_loss_gain(
+    decisions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame, horizon_days: float, config: GateConfig, seed: int
+) -> tuple[float, float, float]:
+    saved = (log_losses(prior, labels) - log_losses(decisions, labels)).dropna()
+    if saved.empty:
+        return math.nan, math.nan, math.nan
+    daily = saved.groupby(pd.DatetimeIndex(saved.index).floor("D")).mean().to_numpy()
+    block = max(2 * math.ceil(horizon_days), 2)
+    low, high = block_bootstrap_interval(
+        daily, np.mean, block=block, level=config.level, n_resamples=config.n_resamples, seed=seed
+    )
+    return low, float(daily.mean()), high
+
+
+def _days(decisions: pd.DataFrame) -> float:
+    decided = decisions.index[decisions["confidence"].notna()]
+    return float((decided[-1] - decided[0]) / pd.Timedelta(1, "D")) if len(decided) else 0.0

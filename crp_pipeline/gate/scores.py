@@ -1,0 +1,42 @@
+"""How forecasts did against what came, bar by bar: the tables that evidence, pictures and reports share."""
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.contracts import PROBABILITIES
+from crp_pipeline.metrics import calibration_curve, expected_calibration_error
+
+
+def scored(decisions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """Decisions that were taken and whose label is known, with `outcome` (-1, 0, 1), `weight` and `hit`."""
+    known = decisions["confidence"].notna() & labels["signal"].notna()
+    table = decisions.loc[known].copy()
+    table["outcome"], table["weight"] = labels.loc[known, "signal"], labels.loc[known, "weight"]
+    table["hit"] = table["signal"] == table["outcome"]
+    return table
+
+
+def directed(table: pd.DataFrame) -> pd.DataFrame:
+    """The scored decisions that took a side."""
+    return table[table["signal"] != 0]
+
+
+def calibration_of(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Calibration curve and expected calibration error of confidence against hits, over decisions that took a side."""
+    sides = directed(table)
+    return calibration_curve(sides["confidence"], sides["hit"]), expected_calibration_error(sides["confidence"], sides["hit"])
+
+
+def log_losses(forecast: pd.DataFrame, labels: pd.DataFrame) -> "pd.Series[float]":
+    """Log-loss of each bar that has both a forecast and a label, in nats."""
+    known = forecast[PROBABILITIES[0]].notna() & labels["signal"].notna()
+    probabilities = forecast.loc[known, list(PROBABILITIES)].to_numpy()
+    came = labels.loc[known, "signal"].to_numpy().astype(np.int64) + 1
+    return pd.Series(-np.log(np.maximum(probabilities[np.arange(len(came)), came], 1e-15)), index=forecast.index[known])
+
+
+def log_loss_by_fold(predictions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """One row per fold: mean `log_loss` of the model and of the class `prior`, and `n` labelled bars."""
+    table = pd.DataFrame({"log_loss": log_losses(predictions, labels), "prior": log_losses(prior, labels)})
+    by_fold = table.groupby(predictions["fold"].loc[table.index])
+    return by_fold.mean().assign(n=by_fold.size())

@@ -1,0 +1,78 @@
+"""Scores of class probabilities against what came.
+
+`probability` is (n, classes) with rows that sum to 1 and `outcome` (n,) the column that came true: for our three
+classes the signal plus one. The binary forms take the probability of one event, (n,), and whether it happened. Every
+score is the mean over rows and NaN without rows; a probability outside [0, 1] or an outcome without a column is a
+`ValueError`.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crp_pipeline.contracts import Floats
+
+_SMALLEST = 1e-15
+"""A class that was called impossible costs 34.5 nats, not infinity, when it comes."""
+
+
+def log_loss(probability: ArrayLike, outcome: ArrayLike) -> float:
+    """Mean of -ln p(outcome), in nats; 1.0986 for three classes means knowing nothing."""
+    p, came = _classes(probability, outcome)
+    return _mean(-np.log(np.maximum(p[np.arange(len(p)), came], _SMALLEST)))
+
+
+def accuracy(probability: ArrayLike, outcome: ArrayLike) -> float:
+    """Share of rows whose most probable class came; ties go to the first class."""
+    p, came = _classes(probability, outcome)
+    return _mean((p.argmax(axis=1) == came).astype(float)) if len(p) else float("nan")
+
+
+def brier_score(probability: ArrayLike, outcome: ArrayLike) -> float:
+    """Mean squared distance between probabilities and the outcome, summed over classes: 0 to 2 (Brier 1950)."""
+    p, came = _classes(probability, outcome)
+    happened = np.zeros_like(p)
+    happened[np.arange(len(p)), came] = 1.0
+    return _mean(((p - happened) ** 2).sum(axis=1))
+
+
+def binary_log_loss(probability: ArrayLike, hit: ArrayLike) -> float:
+    """Mean of -ln of the probability given to what happened; ln 2 = 0.6931 means knowing nothing."""
+    p, happened = binary(probability, hit)
+    return _mean(-np.log(np.maximum(np.where(happened, p, 1 - p), _SMALLEST)))
+
+
+def binary_brier_score(probability: ArrayLike, hit: ArrayLike) -> float:
+    """Mean squared distance between one event's probability and whether it happened: 0 to 1, half of `brier_score`."""
+    p, happened = binary(probability, hit)
+    return _mean((p - happened) ** 2)
+
+
+def binary(probability: ArrayLike, hit: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    """Both as arrays of one length; raises `ValueError` on a probability that is missing or outside [0, 1]."""
+    p, happened = np.asarray(probability, dtype=float), np.asarray(hit).astype(bool)
+    if p.ndim != 1 or p.shape != happened.shape:
+        raise ValueError(f"probability and hit must be (n,), got {p.shape} and {happened.shape}")
+    _require_probabilities(p)
+    return p, happened
+
+
+def _classes(probability: ArrayLike, outcome: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    p, came = np.asarray(probability, dtype=float), np.asarray(outcome)
+    if p.ndim != 2 or came.shape != p.shape[:1]:
+        raise ValueError(f"probability must be (n, classes) and outcome (n,), got {p.shape} and {came.shape}")
+    _require_probabilities(p)
+    # float32 boosters sum to 1 within a few 1e-7
+    if (off := np.abs(p.sum(axis=1) - 1)).max(initial=0) > 1e-3:
+        raise ValueError(f"row {int(off.argmax())} of probability sums to {p[off.argmax()].sum():.6g}, not 1")
+    if (outside := ~np.isin(came, np.arange(p.shape[1]))).any():
+        raise ValueError(f"outcome {came[outside][0]} has no column among {p.shape[1]} classes")
+    return p, came.astype(np.int64)
+
+
+def _require_probabilities(p: Floats) -> None:
+    if (wrong := ~((p >= 0) & (p <= 1))).any():
+        raise ValueError(f"{int(wrong.sum())} probabilities are outside [0, 1], the first is {p[wrong][0]}")
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,51 @@
+"""A fitted model as a folder: the library's own file, a manifest with the SHA-256 of each, and golden inputs to replay.
+
+Nothing in a bundle can execute. A bundle appears whole or not at all; loading verifies every byte and replays the golden inputs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crp_pipeline.contracts import Samples
+from crp_pipeline.errors import BundleError
+from crp_pipeline.models.base import Model
+from crp_pipeline.models.catalog import MODEL_CLASSES
+from crp_pipeline.storage import fresh_folder, replace_folder, seal, verify
+
+GOLDEN = "golden.npz"
+GOLDEN_TOLERANCE = 1e-6
+
+
+def save_bundle(model: Model, folder: Path, *, card: dict[str, Any], golden: Samples) -> Path:
+    """Write the model, its card and its answers to the golden samples; an earlier bundle there is replaced at once."""
+    staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
+    model.save(staging)
+    np.savez(staging / GOLDEN, inputs=golden.table(), outputs=model.predict(golden))
+    seal(staging, {"model_type": model.model_type, **card})
+    return replace_folder(staging, folder)
+
+
+def load_bundle(folder: Path, *, feature_set_id: str | None = None) -> tuple[Model, dict[str, Any]]:
+    """The model and its card; raises `BundleError` for an altered byte, another feature set or another answer."""
+    manifest = verify(folder)
+    if feature_set_id is not None and manifest.get("feature_set_id") != feature_set_id:
+        raise BundleError(
+            f"{folder} was trained on feature set {manifest.get('feature_set_id')}, the table at hand is {feature_set_id}"
+        )
+    kind = MODEL_CLASSES.get(manifest["model_type"])
+    if kind is None:
+        raise BundleError(f"{folder} holds a {manifest['model_type']!r} model, which this version does not know")
+    model = kind.load(folder)
+    _replay(model, folder)
+    return model, manifest
+
+
+def _replay(model: Model, folder: Path) -> None:
+    with np.load(folder / GOLDEN, allow_pickle=False) as stored:
+        inputs, outputs = stored["inputs"], stored["outputs"]
+    answers = model.predict(Samples(inputs, np.arange(len(inputs))))
+    worst = float(np.abs(answers - outputs).max(initial=0.0))
+    if not worst <= GOLDEN_TOLERANCE:
+        raise BundleError(f"{folder} answers its golden inputs differently, by up to {worst:.2g}")

@@ -1,0 +1,88 @@
+"""Out-of-fold predictions: every row is scored by a model that could not have seen its label.
+
+`history` is the feature table, one row per bar; `labels` has the same rows; fold positions count in both.
+"""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.contracts import PROBABILITIES, Fold, Ints, Samples
+from crp_pipeline.errors import DataContractError
+from crp_pipeline.models.base import Model, ModelSpec, Validation
+from crp_pipeline.models.catalog import from_spec
+from crp_pipeline.splits import purged_tail
+
+Progress = Callable[[str], None]
+
+
+def cross_fit(
+    spec: ModelSpec,
+    history: pd.DataFrame,
+    labels: pd.DataFrame,
+    folds: Sequence[Fold],
+    *,
+    seed: int,
+    validation_share: float = 0.15,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Probability of each class for every row (`contracts.PredictionSchema`); NaN and fold -1 where no fold tests the row.
+
+    Each fold's model learns from the fold's training rows only; early stopping watches their latest `validation_share`, purged
+    from the rest. `rounds` is what each fold's fit settled on.
+    """
+    samples = samples_of(history)
+    out = pd.DataFrame(np.nan, index=history.index, columns=list(PROBABILITIES)).assign(fold=-1, rounds=0)
+    probabilities, fold_of, rounds = out[list(PROBABILITIES)].to_numpy(copy=True), np.full(len(out), -1), np.zeros(len(out), int)
+    started = perf_counter()
+    for done, fold in enumerate(folds):
+        model = fit_block(spec, samples, labels, fold.train, seed=seed, validation_share=validation_share)
+        probabilities[fold.test] = model.predict(samples.take(fold.test))
+        fold_of[fold.test], rounds[fold.test] = fold.number, model.rounds
+        if progress is not None:
+            progress(_progress_line(spec, fold, model, done + 1, len(folds), perf_counter() - started))
+    out[list(PROBABILITIES)] = probabilities
+    return out.assign(fold=fold_of, rounds=rounds)
+
+
+def fit_block(
+    spec: ModelSpec, samples: Samples, labels: pd.DataFrame, rows: Ints, *, seed: int, validation_share: float
+) -> Model:
+    """A model of one training block, stopped early on the block's own purged tail."""
+    learn, watch = purged_tail(rows, labels.index, labels["label_end"], share=validation_share)
+    y, weight = labels["signal"].to_numpy(), labels["weight"].to_numpy()
+    validation = Validation(samples.take(watch), y[watch], weight[watch])
+    return from_spec(spec).fit(samples.take(learn), y[learn], weight=weight[learn], validation=validation, seed=seed)
+
+
+def final_fit(spec: ModelSpec, history: pd.DataFrame, labels: pd.DataFrame, rows: Ints, *, rounds: int, seed: int) -> Model:
+    """The model that goes to production: all labelled rows, for as many rounds as the folds settled on."""
+    params = {"n_rounds": rounds} if rounds else {}
+    y, weight = labels["signal"].to_numpy()[rows], labels["weight"].to_numpy()[rows]
+    return from_spec(spec, **params).fit(samples_of(history).take(rows), y, weight=weight, seed=seed)
+
+
+def typical_rounds(predictions: pd.DataFrame) -> int:
+    """Median over folds of the rounds that early stopping chose."""
+    per_fold = predictions.loc[predictions["fold"] >= 0].groupby("fold")["rounds"].first()
+    return int(per_fold.median()) if len(per_fold) else 0
+
+
+def samples_of(history: pd.DataFrame) -> Samples:
+    """All rows of a feature table; raises `DataContractError` naming column and row for an infinite value."""
+    values = np.ascontiguousarray(history.to_numpy(dtype=np.float64))
+    infinite = np.isinf(values)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise DataContractError(f"feature {history.columns[column]} is infinite at {history.index[row]}")
+    return Samples(values, np.arange(len(values)), columns=tuple(history.columns))
+
+
+def _progress_line(spec: ModelSpec, fold: Fold, model: Model, done: int, total: int, seconds: float) -> str:
+    left = seconds / done * (total - done)
+    return (
+        f"{spec.model_type}: fold {done} of {total}, {len(fold.train):,} rows learned, {model.rounds} rounds, "
+        f"{len(fold.test):,} rows tested; {seconds:.0f} s gone, {left:.0f} s left"
+    )

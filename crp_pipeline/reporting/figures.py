@@ -1,0 +1,151 @@
+"""Pictures of stored results: each takes a table, returns a matplotlib figure and says its finding and n in the title.
+
+Figures are returned, never shown, and hold no global state.
+"""
+
+import base64
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from crp_pipeline.contracts import CLASSES
+from crp_pipeline.splits import PURGED, TEST, TRAIN
+
+INK, SOFT, GOOD, BAD, WARN = "#1f2a36", "#9aa7b4", "#1b7f79", "#b8433f", "#d99a2b"
+DPI = 90
+
+
+def candles_figure(candles: pd.DataFrame, *, coin: str) -> Figure:
+    """Close price over time, filled-in bars marked, holes left open."""
+    figure, axes = _canvas()
+    for _, segment in candles.groupby("segment"):
+        axes.plot(segment.index, segment["close"], color=INK, lw=0.7)
+    filled = candles[candles["is_repaired"]]
+    axes.plot(filled.index, filled["close"], "o", ms=4, color=BAD, label=f"{len(filled)} filled-in bars")
+    axes.set_yscale("log")
+    axes.legend(frameon=False, loc="upper left")
+    segments = candles["segment"].nunique()
+    axes.set_title(f"{coin}: {len(candles):,} bars in {segments} unbroken stretch{'es' if segments > 1 else ''}")
+    return figure
+
+
+def features_figure(features: pd.DataFrame, *, n_leaks: int) -> Figure:
+    """Share of missing values per feature, so that a gap in the table is seen before a model hides it."""
+    missing = features.isna().mean().sort_values(ascending=False)
+    figure, axes = _canvas()
+    axes.bar(range(len(missing)), 100 * missing.to_numpy(), color=INK)
+    axes.set_ylabel("missing values, %")
+    axes.set_xlabel("features, most missing first")
+    axes.set_title(f"{features.shape[1]} features x {len(features):,} bars, {n_leaks} that look ahead")
+    return figure
+
+
+def labels_figure(labels: pd.DataFrame) -> Figure:
+    """Class shares month by month."""
+    known = labels["signal"].dropna()
+    month = pd.DatetimeIndex(known.index).strftime("%Y-%m")
+    shares = pd.crosstab(month, known.astype(int), normalize="index").reindex(columns=[-1, 0, 1], fill_value=0.0)
+    figure, axes = _canvas()
+    bottom = np.zeros(len(shares))
+    for value, name, color in zip((-1, 0, 1), CLASSES, (BAD, SOFT, GOOD), strict=True):
+        axes.bar(shares.index, shares[value], bottom=bottom, color=color, label=name, width=0.9)
+        bottom += shares[value].to_numpy()
+    axes.set_xticks(range(0, len(shares), max(len(shares) // 8, 1)))
+    axes.legend(frameon=False, ncols=3, loc="upper right")
+    overall = known.value_counts(normalize=True)
+    parts = ", ".join(f"{name} {overall.get(value, 0.0):.0%}" for value, name in zip((-1, 0, 1), CLASSES, strict=True))
+    axes.set_title(f"{len(known):,} labels of {len(labels):,} bars: {parts}")
+    return figure
+
+
+def timeline_figure(role_table: pd.DataFrame) -> Figure:
+    """What every bar is to every fold: learned from, purged or tested."""
+    figure, axes = _canvas(height=0.9 + 0.28 * role_table.shape[1])
+    times = pd.DatetimeIndex(role_table.index)
+    for position, name in enumerate(role_table.columns):
+        for role, color, label in ((TRAIN, SOFT, "learned from"), (PURGED, BAD, "purged"), (TEST, GOOD, "tested")):
+            _spans(axes, times, role_table[name].to_numpy() == role, position, color, label if position == 0 else "")
+    axes.set_yticks(range(role_table.shape[1]), [name.replace("_", " ") for name in role_table.columns])
+    axes.invert_yaxis()
+    axes.legend(frameon=False, ncols=3, loc="upper right")
+    tested = int((role_table == TEST).to_numpy().sum())
+    axes.set_title(f"{role_table.shape[1]} folds walk forward and test {tested:,} bars once each")
+    return figure
+
+
+def calibration_figure(curve: pd.DataFrame, *, error: float) -> Figure:
+    """Hit rate against confidence with the number of decisions in each bin (`metrics.calibration.calibration_curve`)."""
+    figure, axes = _canvas(width=5.2)
+    axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--")
+    filled = curve[curve["n"] > 0]
+    axes.plot(filled["mean_confidence"], filled["hit_rate"], "o-", color=INK)
+    for row in filled.itertuples():
+        axes.annotate(f"{row.n:,}", (row.mean_confidence, row.hit_rate), textcoords="offset points", xytext=(5, -11), fontsize=7)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("hit rate")
+    axes.set_title(f"calibration error {error:.1%} over {int(curve['n'].sum()):,} decisions")
+    return figure
+
+
+def equity_figure(equity: pd.Series, *, n_trades: int) -> Figure:
+    """Equity marked to market and its drawdown."""
+    figure = Figure(figsize=(8, 4), dpi=DPI, layout="constrained")
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    drawdown = equity / equity.cummax() - 1
+    top.plot(equity.index, equity, color=INK, lw=0.9)
+    below.fill_between(drawdown.index, 100 * drawdown, 0, color=BAD, lw=0)
+    below.set_ylabel("drawdown, %")
+    gain = equity.iloc[-1] / equity.iloc[0] - 1
+    top.set_title(f"{gain:+.1%} after costs over {n_trades:,} trades, deepest drawdown {-drawdown.min():.1%}")
+    _tidy(top)
+    _tidy(below)
+    return figure
+
+
+def folds_figure(losses: pd.DataFrame, *, model: str) -> Figure:
+    """Out-of-fold log-loss of a model, fold by fold, against the class prior (`gate.scores.log_loss_by_fold`)."""
+    figure, axes = _canvas()
+    axes.plot(losses.index, losses["prior"], "s--", color=SOFT, label="class prior")
+    axes.plot(losses.index, losses["log_loss"], "o-", color=INK, label=model)
+    axes.set_xlabel("fold")
+    axes.set_ylabel("log-loss, nats")
+    axes.legend(frameon=False)
+    better = int((losses["log_loss"] < losses["prior"]).sum())
+    axes.set_title(f"{model} beats the class prior in {better} of {len(losses)} folds, {int(losses['n'].sum()):,} bars")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", facecolor="white")
+    return buffer.getvalue()
+
+
+def inline(figure: Figure) -> str:
+    """The figure as a `data:` address that a page or a Markdown cell can show without a file."""
+    return "data:image/png;base64," + base64.b64encode(png(figure)).decode()
+
+
+def _canvas(*, width: float = 8, height: float = 3) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    _tidy(axes)
+    return figure, axes
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.title.set_fontsize(10)
+
+
+def _spans(axes: Axes, times: pd.DatetimeIndex, chosen: np.ndarray, row: int, color: str, label: str) -> None:
+    """Horizontal bars over the runs where `chosen` holds."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], chosen.astype(int), [0]])))
+    for number, (first, last) in enumerate(zip(edges[::2], edges[1::2], strict=True)):
+        start, end = times[first], times[last - 1]
+        axes.barh(row, end - start, left=start, height=0.7, color=color, label=label if number == 0 else "")

@@ -1,0 +1,77 @@
+"""Verdicts in words and tables: what a trader reads in ten seconds."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from crp_pipeline.gate import GateConfig, Outcome, Verdict
+
+
+def verdict_table(verdicts: Mapping[str, Verdict], champions: Mapping[str, str | None]) -> pd.DataFrame:
+    """One row per coin: verdict, win rate with everything it must be read with, expectancy, calibration, first failure."""
+    return pd.DataFrame([_row(coin, verdict, champions.get(coin)) for coin, verdict in sorted(verdicts.items())])
+
+
+def findings_table(verdict: Verdict) -> pd.DataFrame:
+    """One row per criterion in the order in which they were judged."""
+    return pd.DataFrame(
+        [
+            {
+                "stage": str(finding.criterion.stage),
+                "criterion": finding.criterion.name,
+                "value": finding.value,
+                "needs": f"{finding.criterion.comparison} {finding.criterion.threshold:g}",
+                "passed": "yes" if finding.passed else "no",
+                "missing": finding.shortfall,
+                "meaning": finding.criterion.meaning,
+            }
+            for finding in verdict.findings
+        ]
+    )
+
+
+def win_rate_phrase(evidence: Mapping[str, float], *, prefix: str = "") -> str:
+    """A win rate with its interval, n, zero-skill rate, payoff and coverage: it is never shown without them."""
+    number = {name: evidence.get(prefix + name, math.nan) for name in _WIN_RATE_PARTS}
+    if not number["trades"] > 0:
+        return "no trades"
+    coverage = evidence.get("coverage", math.nan)
+    return (
+        f"{number['win_rate']:.1%} ({number['win_rate_low']:.1%} to {number['win_rate_high']:.1%}, n {number['trades']:,.0f}); "
+        f"zero skill {number['zero_skill_win_rate']:.1%}, payoff {number['payoff_ratio']:.2f}, coverage {coverage:.0%}"
+    )
+
+
+def fleet_sentence(verdicts: Sequence[Verdict], config: GateConfig) -> str:
+    """Whether enough coins were promoted; only coins that pass are promoted whatever the answer."""
+    promoted = sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts)
+    needed = max(math.ceil(config.fleet_min_promoted / config.fleet_of * len(verdicts)), 1)
+    rule = f"at least {config.fleet_min_promoted} of {config.fleet_of}"
+    answer = "holds" if promoted >= needed else "does not hold"
+    return f"{promoted} of {len(verdicts)} coins promoted; the rule '{rule}' asks for {needed} and {answer}"
+
+
+_WIN_RATE_PARTS = ("trades", "win_rate", "win_rate_low", "win_rate_high", "zero_skill_win_rate", "payoff_ratio")
+
+
+def _row(coin: str, verdict: Verdict, champion: str | None) -> dict[str, object]:
+    evidence, failed = verdict.evidence, verdict.first_failed
+    return {
+        "coin": coin,
+        "verdict": str(verdict.outcome),
+        "win rate (95 %, n); zero skill, payoff, coverage": win_rate_phrase(evidence),
+        "high tier": win_rate_phrase(evidence, prefix="high_tier_"),
+        "net expectancy": _expectancy(evidence),
+        "calibration error": f"{evidence.get('calibration_error', math.nan):.1%}",
+        "failed first": "-" if failed is None else failed.sentence,
+        "champion": champion or "none",
+    }
+
+
+def _expectancy(evidence: Mapping[str, float]) -> str:
+    mean, low, high = (
+        evidence.get(name, math.nan)
+        for name in ("net_expectancy_bps", "net_expectancy_lower_bps", "net_expectancy_upper_bps")
+    )
+    return f"{mean:+.1f} bps ({low:+.1f} to {high:+.1f})"

@@ -1,0 +1,127 @@
+"""Files that are there whole or not at all, and folders that prove they have not been altered.
+
+Every write goes to a temporary name in the same folder, is flushed to the disk and then renamed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crp_pipeline.errors import BundleError, DataContractError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    _write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document, sorted by key so that equal documents are equal files."""
+    write_text(path, json.dumps(document, indent=2, sort_keys=True))
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame with its index and its `attrs`."""
+    _write(path, frame.to_parquet)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """The frame that `write_parquet` wrote; raises `DataContractError` when it is missing or damaged."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise DataContractError(f"{path} cannot be read: {error}") from error
+
+
+def fresh_folder(folder: Path) -> Path:
+    """An empty folder of that name."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def replace_folder(staging: Path, folder: Path) -> Path:
+    """Put a finished folder in another's place."""
+    for path in staging.rglob("*"):
+        _sync(path)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def frame_hash(frame: pd.DataFrame) -> str:
+    """Sixteen hex digits that change with any value, column name, row or time of a frame."""
+    digest = hashlib.sha256(repr([(name, str(kind)) for name, kind in frame.dtypes.items()]).encode())
+    digest.update(pd.util.hash_pandas_object(frame, index=True).to_numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def seal(folder: Path, card: dict[str, Any]) -> None:
+    """Write the manifest: the card and the SHA-256 of every file in the folder."""
+    write_json(folder / MANIFEST, {"format": FORMAT, **card, "files": {name: sha256(folder / name) for name in _files(folder)}})
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, when every file is there with its hash and no other; raises `BundleError` naming the file otherwise."""
+    manifest = read_manifest(folder)
+    listed = manifest.get("files", {})
+    strangers = sorted(set(_files(folder)) ^ set(listed))
+    if strangers:
+        raise BundleError(f"{folder}: {strangers[0]} is missing, or was not there when the manifest was made")
+    for name, digest in listed.items():
+        if sha256(folder / name) != digest:
+            raise BundleError(f"{folder}: {name} has been altered since the manifest was made")
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a sealed folder; raises `BundleError` when it is missing, damaged or of another format."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder} has no readable {MANIFEST}: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"{folder}: {MANIFEST} is not of bundle format {FORMAT}")
+    return manifest
+
+
+def _files(folder: Path) -> list[str]:
+    paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in paths if name != MANIFEST)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    write(temporary)
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,377 @@
+"""The compiled engine against a slow one written from the rules, and what must hold on every market."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, slippage_draws, zero_skill
+
+FREE = ExecutionModel(fee_bps=0, spread_bps=0, slippage_bps=0, horizon=None)
+WIDE = Sizing(max_leverage=100)
+"""Leverage that never caps, so that risk alone sizes."""
+
+FILLS = ["entry_time", "exit_time", "side", "entry_price", "exit_price", "units", "exit_reason"]
+
+seeds = st.integers(0, 2**32 - 1)
+executions = st.builds(
+    ExecutionModel,
+    fee_bps=st.sampled_from([0.0, 5.0, 60.0]),
+    spread_bps=st.sampled_from([0.0, 3.0]),
+    slippage_bps=st.sampled_from([0.0, 2.0]),
+    slippage_noise_bps=st.sampled_from([0.0, 4.0]),
+    horizon=st.sampled_from([None, 1, 2, 7]),
+    gap_through_target=st.sampled_from(["target", "open"]),
+    close_at_end=st.booleans(),
+    seed=st.integers(0, 9),
+)
+sizings = st.builds(
+    Sizing, risk_per_trade=st.sampled_from([0.01, 0.3]), max_leverage=st.sampled_from([0.5, 3.0, 100.0])
+)
+
+
+@dataclass(frozen=True)
+class Market:
+    """Candles and decisions that fit to each other."""
+
+    candles: pd.DataFrame
+    decisions: pd.DataFrame
+
+
+@st.composite
+def markets(draw, *, n=st.integers(2, 60), tick=st.sampled_from([None, 0.5, 1.0]), distances=(0.01, 0.02, 0.05, np.nan)):
+    """A random walk with gaps, repaired bars and holes; a coarse tick makes touches and ties common."""
+    size, step, rng = draw(n), draw(tick), np.random.default_rng(draw(seeds))
+    close = 100 + np.cumsum(rng.normal(0, 1, size))
+    opened = np.r_[100, close[:-1]] + rng.choice([0, 0, 0, 3, -3], size) * rng.random(size)
+    high, low = np.maximum(opened, close) + rng.exponential(0.8, size), np.minimum(opened, close) - rng.exponential(0.8, size)
+    prices = np.stack([opened, high, low, close], axis=1)
+    if step is not None:
+        prices = np.round(prices / step) * step
+    repaired = rng.random(size) < draw(st.sampled_from([0, 0.15]))
+    for bar in np.flatnonzero(repaired):
+        prices[bar] = prices[max(bar - 1, 0), 3]
+    time = pd.date_range("2024-03-01", periods=size, freq="h", tz="UTC", name="open_time")
+    candles = pd.DataFrame(prices, index=time, columns=["open", "high", "low", "close"])
+    holes = np.cumsum(rng.random(size) < draw(st.sampled_from([0, 0.1])))
+    candles = candles.assign(volume=1.0, is_repaired=repaired, segment=holes)
+    decisions = pd.DataFrame(
+        {
+            "signal": rng.choice([-1, 0, 1], size, p=[0.3, 0.4, 0.3]),
+            "stop_distance": rng.choice(distances, size),
+            "target_distance": rng.choice(distances, size),
+        },
+        index=time,
+    )
+    return Market(candles, decisions)
+
+
+smooth = markets(n=st.integers(20, 60), tick=st.none(), distances=(0.01, 0.02, 0.05))
+
+
+def run(market, execution=FREE, sizing=WIDE):
+    return run_backtest(market.candles, market.decisions, execution=execution, sizing=sizing)
+
+
+class SlowBroker:
+    """The market rules as a diary: every bar is asked, in this order, what happens at its open, within it and at its close."""
+
+    def __init__(self, market, execution, sizing):
+        self.bars = market.candles.reset_index().to_dict("records")
+        self.orders = market.decisions.to_dict("records")
+        self.execution, self.sizing = execution, sizing
+        self.noise = slippage_draws(len(self.bars), execution)
+        self.cash, self.held, self.equity, self.diary = sizing.initial_equity, None, [], []
+
+    def live(self):
+        for now in range(len(self.bars)):
+            was_held = self.held is not None
+            time_is_up = was_held and self.held["horizon"] is not None and now - self.held["bar"] >= self.held["horizon"]
+            if not self.bars[now]["is_repaired"]:
+                if was_held:
+                    self.at_the_open(now, time_is_up)
+                # at the last close only somebody who was out, or knew that he would be, could decide
+                if self.held is None and (not was_held or time_is_up):
+                    self.perhaps_enter(now)
+                if self.held is not None:
+                    self.within(now)
+            self.at_the_close(now)
+        return self
+
+    def at_the_open(self, now, time_is_up):
+        price, held = self.bars[now]["open"], self.held
+        if time_is_up:
+            self.leave(now, price, "time")
+        elif beyond(price, held["stop"], -held["side"]):
+            self.leave(now, price, "stop")
+        elif beyond(price, held["target"], held["side"]):
+            self.leave(now, price if self.execution.gap_through_target == "open" else held["target"], "target")
+
+    def within(self, now):
+        bar, held = self.bars[now], self.held
+        against, favour = (bar["low"], bar["high"]) if held["side"] == 1 else (bar["high"], bar["low"])
+        if beyond(against, held["stop"], -held["side"]):
+            self.leave(now, held["stop"], "stop")
+        elif beyond(favour, held["target"], held["side"]):
+            self.leave(now, held["target"], "target")
+
+    def at_the_close(self, now):
+        close, last = self.bars[now]["close"], now == len(self.bars) - 1
+        if self.held is not None:
+            if last and self.execution.close_at_end:
+                self.leave(now, close, "end")
+            elif not last and self.bars[now + 1]["segment"] != self.bars[now]["segment"]:
+                self.leave(now, close, "gap")
+        worth = 0 if self.held is None else self.held["side"] * self.held["units"] * close
+        self.equity.append(self.cash + worth)
+
+    def perhaps_enter(self, now):
+        before, order = self.bars[now - 1], self.orders[now - 1]
+        if now == 0 or before["is_repaired"] or before["segment"] != self.bars[now]["segment"]:
+            return
+        if order["signal"] == 0 or self.cash <= 0:
+            return
+        side, quote = order["signal"], self.bars[now]["open"]
+        stop = quote * (1 - side * order["stop_distance"])
+        units = self.affordable(side, quote, stop)
+        price = self.filled(now, quote, side)
+        self.cash -= side * units * price + units * price * self.execution.fee_bps / 1e4
+        target = quote * (1 + side * order["target_distance"])
+        self.held = {"bar": now, "side": side, "units": units, "price": price, "stop": stop, "target": target,
+                     "horizon": self.execution.horizon}  # fmt: skip
+
+    def affordable(self, side, quote, stop):
+        planned = self.execution.cost_per_side_bps - self.execution.fee_bps
+        entry, leave = quote * (1 + side * planned / 1e4), stop * (1 - side * planned / 1e4)
+        most = self.sizing.max_leverage * self.cash / entry
+        if np.isnan(stop):
+            return most
+        loss = side * (entry - leave) + (entry + leave) * self.execution.fee_bps / 1e4
+        return min(most, self.sizing.risk_per_trade * self.cash / loss)
+
+    def filled(self, now, quote, direction):
+        worse = (self.execution.spread_bps / 2 + self.execution.slippage_bps) / 1e4
+        if len(self.noise):
+            worse += self.noise[now][0 if direction == 1 else 1]
+        return quote * (1 + direction * worse)
+
+    def leave(self, now, quote, reason):
+        held, self.held = self.held, None
+        price = self.filled(now, quote, -held["side"])
+        self.cash += held["side"] * held["units"] * price - held["units"] * price * self.execution.fee_bps / 1e4
+        times = self.bars[held["bar"]]["open_time"], self.bars[now]["open_time"]
+        self.diary.append((*times, held["side"], held["price"], price, held["units"], reason))
+
+
+def beyond(price, level, direction):
+    """Whether `price` has reached `level` in this direction; a missing level is never reached."""
+    return price >= level if direction == 1 else price <= level
+
+
+@settings(max_examples=300, deadline=None)
+@given(markets(), executions, sizings)
+def test_the_engine_does_what_the_rules_say(market, execution, sizing):
+    result, slow = run(market, execution, sizing), SlowBroker(market, execution, sizing).live()
+    diary = pd.DataFrame(slow.diary, columns=FILLS)
+    assert result.trades[FILLS].to_numpy().tolist() == [
+        [entry, leave, side, pytest.approx(paid, rel=1e-12), pytest.approx(got, rel=1e-12), pytest.approx(units, rel=1e-9), reason]
+        for entry, leave, side, paid, got, units, reason in diary.to_numpy().tolist()
+    ]  # fmt: skip
+    np.testing.assert_allclose(result.equity, slow.equity, rtol=1e-9, atol=1e-6)
+
+
+@given(markets(), executions, sizings)
+def test_equity_is_the_start_plus_what_every_trade_earned(market, execution, sizing):
+    result = run(market, replace(execution, close_at_end=True), sizing)
+    scale = max(sizing.initial_equity, result.equity.abs().max())
+    earned = sizing.initial_equity + result.trades["pnl"].sum()
+    assert abs(result.equity.iloc[-1] - earned) <= 1e-9 * scale
+    assert (result.trades["gross_pnl"] - result.trades["costs"] - result.trades["pnl"]).abs().max() <= 1e-9 * scale or (
+        result.trades.empty
+    )
+
+
+@given(markets(), executions, sizings)
+def test_equity_at_each_close_is_cash_plus_the_position(market, execution, sizing):
+    result = run(market, replace(execution, close_at_end=True), sizing)
+    scale = max(sizing.initial_equity, result.equity.abs().max())
+    for time, value in result.equity.items():
+        done = result.trades[result.trades["exit_time"] <= time]
+        done = done[(done["exit_time"] < time) | (done["exit_reason"] != "time") | (done["exit_time"] == time)]
+        held = result.trades[(result.trades["entry_time"] <= time) & (result.trades["exit_time"] > time)]
+        close = market.candles.loc[time, "close"]
+        floating = (held["side"] * held["units"] * (close - held["entry_price"])).sum()
+        fees = execution.fee_bps / 1e4 * (held["units"] * held["entry_price"]).sum()
+        assert abs(value - (sizing.initial_equity + done["pnl"].sum() + floating - fees)) <= 1e-9 * scale
+
+
+@given(markets(), executions, st.sampled_from(["fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps"]))
+def test_a_higher_cost_never_raises_what_the_same_fills_earn(market, execution, name):
+    # barely any leverage, so that neither run is ruined and both make the same trades
+    small = Sizing(max_leverage=0.01)
+    cheap = run(market, execution, small).trades
+    dear = run(market, replace(execution, **{name: getattr(execution, name) + 7}), small).trades
+    same = ["entry_time", "exit_time", "side", "exit_reason"]
+    pd.testing.assert_frame_equal(cheap[same], dear[same])
+    assert (dear["pnl"] / dear["units"] <= cheap["pnl"] / cheap["units"] + 1e-12).all()
+    assert (dear["costs"] / dear["units"] >= cheap["costs"] / cheap["units"] - 1e-12).all()
+
+
+@given(markets(), executions, sizings, st.integers(-8, 8))
+def test_the_unit_of_the_price_does_not_matter(market, execution, sizing, power):
+    prices = ["open", "high", "low", "close"]
+    scaled = replace(market, candles=market.candles.assign(**{name: market.candles[name] * 2.0**power for name in prices}))
+    here, there = run(market, execution, sizing), run(scaled, execution, sizing)
+    there.trades["units"] *= 2.0**power
+    there.trades[["entry_price", "exit_price"]] /= 2.0**power
+    # a power of two is exact in every product
+    pd.testing.assert_frame_equal(here.trades, there.trades, check_exact=True)
+    pd.testing.assert_series_equal(here.equity, there.equity, check_exact=True)
+
+
+@given(markets(), executions, sizings, st.integers(-10_000, 10_000))
+def test_the_date_does_not_matter(market, execution, sizing, minutes):
+    shift = pd.Timedelta(minutes, unit="min")
+    later = Market(market.candles.shift(freq=shift), market.decisions.shift(freq=shift))
+    here, there = run(market, execution, sizing).trades, run(later, execution, sizing).trades
+    for name in ("decision_time", "entry_time", "exit_time"):
+        there[name] -= shift
+    pd.testing.assert_frame_equal(here.drop(columns="session"), there.drop(columns="session"), check_exact=True)
+
+
+@given(smooth, st.sampled_from([None, 3]))
+def test_long_and_short_are_mirror_images(market, horizon):
+    """p -> 2 * p0 - p with sides turned: without costs, and with stops in money, every trade earns the same."""
+    centre = 250.0
+    candles = market.candles
+    mirrored = candles.assign(
+        open=2 * centre - candles["open"],
+        high=2 * centre - candles["low"],
+        low=2 * centre - candles["high"],
+        close=2 * centre - candles["close"],
+    )
+    entry = candles["open"].shift(-1).fillna(1.0)
+    money = entry / (2 * centre - entry)
+    decisions = market.decisions.assign(
+        signal=-market.decisions["signal"],
+        stop_distance=market.decisions["stop_distance"] * money,
+        target_distance=market.decisions["target_distance"] * money,
+    )
+    execution = replace(FREE, horizon=horizon)
+    here, there = run(market, execution), run(Market(mirrored, decisions), execution)
+    same = ["entry_time", "exit_time", "exit_reason", "bars_held"]
+    pd.testing.assert_frame_equal(here.trades[same], there.trades[same])
+    assert (here.trades["side"] == -there.trades["side"]).all()
+    np.testing.assert_allclose(here.trades["units"], there.trades["units"], rtol=1e-9)
+    np.testing.assert_allclose(here.trades["pnl"], there.trades["pnl"], rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(here.equity, there.equity, rtol=1e-9)
+
+
+@given(markets(), executions, sizings, st.integers(1, 59))
+def test_bars_that_come_later_do_not_change_closed_trades(market, execution, sizing, cut):
+    cut = min(cut, len(market.candles) - 1)
+    then = run(Market(market.candles.iloc[:cut], market.decisions.iloc[:cut]), execution, sizing)
+    now = run(market, execution, sizing)
+    known = then.trades[then.trades["exit_reason"] != "end"]
+    pd.testing.assert_frame_equal(known, now.trades.iloc[: len(known)], check_exact=True)
+    still_open = then.trades[then.trades["exit_reason"] == "end"]
+    before = then.equity.index < (still_open["entry_time"].min() if len(still_open) else then.equity.index[-1])
+    pd.testing.assert_series_equal(then.equity[before], now.equity.iloc[:cut][before], check_exact=True)
+
+
+@given(markets(), executions, sizings)
+def test_without_a_signal_equity_is_flat(market, execution, sizing):
+    result = run(replace(market, decisions=market.decisions.assign(signal=0)), execution, sizing)
+    assert result.trades.empty
+    assert (result.equity == sizing.initial_equity).all()
+
+
+@given(markets(), executions, sizings)
+def test_the_same_seed_makes_the_same_fills(market, execution, sizing):
+    first, second = run(market, execution, sizing), run(market, execution, sizing)
+    pd.testing.assert_frame_equal(first.trades, second.trades, check_exact=True)
+    pd.testing.assert_series_equal(first.equity, second.equity, check_exact=True)
+
+
+@given(markets(), st.sampled_from([None, 2]), st.sampled_from(["target", "open"]))
+def test_no_quote_lies_outside_its_bar_but_a_target_that_was_jumped_over(market, horizon, gap):
+    result = run(market, replace(FREE, horizon=horizon, gap_through_target=gap))
+    for trade in result.trades.itertuples():
+        entry, leave = market.candles.loc[trade.entry_time], market.candles.loc[trade.exit_time]
+        assert trade.entry_price == entry["open"]
+        inside = leave["low"] <= trade.exit_price <= leave["high"]
+        jumped = trade.exit_reason == "target" and trade.side * (leave["open"] - trade.exit_price) > 0
+        assert inside or (jumped and gap == "target")
+
+
+@given(markets(), executions, sizings)
+def test_positions_do_not_overlap_and_respect_repairs_holes_and_leverage(market, execution, sizing):
+    result = run(market, replace(execution, slippage_noise_bps=0), sizing)
+    trades, candles = result.trades, market.candles
+    assert (trades["entry_time"].iloc[1:].to_numpy() >= trades["exit_time"].iloc[:-1].to_numpy()).all()
+    assert not candles.loc[trades["entry_time"], "is_repaired"].any()
+    assert not candles.loc[trades["decision_time"], "is_repaired"].any()
+    segment = candles["segment"]
+    for name in ("decision_time", "exit_time"):
+        assert (segment[trades[name]].to_numpy() == segment[trades["entry_time"]].to_numpy()).all()
+    equity = sizing.initial_equity + trades["pnl"].shift(1, fill_value=0.0).cumsum()
+    assert (trades["units"] * trades["entry_price"] <= sizing.max_leverage * equity * (1 + 1e-9)).all()
+
+
+@given(markets(distances=(0.01, 0.02, 0.05)), executions, sizings)
+def test_a_stop_that_fills_at_its_price_loses_no_more_than_the_risk(market, execution, sizing):
+    result = run(market, replace(execution, slippage_noise_bps=0), sizing)
+    trades = result.trades
+    equity = sizing.initial_equity + trades["pnl"].shift(1, fill_value=0.0).cumsum()
+    opened = market.candles["open"]
+    entry, leave = opened[trades["entry_time"]].to_numpy(), opened[trades["exit_time"]].to_numpy()
+    stop = entry * (1 - trades["side"] * market.decisions.loc[trades["decision_time"], "stop_distance"].to_numpy())
+    at_stop = (trades["exit_reason"] == "stop") & (trades["side"] * (leave - stop) > 0)
+    assert (-trades["pnl"] <= sizing.risk_per_trade * equity * (1 + 1e-9))[at_stop].all()
+
+
+@given(markets(), executions)
+@settings(max_examples=40, deadline=None)
+def test_zero_skill_resolves_the_trades_as_the_engine_did(market, execution):
+    result = run(market, replace(execution, close_at_end=True))
+    chance = zero_skill(result, market.candles, market.decisions, execution, n_permutations=20)
+    assert chance.trades == len(result.trades)
+    if chance.trades:
+        assert chance.observed_win_rate == pytest.approx(result.metrics["win_rate"])
+        assert chance.observed_expectancy_bps == pytest.approx(result.metrics["expectancy_bps"], abs=1e-8)
+        assert chance.win_rate_low <= chance.win_rate_high
+    assert 1 / 21 <= chance.p_value <= 1
+
+
+def driftless_walk(n, *, seed):
+    """Arithmetic Brownian motion of 1 per bar around 10,000, with the exact extremes of a Brownian bridge inside each bar."""
+    rng = np.random.default_rng(seed)
+    close = 10_000 + np.cumsum(rng.normal(size=n))
+    opened = np.r_[10_000, close[:-1]]
+    reach = [np.sqrt((close - opened) ** 2 - 2 * np.log(rng.random(n))) for _ in range(2)]
+    time = pd.date_range("2020-01-01", periods=n, freq="min", tz="UTC", name="open_time")
+    prices = {"open": opened, "high": (opened + close + reach[0]) / 2, "low": (opened + close - reach[1]) / 2}
+    return pd.DataFrame(prices | {"close": close}, index=time), rng
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
+def test_chance_earns_nothing_and_wins_as_often_as_the_distances_say(ratio):
+    candles, rng = driftless_walk(150_000, seed=5)
+    stop, target = 6.0, 6.0 * ratio
+    entry = candles["open"].shift(-1).fillna(1.0)
+    decisions = pd.DataFrame(
+        {"signal": rng.choice([-1, 1], len(candles)), "stop_distance": stop / entry, "target_distance": target / entry},
+        index=candles.index,
+    )
+    result = run(Market(candles, decisions), FREE, Sizing(max_leverage=0.001))
+    per_unit = result.trades["pnl"] / result.trades["units"]
+    n, share = len(per_unit), stop / (stop + target)
+    assert n > 1_500
+    assert abs(per_unit.mean()) <= 3.5 * per_unit.std() / np.sqrt(n)
+    assert abs(result.metrics["win_rate"] - share) <= 3.5 * np.sqrt(share * (1 - share) / n)
+    chance = zero_skill(result, candles, decisions, FREE, n_permutations=200)
+    assert abs(chance.win_rate - share) <= 3.5 * np.sqrt(share * (1 - share) / n)
+    assert chance.p_value > 0.01

@@ -1,0 +1,139 @@
+"""What must hold for every forecast, trade list and equity curve."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from crp_pipeline.metrics import (
+    block_bootstrap,
+    block_bootstrap_interval,
+    brier_score,
+    daily_returns,
+    effective_sample_size,
+    expected_calibration_error,
+    log_loss,
+    max_drawdown,
+    minimum_track_record_length,
+    probabilistic_sharpe_ratio,
+    probability_of_backtest_overfitting,
+    sharpe_ratio,
+    tier_calibration_error,
+    trading_session,
+    wilson_interval,
+)
+
+returns = hnp.arrays(float, st.integers(3, 60), elements=st.floats(-0.25, 0.25, width=32))
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seeds, st.integers(1, 200))
+def test_forecast_scores_have_their_bounds(seed, n):
+    rng = np.random.default_rng(seed)
+    probability, came = rng.dirichlet([0.5, 0.5, 0.5], n), rng.integers(0, 3, n)
+    assert 0 <= brier_score(probability, came) <= 2
+    assert log_loss(probability, came) >= 0
+    # no forecast beats the one that put everything on what came
+    assert brier_score(np.eye(3)[came], came) == 0
+
+
+@given(seeds, st.integers(1, 300), st.integers(1, 20))
+def test_calibration_error_with_one_bin_is_the_gap_of_the_means_and_more_bins_only_add(seed, n, n_bins):
+    rng = np.random.default_rng(seed)
+    probability, hit = rng.random(n), rng.random(n) < 0.5
+    overall = abs(probability.mean() - hit.mean())
+    assert expected_calibration_error(probability, hit, n_bins=1) == pytest.approx(overall, abs=1e-12)
+    assert overall - 1e-12 <= expected_calibration_error(probability, hit, n_bins=n_bins) <= 1
+
+
+@given(seeds, st.integers(1, 100))
+def test_the_worst_tier_is_never_better_than_the_mean_tier(seed, n):
+    rng = np.random.default_rng(seed)
+    rows = rng.random(n), rng.random(n) < 0.5
+    tiers = rng.choice(["low", "high"], n)
+    none, weighted, worst = (
+        tier_calibration_error(*rows, tiers=tiers, weighting=weighting) for weighting in ("none", "n", "max")
+    )
+    assert max(none, weighted) <= worst + 1e-12
+
+
+@given(returns, st.floats(0.01, 100))
+def test_sharpe_ratio_does_not_depend_on_leverage(values, leverage):
+    assume(np.ptp(values) > 1e-6)
+    assert sharpe_ratio(leverage * values) == pytest.approx(sharpe_ratio(values), rel=1e-6, abs=1e-9)
+
+
+@given(returns)
+def test_drawdown_lies_between_nothing_and_everything_and_ignores_the_unit(values):
+    equity = 100 * np.cumprod(1 + values)
+    assert 0 <= max_drawdown(equity) < 1
+    assert max_drawdown(3 * equity) == pytest.approx(max_drawdown(equity), abs=1e-12)
+
+
+@given(returns, st.integers(1, 48))
+def test_daily_returns_compound_to_the_whole_curve(values, hours):
+    times = pd.date_range("2024-03-09 17:00", periods=len(values), freq=f"{hours}h", tz="UTC")
+    equity = pd.Series(100 * np.cumprod(1 + values), index=times)
+    assert np.prod(1 + daily_returns(equity, initial=100.0)) == pytest.approx(equity.iloc[-1] / 100)
+
+
+@given(st.floats(0.01, 0.5), st.floats(-1, 1), st.floats(3, 12), st.floats(0.6, 0.99))
+def test_the_minimum_track_record_is_where_the_probability_reaches_the_level(sharpe, skew, kurtosis, level):
+    n = minimum_track_record_length(sharpe, skew=skew, kurtosis=kurtosis, level=level)
+    assume(n >= 2)
+    assert probabilistic_sharpe_ratio(sharpe, n, skew=skew, kurtosis=kurtosis) == pytest.approx(level, abs=1e-9)
+
+
+@given(st.floats(0, 1), st.floats(1, 1e5), st.floats(0.5, 0.999))
+def test_wilson_interval_holds_the_share_and_mirrors(share, n, level):
+    low, high = wilson_interval(share * n, n, level=level)
+    assert 0 <= low <= share + 1e-9
+    assert share - 1e-9 <= high <= 1
+    mirrored = wilson_interval(n - share * n, n, level=level)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@given(returns, st.floats(1, 30), seeds)
+def test_a_bootstrap_is_repeatable_and_stays_within_the_values(values, block, seed):
+    kept = {"block": block, "n_resamples": 50, "seed": seed}
+    found = block_bootstrap(values, np.mean, **kept)
+    assert (found == block_bootstrap(values, np.mean, **kept)).all()
+    assert values.min() - 1e-9 <= found.min() <= found.max() <= values.max() + 1e-9
+    low, high = block_bootstrap_interval(values, np.median, **kept)
+    assert low <= high
+
+
+def test_the_bootstrap_interval_covers_a_dependent_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(11)
+    covered = 0
+    for seed in range(200):
+        values = np.convolve(rng.normal(size=520), np.ones(5) / 5, mode="valid")
+        low, high = block_bootstrap_interval(values, np.mean, block=20, level=0.9, n_resamples=300, seed=seed)
+        covered += low <= 0 <= high
+    # 200 runs at 0.9 have a standard error of 0.02; percentile intervals of blocks run a little short
+    assert 0.81 <= covered / 200 <= 0.97
+
+
+@given(returns, st.integers(0, 20))
+def test_the_effective_sample_is_never_larger_than_the_sample(values, max_lag):
+    assert 0 < effective_sample_size(values, max_lag=max_lag) <= len(values)
+
+
+@given(seeds, st.integers(2, 8), st.sampled_from([2, 4, 6]))
+def test_overfitting_ignores_the_order_and_the_leverage_of_trials(seed, n_trials, n_blocks):
+    rng = np.random.default_rng(seed)
+    performance = rng.normal(size=(60, n_trials))
+    value = probability_of_backtest_overfitting(performance, n_blocks=n_blocks)
+    assert 0 <= value <= 1
+    other = performance[:, rng.permutation(n_trials)] * rng.uniform(0.5, 2, n_trials)
+    assert probability_of_backtest_overfitting(other, n_blocks=n_blocks) == value
+
+
+@given(st.datetimes(min_value=pd.Timestamp("2000-01-01"), max_value=pd.Timestamp("2035-01-01")))
+def test_the_primary_session_is_one_that_is_open(moment):
+    row = trading_session(pd.DatetimeIndex([moment], tz="UTC")).iloc[0]
+    names = ["tokyo", "london", "new_york"]
+    assert (row["primary"] == "none") == (not row[names].any())
+    assert row["primary"] == "none" or row[row["primary"]]

@@ -1,0 +1,111 @@
+"""What holds of every split, whatever the label lengths and holes."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crp_pipeline.splits import CombinatorialPurged, PurgedWalkForward, folds_of, overlaps, purged_tail, role_table
+
+
+@st.composite
+def labelled_times(draw):
+    """Irregular times and label ends, some of them missing."""
+    n = draw(st.integers(30, 80))
+    steps = draw(st.lists(st.integers(1, 5), min_size=n, max_size=n))
+    lives = draw(st.lists(st.integers(1, 30), min_size=n, max_size=n))
+    missing = draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    times = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(np.cumsum(steps), unit="h")
+    end = (times + pd.to_timedelta(lives, unit="h")).to_series(index=times)
+    return pd.DatetimeIndex(times), end.where(~np.array(missing))
+
+
+walks = st.builds(
+    PurgedWalkForward,
+    train_size=st.integers(5, 20),
+    test_size=st.integers(1, 10),
+    embargo=st.integers(0, 4),
+    expanding=st.booleans(),
+    partial=st.booleans(),
+)
+combinations = st.builds(
+    CombinatorialPurged, n_blocks=st.integers(3, 6), n_test_blocks=st.integers(1, 2), embargo=st.integers(0, 3)
+)
+
+
+def lives_meet(times, end, i, j):
+    """Whether two labels' lives share a moment, by the definition; a row without label lives for its decision only."""
+    end_i, end_j = (times[k] if pd.isna(end.iloc[k]) else end.iloc[k] for k in (i, j))
+    return times[i] <= end_j and times[j] <= end_i
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_times(), st.one_of(walks, combinations))
+def test_no_training_label_meets_a_test_label(history, splitter):
+    times, end = history
+    for fold in splitter.split(times, end):
+        assert not end.iloc[fold.train].isna().any()
+        assert not any(lives_meet(times, end, i, j) for i in fold.train for j in fold.test)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_times(), walks)
+def test_walking_forward_never_looks_back_from_the_future(history, splitter):
+    times, end = history
+    for fold in splitter.split(times, end):
+        assert len(fold.train) == 0 or end.iloc[fold.train].max() < times[fold.test[0]]
+    assert overlaps(splitter.split(times, end), times, end).empty
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_times(), walks, st.integers(0, 20))
+def test_later_data_never_changes_earlier_folds(history, splitter, cut):
+    times, end = history
+    n = max(len(times) - cut, splitter.train_size + splitter.test_size)
+    then, now = splitter.split(times[:n], end.iloc[:n]), splitter.split(times, end)
+    for before, after in zip(then, now, strict=False):
+        np.testing.assert_array_equal(before.train, after.train)
+        np.testing.assert_array_equal(before.test, after.test[: len(before.test)])
+        assert splitter.partial or len(before.test) == len(after.test)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_times(), walks)
+def test_every_row_is_tested_at_most_once(history, splitter):
+    times, end = history
+    tested = np.concatenate([fold.test for fold in splitter.split(times, end)])
+    assert len(np.unique(tested)) == len(tested)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_times(), walks)
+def test_as_much_is_learned_from_as_the_purge_allows(history, splitter):
+    times, end = history
+    for fold in splitter.split(times, end):
+        first = fold.test[0]
+        oldest = 0 if splitter.expanding else first - splitter.train_size
+        frontier = times[max(first - splitter.embargo, 0)]
+        allowed = [i for i in range(oldest, first) if not pd.isna(end.iloc[i]) and end.iloc[i] < frontier]
+        assert fold.train.tolist() == allowed
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_times(), walks)
+def test_a_role_table_records_the_folds(history, splitter):
+    times, end = history
+    folds = splitter.split(times, end)
+    for kept, fold in zip(folds_of(role_table(folds, times, end)), folds, strict=True):
+        np.testing.assert_array_equal(kept.train, fold.train)
+        np.testing.assert_array_equal(kept.test, fold.test)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_times(), st.floats(0.05, 0.6))
+def test_the_watched_tail_is_purged_from_what_is_learned(history, share):
+    times, end = history
+    rows = np.flatnonzero(end.notna())
+    if len(rows) < 5:
+        return
+    learn, watch = purged_tail(rows, times, end, share=share)
+    assert len(watch) >= 1
+    assert not any(lives_meet(times, end, i, j) for i in learn for j in watch)
