@@ -31,10 +31,10 @@ $(READY_DEV): $(READY)
 	touch $@
 
 demo: $(READY)
-	CRP_SOURCE=demo CRP_COINS="[]" $(BIN)/python -m crp_pipeline.defs.nightly
+	CRP_SOURCE=demo CRP_COINS="[]" $(BIN)/python -m crp_pipeline.nightly
 
 nightly: $(READY)
-	$(BIN)/python -m crp_pipeline.defs.nightly
+	$(BIN)/python -m crp_pipeline.nightly
 
 web: $(READY)
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)

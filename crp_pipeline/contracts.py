@@ -41,7 +41,9 @@ def interval_length(interval: str) -> pd.Timedelta:
     return pd.Timedelta(interval.replace("m", "min"))
 
 
-_open_time = pa.Index(OPEN_TIME_DTYPE, name="open_time", unique=True, checks=pa.Check(lambda t: t.is_monotonic_increasing))
+_open_time = pa.Index(
+    OPEN_TIME_DTYPE, name="open_time", unique=True, checks=pa.Check(lambda t: t.is_monotonic_increasing)
+)
 _price = pa.Column("float64", pa.Check.gt(0))
 
 CandleSchema = pa.DataFrameSchema(
@@ -106,12 +108,13 @@ DecisionSchema = pa.DataFrameSchema(
 def check_frame(frame: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:
     """The frame, unchanged, when it meets the schema; raises `DataContractError` naming `what`, column, row and value."""
     try:
-        return schema.validate(frame, lazy=False)
+        schema.validate(frame, lazy=False)
     except pa.errors.SchemaError as error:
         cases = error.failure_cases
         first = cases.iloc[0] if isinstance(cases, pd.DataFrame) and len(cases) else None
         where = f" at {first['index']}: {first['failure_case']!r}" if first is not None and "index" in first else ""
         raise DataContractError(f"{what}: {error.reason_code} in {error.check or error.schema}{where}") from error
+    return frame
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,11 @@ class Samples:
         start = np.zeros_like(self.rows) if self.segment_start is None else self.segment_start[self.rows]
         behind = self.rows - start
         if (behind < length - 1).any():
-            row = int(self.rows[behind < length - 1][0])
-            raise InsufficientHistoryError(f"row {row} has {row - int(start[self.rows == row][0])} bars behind it, a window of {length} needs {length - 1}")
-        return self.history[self.rows[:, None] + np.arange(1 - length, 1)]
+            short = int(np.argmax(behind < length - 1))
+            raise InsufficientHistoryError(
+                f"row {self.rows[short]} has {behind[short]} bars behind it, a window of {length} needs {length - 1}"
+            )
+        return np.asarray(self.history[self.rows[:, None] + np.arange(1 - length, 1)])
 
     def take(self, rows: Ints) -> "Samples":
         """Other rows of the same history."""

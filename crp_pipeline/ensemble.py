@@ -80,7 +80,8 @@ class Stack:
     def decide(self, predictions: Predictions) -> pd.DataFrame:
         """One decision per row of the base predictions: frame of `contracts.DecisionSchema`."""
         logits, times = _stacked(predictions, self.models)
-        office = np.searchsorted(_as_ns([member.in_office_from for member in self.members]), _as_ns(times), side="right") - 1
+        offices = pd.DatetimeIndex([member.in_office_from for member in self.members])
+        office = np.searchsorted(_as_ns(offices), _as_ns(times), side="right") - 1
         office[np.isnan(logits).any(axis=1)] = -1
         decisions = _undecided(times)
         for number, member in enumerate(self.members):
@@ -101,7 +102,15 @@ class Stack:
 
     def table(self) -> pd.DataFrame:
         """One row per member: when it takes office, what it combines by, and how stack and mean did on its calibration slice."""
-        shown = ("in_office_from", "combination", "n_rows", "log_loss_stack", "log_loss_mean", "temperature", "tier_cuts")
+        shown = (
+            "in_office_from",
+            "combination",
+            "n_rows",
+            "log_loss_stack",
+            "log_loss_mean",
+            "temperature",
+            "tier_cuts",
+        )
         return pd.DataFrame([{name: getattr(member, name) for name in shown} for member in self.members])
 
 
@@ -120,7 +129,9 @@ def fit_stack(
     config = config or EnsembleConfig()
     models = tuple(predictions)
     if len(folds) < 2:
-        raise InsufficientHistoryError(f"stacking learns from earlier folds and needs at least 2, there are {len(folds)}")
+        raise InsufficientHistoryError(
+            f"stacking learns from earlier folds and needs at least 2, there are {len(folds)}"
+        )
     logits, times = _stacked(predictions, models)
     if not times.equals(pd.DatetimeIndex(labels.index)):
         raise DataContractError(f"predictions have {len(times)} rows, labels {len(labels)}: they must be the same bars")
@@ -199,7 +210,9 @@ def _tier_cuts(probabilities: Floats, quantiles: tuple[float, float]) -> tuple[f
 
 
 def _class_returns(signal: Floats, forward_return: Floats) -> Floats:
-    return np.array([forward_return[signal == value].mean() if (signal == value).any() else 0.0 for value in (-1, 0, 1)])
+    return np.array(
+        [forward_return[signal == value].mean() if (signal == value).any() else 0.0 for value in (-1, 0, 1)]
+    )
 
 
 def _stacked(predictions: Predictions, models: Sequence[str]) -> tuple[Floats, pd.DatetimeIndex]:
@@ -242,5 +255,5 @@ def _tier(confidence: Floats, directed: Bools, cuts: tuple[float, float]) -> np.
     return np.where(directed, names[np.digitize(confidence, cuts)], str(Tier.NONE))
 
 
-def _as_ns(times: Sequence[pd.Timestamp] | pd.DatetimeIndex) -> Ints:
-    return np.asarray(pd.DatetimeIndex(times).as_unit("ns").asi8)
+def _as_ns(times: pd.DatetimeIndex) -> Ints:
+    return np.asarray(times.as_unit("ns").asi8)

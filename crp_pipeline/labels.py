@@ -36,7 +36,9 @@ def make_labels(candles: pd.DataFrame, config: LabelConfig) -> pd.DataFrame:
         {
             "signal": _three_way(forward_return, _neutral_band(spread, config)),
             "forward_return": forward_return,
-            "trend_strength": np.clip(forward_return / np.maximum(spread, 1e-12), -config.trend_clip, config.trend_clip),
+            "trend_strength": np.clip(
+                forward_return / np.maximum(spread, 1e-12), -config.trend_clip, config.trend_clip
+            ),
         },
         index=candles.index,
     )
@@ -72,10 +74,10 @@ def average_uniqueness(label_start: ArrayLike | pd.Index, label_end: ArrayLike |
 
 def _as_numbers(times: ArrayLike | pd.Index) -> Floats:
     """Times as seconds since 1970, numbers as they are."""
-    values = np.asarray(times)
+    values: np.ndarray = np.asarray(times)
     if values.dtype.kind in "iuf":
-        return values.astype(np.float64)
-    return pd.DatetimeIndex(pd.to_datetime(values, utc=True)).as_unit("ns").asi8 / 1e9
+        return np.asarray(values, dtype=np.float64)
+    return np.asarray(pd.DatetimeIndex(pd.to_datetime(values, utc=True)).as_unit("ns").asi8 / 1e9)
 
 
 def _is_whole(candles: pd.DataFrame, leave: int) -> Bools:

@@ -90,10 +90,14 @@ class Registry:
     def promote(self, coin: str, version: str, verdict: Verdict, *, now: datetime) -> None:
         """Make a version champion; raises `RegistryError` unless the verdict is PROMOTE and is the one the version carries."""
         if verdict.outcome is not Outcome.PROMOTE:
-            raise RegistryError(f"{coin}: version {version} cannot be promoted on a verdict of {verdict.outcome}: {verdict.reason}")
+            raise RegistryError(
+                f"{coin}: version {version} cannot be promoted on a verdict of {verdict.outcome}: {verdict.reason}"
+            )
         card = self.card(coin, version)
         if card["verdict"] != verdict.to_dict():
-            raise RegistryError(f"{coin}: the verdict at hand is not the one that version {version} was registered with")
+            raise RegistryError(
+                f"{coin}: the verdict at hand is not the one that version {version} was registered with"
+            )
         with self._locked(coin):
             if self.champion(coin) != version:
                 self._write(coin, "promote", version, verdict.reason, now)

@@ -206,7 +206,9 @@ class PipelineSettings(BaseSettings):
     def _one_horizon_one_cost(self) -> Self:
         """Labels and execution share the horizon, and the neutral band covers the costs in force."""
         round_trip_bps = 2 * self.execution.cost_per_side_bps
-        object.__setattr__(self, "labels", replace(self.labels, horizon=self.horizon, round_trip_cost_bps=round_trip_bps))
+        object.__setattr__(
+            self, "labels", replace(self.labels, horizon=self.horizon, round_trip_cost_bps=round_trip_bps)
+        )
         object.__setattr__(self, "execution", replace(self.execution, horizon=self.horizon))
         return self
 

@@ -15,7 +15,7 @@ from crp_pipeline.contracts import Bools, Fold, Ints
 from crp_pipeline.errors import InsufficientHistoryError
 from crp_pipeline.settings import WalkForwardConfig
 
-Times = pd.DatetimeIndex | pd.Series
+Times = pd.Index | pd.Series
 
 UNUSED, TRAIN, TEST, PURGED = 0, 1, 2, 3
 """Codes of a role table."""
@@ -152,12 +152,14 @@ def overlaps(folds: list[Fold], times: Times, label_end: Times) -> pd.DataFrame:
     for fold in folds:
         opens, closes = start[fold.test].min(), np.maximum(end[fold.test], start[fold.test]).max()
         bad = fold.train[~_has_label(end[fold.train]) | ((end[fold.train] >= opens) & (start[fold.train] <= closes))]
-        found.append(pd.DataFrame({"fold": fold.number, "open_time": start[bad], "label_end": end[bad], "test_start": opens}))
+        found.append(
+            pd.DataFrame({"fold": fold.number, "open_time": start[bad], "label_end": end[bad], "test_start": opens})
+        )
     table = pd.concat(found, ignore_index=True)
-    return table.astype({name: "datetime64[ns]" for name in ("open_time", "label_end", "test_start")})
+    return table.astype(dict.fromkeys(("open_time", "label_end", "test_start"), "datetime64[ns]"))
 
 
-def role_table(folds: list[Fold], times: pd.DatetimeIndex, label_end: Times) -> pd.DataFrame:
+def role_table(folds: list[Fold], times: pd.Index, label_end: Times) -> pd.DataFrame:
     """What each row is to each fold: one int8 column `fold_<k>` of UNUSED, TRAIN, TEST or PURGED, indexed by time."""
     end = _as_ns(label_end)
     columns = {}

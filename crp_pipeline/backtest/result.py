@@ -109,7 +109,7 @@ def _trades(fills: NDArray[np.void], candles: pd.DataFrame, decisions: pd.DataFr
             "return_net": pnl / (units * entry_price),
             "bars_held": fills["exit_bar"] - fills["entry_bar"] + (fills["reason"] != TIME),
             "exit_reason": pd.array(np.array(REASONS)[fills["reason"]], dtype="str"),
-            "session": trading_session(pd.DatetimeIndex(entry_time))["primary"].to_numpy(),
+            "session": trading_session(pd.DatetimeIndex(entry_time))["primary"].array,
         }
     )
 

@@ -28,9 +28,13 @@ def _candles(settings: PipelineSettings) -> dg.AssetsDefinition:
         group_name="candles",
         kinds={"pandas", "parquet"},
         partitions_def=coins,
-        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "candles", typing_type=pd.DataFrame),
+        dagster_type=dg.DagsterType(
+            lambda _, value: isinstance(value, pd.DataFrame), "candles", typing_type=pd.DataFrame
+        ),
         check_specs=[
-            coin_check("contract_holds", "candles", coins, "Every rule of the candle contract, after repair.", blocking=True),
+            coin_check(
+                "contract_holds", "candles", coins, "Every rule of the candle contract, after repair.", blocking=True
+            ),
             coin_check("source_is_clean", "candles", coins, "Nothing had to be repaired and nothing looks odd."),
         ],
     )

@@ -26,8 +26,12 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         kinds={"pandas", "parquet"},
         partitions_def=coins,
         code_version=set_id,
-        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "features", typing_type=pd.DataFrame),
-        check_specs=[coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)],
+        dagster_type=dg.DagsterType(
+            lambda _, value: isinstance(value, pd.DataFrame), "features", typing_type=pd.DataFrame
+        ),
+        check_specs=[
+            coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)
+        ],
     )
     def features(
         candles: pd.DataFrame, market: pd.DataFrame
@@ -36,10 +40,19 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         others = market.drop(columns=candles.attrs["coin"], errors="ignore")
         made = compute_features(candles, CATALOG, market=others)
         leaks = prove_causal(
-            CATALOG, candles, market=others, cuts=spread_cuts(len(candles), PROOF_CUTS, seed=settings.seed), seed=settings.seed
+            CATALOG,
+            candles,
+            market=others,
+            cuts=spread_cuts(len(candles), PROOF_CUTS, seed=settings.seed),
+            seed=settings.seed,
         )
         leaking = len({leak.feature for leak in leaks})
-        made.attrs = {**candles.attrs, "feature_set_id": set_id, "leaking_features": leaking, "table_hash": frame_hash(made)}
+        made.attrs = {
+            **candles.attrs,
+            "feature_set_id": set_id,
+            "leaking_features": leaking,
+            "table_hash": frame_hash(made),
+        }
         yield dg.Output(
             made,
             data_version=dg.DataVersion(made.attrs["table_hash"]),

@@ -49,7 +49,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         comparison: pd.DataFrame,
     ) -> Iterator[dg.Output[Verdict] | dg.AssetCheckResult]:
         """PROMOTE, REJECT or INSUFFICIENT_EVIDENCE, with every number behind it."""
-        coin, gate_settings = context.partition_key, {"config": settings.gate, "seed": settings.seed}
+        coin = context.partition_key
         decisions = with_exits(ensemble, exit_table(labels["volatility"], settings.horizon, settings.exits))
         stack = Stack.load(places.stack(coin))
         chance, high_tier_chance = (
@@ -75,9 +75,9 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
                 data_hashes=[ingredient.attrs["data_hash"] for ingredient in ingredients],
             ),
             **forecast_evidence(
-                ensemble, prior, labels, horizon_days=settings.horizon * _bar_days(settings), **gate_settings
+                ensemble, prior, labels, horizon_days=settings.horizon * _bar_days(settings), config=settings.gate, seed=settings.seed
             ),
-            **trading_evidence(backtest, chance, high_tier_chance, **gate_settings),
+            **trading_evidence(backtest, chance, high_tier_chance, config=settings.gate, seed=settings.seed),
             **sharpe_evidence(backtest, comparison["daily_sharpe"]),
         }
         subject = {
@@ -112,7 +112,11 @@ def _check(finding: Finding) -> dg.AssetCheckResult:
         passed=finding.passed,
         severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
         description=finding.sentence,
-        metadata={"value": finding.value, "threshold": finding.criterion.threshold, "stage": str(finding.criterion.stage)},
+        metadata={
+            "value": finding.value,
+            "threshold": finding.criterion.threshold,
+            "stage": str(finding.criterion.stage),
+        },
     )
 
 

@@ -21,14 +21,14 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         group_name="splits",
         kinds={"pandas", "parquet"},
         partitions_def=coins,
-        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "splits", typing_type=pd.DataFrame),
+        dagster_type=dg.DagsterType(
+            lambda _, value: isinstance(value, pd.DataFrame), "splits", typing_type=pd.DataFrame
+        ),
         check_specs=[
             coin_check("labels_are_purged", "splits", coins, "No training label meets its test block.", blocking=True)
         ],
     )
-    def splits(
-        candles: pd.DataFrame, labels: pd.DataFrame
-    ) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    def splits(candles: pd.DataFrame, labels: pd.DataFrame) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
         """What each bar is to each fold: learned from, purged or tested."""
         folds = walk_forward(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
         found = role_table(folds, labels.index, labels["label_end"])

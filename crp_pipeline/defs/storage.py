@@ -24,7 +24,9 @@ class Places:
     def value(self, key: dg.AssetKey, coin: str | None) -> Path:
         """Where an asset's value lies, without its ending: `models/tcn` of BTC-USDT in `models/BTC-USDT/tcn`."""
         stage, *rest = key.path
-        return self.root.joinpath(stage, *([coin] if coin else []), *rest) if coin or rest else self.root / stage / stage
+        return (
+            self.root.joinpath(stage, *([coin] if coin else []), *rest) if coin or rest else self.root / stage / stage
+        )
 
     def bundle(self, coin: str, model_type: str) -> Path:
         """Folder of a coin's final model of one type."""
@@ -65,7 +67,9 @@ class StageIOManager(dg.IOManager):
             case BacktestResult():
                 save_result(obj, path)
             case _:
-                raise DataContractError(f"{context.asset_key.to_user_string()} gave a {type(obj).__name__}, which has no file format")
+                raise DataContractError(
+                    f"{context.asset_key.to_user_string()} gave a {type(obj).__name__}, which has no file format"
+                )
 
     def load_input(self, context: dg.InputContext) -> Any:
         """The value of one coin, or of every coin that has one where the asset asks for all."""

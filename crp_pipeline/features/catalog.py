@@ -20,4 +20,4 @@ CATALOG: tuple[Feature, ...] = (
     *CALENDAR,
     *CROSS_MARKET,
 )
-"""Needs at most 250 bars for a row."""
+"""A row needs fewer than 300 bars: see `warm_up_bars`."""

@@ -23,7 +23,7 @@ from crp_pipeline.contracts import Bools, Floats, Ints
 START_WEIGHT = 1e-9
 """Weight of its starting value that a recursive indicator still carries at the end of its warm-up.
 
-A thousandth of the 1e-6 that two starts may differ by: before the start may lie a crash of a hundred ordinary bars' size.
+A thousandth of the 1e-6 by which two starts may differ: a crash of many ordinary bars' size may lie before one.
 """
 
 DAY = pd.Timedelta(days=1)
@@ -67,7 +67,7 @@ class Bars:
 
     @cached_property
     def relative(self) -> "Bars":
-        """The same bars with prices near 1: TA-Lib calls variances and ranges below 1e-14 zero, as a coin's worth 1e-6 are.
+        """The same bars with prices near 1: TA-Lib calls variances and ranges below 1e-14 zero, small coins have them.
 
         The unit is a power of two, so that no digit is lost and equal moves stay equal wherever the segment starts.
         """

@@ -59,7 +59,9 @@ def compare(
         chance = zero_skill(
             result, candles, decisions, execution, n_permutations=config.n_resamples, seed=seed, level=config.level
         )
-        rows.append({"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)})
+        rows.append(
+            {"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)}
+        )
     return pd.DataFrame(rows)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kurtosis, skew
 
 from crp_pipeline.backtest import BacktestResult, ZeroSkill
 from crp_pipeline.contracts import Tier
@@ -45,7 +46,13 @@ def integrity_evidence(
 
 
 def forecast_evidence(
-    decisions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame, *, horizon_days: float, config: GateConfig, seed: int
+    decisions: pd.DataFrame,
+    prior: pd.DataFrame,
+    labels: pd.DataFrame,
+    *,
+    horizon_days: float,
+    config: GateConfig,
+    seed: int,
 ) -> dict[str, float]:
     """Skill and calibration of the decisions against labels.
 
@@ -92,7 +99,9 @@ def trading_evidence(
     )
     high_tier = result.trades[result.trades["tier"] == Tier.HIGH]
     return {
-        **{name: float(result.metrics[name]) for name in ("sharpe", "max_drawdown", "pnl", "exposure", "profit_factor")},
+        **{
+            name: float(result.metrics[name]) for name in ("sharpe", "max_drawdown", "pnl", "exposure", "profit_factor")
+        },
         **_win_rate(result.trades, chance, "", config),
         **_win_rate(high_tier, high_tier_chance, "high_tier_", config),
         "coverage": float(result.metrics["coverage"]),
@@ -110,9 +119,9 @@ def sharpe_evidence(result: BacktestResult, trial_sharpes: "pd.Series[float]") -
     """
     daily = daily_returns(result.equity)
     sharpe, n = sharpe_ratio(daily, periods_per_year=1), len(daily)
-    shape = {"skew": float(daily.skew()), "kurtosis": float(daily.kurt()) + 3}
+    shape = {"skew": float(skew(daily)), "kurtosis": float(kurtosis(daily, fisher=False))}
     trials = trial_sharpes.dropna()
-    variance = float(trials.var()) if len(trials) > 1 else 0.0
+    variance = float(np.var(trials, ddof=1)) if len(trials) > 1 else 0.0
     return {
         "trials": float(len(trial_sharpes)),
         "probabilistic_sharpe_ratio": probabilistic_sharpe_ratio(sharpe, n, **shape),
@@ -136,7 +145,12 @@ def _win_rate(trades: pd.DataFrame, chance: ZeroSkill, prefix: str, config: Gate
 
 
 def _log_loss_gain(
-    decisions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame, horizon_days: float, config: GateConfig, seed: int
+    decisions: pd.DataFrame,
+    prior: pd.DataFrame,
+    labels: pd.DataFrame,
+    horizon_days: float,
+    config: GateConfig,
+    seed: int,
 ) -> tuple[float, float, float]:
     saved = (log_losses(prior, labels) - log_losses(decisions, labels)).dropna()
     if saved.empty:

@@ -45,7 +45,9 @@ class Criterion:
         """True when the value keeps the bound; a number that was not measured (NaN) keeps none."""
         if math.isnan(value):
             return False
-        return {">=": value >= self.threshold, "<=": value <= self.threshold, ">": value > self.threshold}[self.comparison]
+        return {">=": value >= self.threshold, "<=": value <= self.threshold, ">": value > self.threshold}[
+            self.comparison
+        ]
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,11 @@ def _outcome(findings: Sequence[Finding]) -> Outcome:
 
 
 def _finding_to_dict(finding: Finding) -> dict[str, Any]:
-    shown = {"value": _number_or_none(finding.value), "passed": finding.passed, "shortfall": _number_or_none(finding.shortfall)}
+    shown = {
+        "value": _number_or_none(finding.value),
+        "passed": finding.passed,
+        "shortfall": _number_or_none(finding.shortfall),
+    }
     return {**asdict(finding.criterion), "stage": str(finding.criterion.stage), **shown}
 
 

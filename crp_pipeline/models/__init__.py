@@ -6,19 +6,19 @@
 from crp_pipeline.models.base import Model, ModelSpec, Validation
 from crp_pipeline.models.bundle import load_bundle, save_bundle
 from crp_pipeline.models.catalog import MODEL_TYPES, VARIANTS, create_model
-from crp_pipeline.models.cross_fit import cross_fit, final_fit, samples_of, typical_rounds
+from crp_pipeline.models.cross_fit import Trained, cross_fit, samples_of, train
 
 __all__ = [
     "MODEL_TYPES",
     "VARIANTS",
     "Model",
     "ModelSpec",
+    "Trained",
     "Validation",
     "create_model",
     "cross_fit",
-    "final_fit",
     "load_bundle",
     "samples_of",
     "save_bundle",
-    "typical_rounds",
+    "train",
 ]

@@ -4,18 +4,51 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import PROBABILITIES, Fold, Ints, Samples
+from crp_pipeline.contracts import PROBABILITIES, Fold, Ints, PredictionSchema, Samples, check_frame
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.models.base import Model, ModelSpec, Validation
 from crp_pipeline.models.catalog import from_spec
-from crp_pipeline.splits import purged_tail
+from crp_pipeline.splits import folds_of, learnable_rows, purged_tail
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one recipe learned on one coin."""
+
+    predictions: pd.DataFrame
+    """Out of fold, `contracts.PredictionSchema`."""
+    model: Model
+    """Fitted on all labelled rows, for production."""
+    rounds: int
+    n_learned: int
+
+
+def train(
+    spec: ModelSpec,
+    history: pd.DataFrame,
+    labels: pd.DataFrame,
+    roles: pd.DataFrame,
+    *,
+    seed: int,
+    validation_share: float = 0.15,
+    progress: Progress | None = None,
+) -> Trained:
+    """Out-of-fold predictions over the folds of a role table, then the final model on every labelled row of it."""
+    folds = folds_of(roles)
+    predictions = cross_fit(
+        spec, history, labels, folds, seed=seed, validation_share=validation_share, progress=progress
+    )
+    rows, rounds = learnable_rows(roles, labels["label_end"]), typical_rounds(predictions)
+    model = final_fit(spec, history, labels, rows, rounds=rounds, seed=seed)
+    return Trained(check_frame(predictions, PredictionSchema, what=spec.model_type), model, rounds, len(rows))
 
 
 def cross_fit(
@@ -35,7 +68,11 @@ def cross_fit(
     """
     samples = samples_of(history)
     out = pd.DataFrame(np.nan, index=history.index, columns=list(PROBABILITIES)).assign(fold=-1, rounds=0)
-    probabilities, fold_of, rounds = out[list(PROBABILITIES)].to_numpy(copy=True), np.full(len(out), -1), np.zeros(len(out), int)
+    probabilities, fold_of, rounds = (
+        out[list(PROBABILITIES)].to_numpy(copy=True),
+        np.full(len(out), -1),
+        np.zeros(len(out), int),
+    )
     started = perf_counter()
     for done, fold in enumerate(folds):
         model = fit_block(spec, samples, labels, fold.train, seed=seed, validation_share=validation_share)
@@ -57,7 +94,9 @@ def fit_block(
     return from_spec(spec).fit(samples.take(learn), y[learn], weight=weight[learn], validation=validation, seed=seed)
 
 
-def final_fit(spec: ModelSpec, history: pd.DataFrame, labels: pd.DataFrame, rows: Ints, *, rounds: int, seed: int) -> Model:
+def final_fit(
+    spec: ModelSpec, history: pd.DataFrame, labels: pd.DataFrame, rows: Ints, *, rounds: int, seed: int
+) -> Model:
     """The model that goes to production: all labelled rows, for as many rounds as the folds settled on."""
     params = {"n_rounds": rounds} if rounds else {}
     y, weight = labels["signal"].to_numpy()[rows], labels["weight"].to_numpy()[rows]

@@ -83,7 +83,9 @@ def calibration_figure(curve: pd.DataFrame, *, error: float) -> Figure:
     filled = curve[curve["n"] > 0]
     axes.plot(filled["mean_confidence"], filled["hit_rate"], "o-", color=INK)
     for row in filled.itertuples():
-        axes.annotate(f"{row.n:,}", (row.mean_confidence, row.hit_rate), textcoords="offset points", xytext=(5, -11), fontsize=7)
+        axes.annotate(
+            f"{row.n:,}", (row.mean_confidence, row.hit_rate), textcoords="offset points", xytext=(5, -11), fontsize=7
+        )
     axes.set_xlabel("confidence")
     axes.set_ylabel("hit rate")
     axes.set_title(f"calibration error {error:.1%} over {int(curve['n'].sum()):,} decisions")

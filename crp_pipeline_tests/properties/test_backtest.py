@@ -17,6 +17,8 @@ WIDE = Sizing(max_leverage=100)
 FILLS = ["entry_time", "exit_time", "side", "entry_price", "exit_price", "units", "exit_reason"]
 
 seeds = st.integers(0, 2**32 - 1)
+some = settings(max_examples=60, deadline=None)
+many = settings(max_examples=300, deadline=None)
 executions = st.builds(
     ExecutionModel,
     fee_bps=st.sampled_from([0.0, 5.0, 60.0]),
@@ -42,12 +44,15 @@ class Market:
 
 
 @st.composite
-def markets(draw, *, n=st.integers(2, 60), tick=st.sampled_from([None, 0.5, 1.0]), distances=(0.01, 0.02, 0.05, np.nan)):
+def markets(draw, *, smallest=2, ticks=(None, 0.5, 1.0), distances=(0.01, 0.02, 0.05, np.nan)):
     """A random walk with gaps, repaired bars and holes; a coarse tick makes touches and ties common."""
-    size, step, rng = draw(n), draw(tick), np.random.default_rng(draw(seeds))
+    size, step, rng = draw(st.integers(smallest, 60)), draw(st.sampled_from(ticks)), np.random.default_rng(draw(seeds))
     close = 100 + np.cumsum(rng.normal(0, 1, size))
     opened = np.r_[100, close[:-1]] + rng.choice([0, 0, 0, 3, -3], size) * rng.random(size)
-    high, low = np.maximum(opened, close) + rng.exponential(0.8, size), np.minimum(opened, close) - rng.exponential(0.8, size)
+    high, low = (
+        np.maximum(opened, close) + rng.exponential(0.8, size),
+        np.minimum(opened, close) - rng.exponential(0.8, size),
+    )
     prices = np.stack([opened, high, low, close], axis=1)
     if step is not None:
         prices = np.round(prices / step) * step
@@ -69,7 +74,7 @@ def markets(draw, *, n=st.integers(2, 60), tick=st.sampled_from([None, 0.5, 1.0]
     return Market(candles, decisions)
 
 
-smooth = markets(n=st.integers(20, 60), tick=st.none(), distances=(0.01, 0.02, 0.05))
+smooth = markets(smallest=20, ticks=(None,), distances=(0.01, 0.02, 0.05))
 
 
 def run(market, execution=FREE, sizing=WIDE):
@@ -89,7 +94,9 @@ class SlowBroker:
     def live(self):
         for now in range(len(self.bars)):
             was_held = self.held is not None
-            time_is_up = was_held and self.held["horizon"] is not None and now - self.held["bar"] >= self.held["horizon"]
+            time_is_up = (
+                was_held and self.held["horizon"] is not None and now - self.held["bar"] >= self.held["horizon"]
+            )
             if not self.bars[now]["is_repaired"]:
                 if was_held:
                     self.at_the_open(now, time_is_up)
@@ -171,7 +178,7 @@ def beyond(price, level, direction):
     return price >= level if direction == 1 else price <= level
 
 
-@settings(max_examples=300, deadline=None)
+@many
 @given(markets(), executions, sizings)
 def test_the_engine_does_what_the_rules_say(market, execution, sizing):
     result, slow = run(market, execution, sizing), SlowBroker(market, execution, sizing).live()
@@ -183,6 +190,7 @@ def test_the_engine_does_what_the_rules_say(market, execution, sizing):
     np.testing.assert_allclose(result.equity, slow.equity, rtol=1e-9, atol=1e-6)
 
 
+@some
 @given(markets(), executions, sizings)
 def test_equity_is_the_start_plus_what_every_trade_earned(market, execution, sizing):
     result = run(market, replace(execution, close_at_end=True), sizing)
@@ -194,13 +202,13 @@ def test_equity_is_the_start_plus_what_every_trade_earned(market, execution, siz
     )
 
 
+@some
 @given(markets(), executions, sizings)
 def test_equity_at_each_close_is_cash_plus_the_position(market, execution, sizing):
     result = run(market, replace(execution, close_at_end=True), sizing)
     scale = max(sizing.initial_equity, result.equity.abs().max())
     for time, value in result.equity.items():
         done = result.trades[result.trades["exit_time"] <= time]
-        done = done[(done["exit_time"] < time) | (done["exit_reason"] != "time") | (done["exit_time"] == time)]
         held = result.trades[(result.trades["entry_time"] <= time) & (result.trades["exit_time"] > time)]
         close = market.candles.loc[time, "close"]
         floating = (held["side"] * held["units"] * (close - held["entry_price"])).sum()
@@ -208,6 +216,7 @@ def test_equity_at_each_close_is_cash_plus_the_position(market, execution, sizin
         assert abs(value - (sizing.initial_equity + done["pnl"].sum() + floating - fees)) <= 1e-9 * scale
 
 
+@some
 @given(markets(), executions, st.sampled_from(["fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps"]))
 def test_a_higher_cost_never_raises_what_the_same_fills_earn(market, execution, name):
     # barely any leverage, so that neither run is ruined and both make the same trades
@@ -220,10 +229,13 @@ def test_a_higher_cost_never_raises_what_the_same_fills_earn(market, execution, 
     assert (dear["costs"] / dear["units"] >= cheap["costs"] / cheap["units"] - 1e-12).all()
 
 
+@some
 @given(markets(), executions, sizings, st.integers(-8, 8))
 def test_the_unit_of_the_price_does_not_matter(market, execution, sizing, power):
     prices = ["open", "high", "low", "close"]
-    scaled = replace(market, candles=market.candles.assign(**{name: market.candles[name] * 2.0**power for name in prices}))
+    scaled = replace(
+        market, candles=market.candles.assign(**{name: market.candles[name] * 2.0**power for name in prices})
+    )
     here, there = run(market, execution, sizing), run(scaled, execution, sizing)
     there.trades["units"] *= 2.0**power
     there.trades[["entry_price", "exit_price"]] /= 2.0**power
@@ -232,6 +244,7 @@ def test_the_unit_of_the_price_does_not_matter(market, execution, sizing, power)
     pd.testing.assert_series_equal(here.equity, there.equity, check_exact=True)
 
 
+@some
 @given(markets(), executions, sizings, st.integers(-10_000, 10_000))
 def test_the_date_does_not_matter(market, execution, sizing, minutes):
     shift = pd.Timedelta(minutes, unit="min")
@@ -242,6 +255,7 @@ def test_the_date_does_not_matter(market, execution, sizing, minutes):
     pd.testing.assert_frame_equal(here.drop(columns="session"), there.drop(columns="session"), check_exact=True)
 
 
+@some
 @given(smooth, st.sampled_from([None, 3]))
 def test_long_and_short_are_mirror_images(market, horizon):
     """p -> 2 * p0 - p with sides turned: without costs, and with stops in money, every trade earns the same."""
@@ -253,7 +267,7 @@ def test_long_and_short_are_mirror_images(market, horizon):
         low=2 * centre - candles["high"],
         close=2 * centre - candles["close"],
     )
-    entry = candles["open"].shift(-1).fillna(1.0)
+    entry = candles["open"].shift(-1).ffill()
     money = entry / (2 * centre - entry)
     decisions = market.decisions.assign(
         signal=-market.decisions["signal"],
@@ -270,6 +284,7 @@ def test_long_and_short_are_mirror_images(market, horizon):
     np.testing.assert_allclose(here.equity, there.equity, rtol=1e-9)
 
 
+@some
 @given(markets(), executions, sizings, st.integers(1, 59))
 def test_bars_that_come_later_do_not_change_closed_trades(market, execution, sizing, cut):
     cut = min(cut, len(market.candles) - 1)
@@ -282,6 +297,7 @@ def test_bars_that_come_later_do_not_change_closed_trades(market, execution, siz
     pd.testing.assert_series_equal(then.equity[before], now.equity.iloc[:cut][before], check_exact=True)
 
 
+@some
 @given(markets(), executions, sizings)
 def test_without_a_signal_equity_is_flat(market, execution, sizing):
     result = run(replace(market, decisions=market.decisions.assign(signal=0)), execution, sizing)
@@ -289,6 +305,7 @@ def test_without_a_signal_equity_is_flat(market, execution, sizing):
     assert (result.equity == sizing.initial_equity).all()
 
 
+@some
 @given(markets(), executions, sizings)
 def test_the_same_seed_makes_the_same_fills(market, execution, sizing):
     first, second = run(market, execution, sizing), run(market, execution, sizing)
@@ -296,6 +313,7 @@ def test_the_same_seed_makes_the_same_fills(market, execution, sizing):
     pd.testing.assert_series_equal(first.equity, second.equity, check_exact=True)
 
 
+@some
 @given(markets(), st.sampled_from([None, 2]), st.sampled_from(["target", "open"]))
 def test_no_quote_lies_outside_its_bar_but_a_target_that_was_jumped_over(market, horizon, gap):
     result = run(market, replace(FREE, horizon=horizon, gap_through_target=gap))
@@ -307,6 +325,7 @@ def test_no_quote_lies_outside_its_bar_but_a_target_that_was_jumped_over(market,
         assert inside or (jumped and gap == "target")
 
 
+@some
 @given(markets(), executions, sizings)
 def test_positions_do_not_overlap_and_respect_repairs_holes_and_leverage(market, execution, sizing):
     result = run(market, replace(execution, slippage_noise_bps=0), sizing)
@@ -321,6 +340,7 @@ def test_positions_do_not_overlap_and_respect_repairs_holes_and_leverage(market,
     assert (trades["units"] * trades["entry_price"] <= sizing.max_leverage * equity * (1 + 1e-9)).all()
 
 
+@some
 @given(markets(distances=(0.01, 0.02, 0.05)), executions, sizings)
 def test_a_stop_that_fills_at_its_price_loses_no_more_than_the_risk(market, execution, sizing):
     result = run(market, replace(execution, slippage_noise_bps=0), sizing)
@@ -333,8 +353,8 @@ def test_a_stop_that_fills_at_its_price_loses_no_more_than_the_risk(market, exec
     assert (-trades["pnl"] <= sizing.risk_per_trade * equity * (1 + 1e-9))[at_stop].all()
 
 
+@some
 @given(markets(), executions)
-@settings(max_examples=40, deadline=None)
 def test_zero_skill_resolves_the_trades_as_the_engine_did(market, execution):
     result = run(market, replace(execution, close_at_end=True))
     chance = zero_skill(result, market.candles, market.decisions, execution, n_permutations=20)
@@ -361,7 +381,7 @@ def driftless_walk(n, *, seed):
 def test_chance_earns_nothing_and_wins_as_often_as_the_distances_say(ratio):
     candles, rng = driftless_walk(150_000, seed=5)
     stop, target = 6.0, 6.0 * ratio
-    entry = candles["open"].shift(-1).fillna(1.0)
+    entry = candles["open"].shift(-1).ffill()
     decisions = pd.DataFrame(
         {"signal": rng.choice([-1, 1], len(candles)), "stop_distance": stop / entry, "target_distance": target / entry},
         index=candles.index,

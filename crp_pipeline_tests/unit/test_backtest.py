@@ -54,7 +54,14 @@ def fills(result):
     """(entry bar, exit bar, side, entry price, exit price, reason) of every trade."""
     start, hour = result.equity.index[0], pd.Timedelta("1h")
     return [
-        (round((t.entry_time - start) / hour), round((t.exit_time - start) / hour), t.side, t.entry_price, t.exit_price, t.exit_reason)
+        (
+            round((t.entry_time - start) / hour),
+            round((t.exit_time - start) / hour),
+            t.side,
+            t.entry_price,
+            t.exit_price,
+            t.exit_reason,
+        )
         for t in result.trades.itertuples()
     ]
 
@@ -112,72 +119,53 @@ def test_a_decision_on_the_last_bar_is_not_filled():
     assert trade(market(FLAT, FLAT), {1: 1}).trades.empty
 
 
-def test_time_closes_at_the_open_a_horizon_after_the_entry():
-    bars = [FLAT, FLAT, FLAT, (101, 130, 70, 90), FLAT]
-    result = trade(market(*bars), {0: 1}, execution=replace(FREE, horizon=2))
-    assert fills(result) == [(1, 3, 1, 100, 101, "time")]
-    assert result.trades["bars_held"].to_list() == [2]
+DIP, RISE, LOW = (99,) * 4, (101,) * 4, (90,) * 4
+T, F = True, False
 
 
-@pytest.mark.parametrize("opened", [90, 110])
-def test_time_comes_before_a_gap_at_the_same_open(opened):
-    result = trade(market(FLAT, FLAT, (opened,) * 4), {0: 1}, execution=replace(FREE, horizon=1))
-    assert fills(result) == [(1, 2, 1, 100, opened, "time")]
+@pytest.mark.parametrize(
+    ("bars", "columns", "horizon", "signals", "expected"),
+    [
+        pytest.param([FLAT, FLAT, FLAT, (101, 130, 70, 90)], {}, 2, {0: 1}, [(1, 3, 1, 100, 101, "time")],
+                     id="time closes at the open, a horizon after the entry"),
+        pytest.param([FLAT, FLAT, LOW], {}, 1, {0: 1}, [(1, 2, 1, 100, 90, "time")],
+                     id="time comes before a gap through the stop"),
+        pytest.param([FLAT, FLAT, (110,) * 4], {}, 1, {0: 1}, [(1, 2, 1, 100, 110, "time")],
+                     id="time comes before a gap through the target"),
+        pytest.param([FLAT, FLAT, FLAT, RISE, RISE], {}, 2, {0: 1, 1: -1, 2: -1},
+                     [(1, 3, 1, 100, 101, "time"), (3, 4, -1, 101, 101, "end")],
+                     id="the decision before a time exit enters at the same open"),
+        pytest.param([FLAT, FLAT, LOW, LOW, LOW], {}, None, {0: 1, 1: 1, 2: 1},
+                     [(1, 2, 1, 100, 90, "stop"), (3, 4, 1, 90, 90, "end")],
+                     id="the decision before a gap through the stop was taken in a position"),
+        pytest.param([FLAT, DOWN, FLAT, UP], {}, None, {0: 1, 1: 1},
+                     [(1, 1, 1, 100, 98, "stop"), (2, 3, 1, 100, 102, "target")],
+                     id="after a stop the close of the same bar decides again"),
+        pytest.param([FLAT] * 6, {}, None, {0: 1, 1: -1, 2: 1, 3: -1}, [(1, 5, 1, 100, 100, "end")],
+                     id="decisions in a position are ignored"),
+        pytest.param([FLAT] * 4, {"is_repaired": [F, T, F, F]}, None, {0: 1, 1: 1}, [],
+                     id="nothing is entered on a repaired bar nor decided on one"),
+        pytest.param([FLAT] * 4, {"is_repaired": [F, T, F, F]}, None, {2: 1}, [(3, 3, 1, 100, 100, "end")],
+                     id="two bars after a repaired one all is well"),
+        pytest.param([FLAT, FLAT, DOWN, FLAT], {"is_repaired": [F, F, T, F]}, None, {0: 1},
+                     [(1, 3, 1, 100, 100, "end")], id="nothing triggers on a repaired bar"),
+        pytest.param([FLAT, FLAT, FLAT, DIP, DIP], {"is_repaired": [F, F, T, F, F]}, 1, {0: 1, 2: 1},
+                     [(1, 3, 1, 100, 99, "time")], id="a time exit waits for a bar that traded"),
+        pytest.param([FLAT, (100, 101, 100, 101), RISE, RISE], {"segment": [0, 0, 1, 1]}, None, {0: 1, 1: 1, 2: 1},
+                     [(1, 1, 1, 100, 101, "gap"), (3, 3, 1, 101, 101, "end")],
+                     id="nothing is held or carried into the next segment"),
+        pytest.param([FLAT, FLAT, DOWN, FLAT], {"segment": [0, 0, 0, 1]}, None, {0: 1}, [(1, 2, 1, 100, 98, "stop")],
+                     id="a stop in the last bar of a segment comes before its end"),
+    ],
+)  # fmt: skip
+def test_order_of_events(bars, columns, horizon, signals, expected):
+    result = trade(market(*bars, **columns), signals, execution=replace(FREE, horizon=horizon))
+    assert fills(result) == [(*fill[:4], pytest.approx(fill[4]), fill[5]) for fill in expected]
 
 
-def test_the_decision_before_a_time_exit_enters_at_the_same_open():
-    bars = [FLAT, FLAT, FLAT, (101,) * 4, (101,) * 4]
-    result = trade(market(*bars), {0: 1, 1: -1, 2: -1}, execution=replace(FREE, horizon=2))
-    assert fills(result) == [(1, 3, 1, 100, 101, "time"), (3, 4, -1, 101, 101, "end")]
-
-
-def test_the_decision_before_a_gap_through_the_stop_was_taken_in_a_position_and_is_ignored():
-    low = (90, 90, 90, 90)
-    result = trade(market(FLAT, FLAT, low, low, low), {0: 1, 1: 1, 2: 1})
-    assert fills(result)[0] == (1, 2, 1, 100, 90, "stop")
-    assert fills(result)[1][:2] == (3, 4)
-
-
-def test_after_a_stop_the_close_of_the_same_bar_decides_again():
-    result = trade(market(FLAT, DOWN, FLAT, DOWN), {0: 1, 1: 1})
-    assert [fill[:2] for fill in fills(result)] == [(1, 1), (2, 3)]
-
-
-def test_decisions_in_a_position_are_ignored():
-    result = trade(market(*[FLAT] * 6), {0: 1, 1: -1, 2: 1, 3: -1})
-    assert fills(result) == [(1, 5, 1, 100, 100, "end")]
-
-
-def test_nothing_is_entered_on_a_repaired_bar_nor_decided_on_one():
-    repaired = [False, True, False, False]
-    assert fills(trade(market(*[FLAT] * 4, is_repaired=repaired), {0: 1, 1: 1})) == []
-    assert len(trade(market(*[FLAT] * 4, is_repaired=repaired), {2: 1}).trades) == 1
-
-
-def test_nothing_triggers_on_a_repaired_bar_but_equity_is_marked():
-    candles = market(FLAT, FLAT, DOWN, FLAT, is_repaired=[False, False, True, False])
-    result = trade(candles, {0: 1})
-    assert fills(result) == [(1, 3, 1, 100, 100, "end")]
-    assert result.equity.iloc[2] == pytest.approx(1_000 + 5 * (97 - 100))
-
-
-def test_a_time_exit_waits_for_a_bar_that_traded():
-    bars = [FLAT, FLAT, FLAT, (99,) * 4, (99,) * 4]
-    candles = market(*bars, is_repaired=[False, False, True, False, False])
-    result = trade(candles, {0: 1, 2: 1}, execution=replace(FREE, horizon=1))
-    assert fills(result) == [(1, 3, 1, 100, 99, "time")]
-
-
-def test_nothing_is_held_into_the_next_segment():
-    after = (101, 101, 101, 101)
-    candles = market(FLAT, (100, 101, 100, 101), after, after, segment=[0, 0, 1, 1])
-    result = trade(candles, {0: 1, 1: 1, 2: 1})
-    assert fills(result) == [(1, 1, 1, 100, 101, "gap"), (3, 3, 1, 101, 101, "end")]
-
-
-def test_a_stop_in_the_last_bar_of_a_segment_comes_before_its_end():
-    candles = market(FLAT, FLAT, DOWN, FLAT, segment=[0, 0, 0, 1])
-    assert fills(trade(candles, {0: 1})) == [(1, 2, 1, 100, pytest.approx(98), "stop")]
+def test_equity_is_marked_on_repaired_bars_too():
+    candles = market(FLAT, FLAT, DOWN, FLAT, is_repaired=[F, F, T, F])
+    assert trade(candles, {0: 1}).equity.iloc[2] == pytest.approx(1_000 + 5 * (97 - 100))
 
 
 def test_a_position_may_be_left_open_at_the_end():

@@ -41,13 +41,19 @@ def plain_labels(candles, config):
     for t in range(len(candles)):
         stretch = candles.iloc[t : t + config.horizon + 2]
         closes = candles["close"].iloc[max(t - config.volatility_window, 0) : t + 1]
-        whole = len(stretch) == config.horizon + 2 and not stretch["is_repaired"].any() and stretch["segment"].nunique() == 1
+        whole = (
+            len(stretch) == config.horizon + 2
+            and not stretch["is_repaired"].any()
+            and stretch["segment"].nunique() == 1
+        )
         if not whole or len(closes) <= config.volatility_window:
             rows.append((np.nan, np.nan, pd.NaT))
             continue
         volatility = np.log(closes).diff().dropna().std()
         move = stretch["open"].iloc[-1] / stretch["open"].iloc[1] - 1
-        band = max(config.round_trip_cost_bps / 1e4, config.neutral_volatility_multiple * volatility * config.horizon**0.5)
+        band = max(
+            config.round_trip_cost_bps / 1e4, config.neutral_volatility_multiple * volatility * config.horizon**0.5
+        )
         rows.append((float((move > band) - float(move < -band)), move, stretch.index[-1]))
     return pd.DataFrame(rows, index=candles.index, columns=["signal", "forward_return", "label_end"])
 

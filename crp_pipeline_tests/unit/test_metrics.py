@@ -126,7 +126,9 @@ def test_calibration_curve_puts_an_edge_into_the_upper_bin_and_one_into_the_last
     assert curve["hit_rate"].to_list() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize(("weighting", "expected"), [("none", (0.2 + 0.1) / 2), ("n", (0.2 * 4 + 0.1) / 5), ("max", 0.2)])
+@pytest.mark.parametrize(
+    ("weighting", "expected"), [("none", (0.2 + 0.1) / 2), ("n", (0.2 * 4 + 0.1) / 5), ("max", 0.2)]
+)
 def test_tier_calibration_error_weighs_tiers_as_told(weighting, expected):
     confidence = [0.7, 0.7, 0.7, 0.7, 0.9]
     hit = [1, 1, 0, 0, 1]
@@ -235,8 +237,14 @@ def test_a_single_trial_deflates_nothing():
         (lambda: wilson_interval(1, 2, level=95), "level must be between 0 and 1, got 95"),
         (lambda: wilson_interval(3, 2), "3 successes of 2"),
         (lambda: wilson_interval(0, -1), "0 successes of -1"),
-        (lambda: block_bootstrap([1, 2], np.mean, block=0.5, n_resamples=1, seed=0), "block must be at least 1, got 0.5"),
-        (lambda: block_bootstrap([1, 2], np.mean, block=1, n_resamples=0, seed=0), "n_resamples must be at least 1, got 0"),
+        (
+            lambda: block_bootstrap([1, 2], np.mean, block=0.5, n_resamples=1, seed=0),
+            "block must be at least 1, got 0.5",
+        ),
+        (
+            lambda: block_bootstrap([1, 2], np.mean, block=1, n_resamples=0, seed=0),
+            "n_resamples must be at least 1, got 0",
+        ),
         (lambda: probability_of_backtest_overfitting(np.zeros((99, 3)), n_blocks=5), "n_blocks must be even .* got 5"),
         (lambda: probability_of_backtest_overfitting(np.zeros(99)), "must be .n_periods, n_trials."),
         (lambda: effective_sample_size([1, 2], max_lag=-1), "max_lag must not be negative, got -1"),
@@ -248,7 +256,10 @@ def test_arguments_without_meaning_are_refused_by_their_number(call, named):
 
 
 def test_bootstrap_resamples_are_blocks_that_wrap_round():
-    rows = block_bootstrap(np.arange(50.0), lambda samples, axis: samples, block=10, n_resamples=40, seed=1)
+    def rows_as_drawn(samples, axis):
+        return samples
+
+    rows = block_bootstrap(np.arange(50.0), rows_as_drawn, block=10, n_resamples=40, seed=1)
     follows = np.diff(rows, axis=1) % 50 == 1
     assert rows.shape == (40, 50)
     assert follows.mean() == pytest.approx(0.9 + 0.1 / 50, abs=0.02)

@@ -35,7 +35,10 @@ def ends(n, bars=2):
         (PurgedWalkForward(train_size=4, test_size=3, expanding=False), [([0, 1], [4, 5, 6]), ([3, 4], [7, 8, 9])]),
         (PurgedWalkForward(train_size=4, test_size=3, embargo=1), [([0], [4, 5, 6]), ([0, 1, 2, 3], [7, 8, 9])]),
         (PurgedWalkForward(train_size=6, test_size=3), [([0, 1, 2, 3], [6, 7, 8])]),
-        (PurgedWalkForward(train_size=6, test_size=3, partial=True), [([0, 1, 2, 3], [6, 7, 8]), ([0, 1, 2, 3, 4, 5, 6], [9])]),
+        (
+            PurgedWalkForward(train_size=6, test_size=3, partial=True),
+            [([0, 1, 2, 3], [6, 7, 8]), ([0, 1, 2, 3, 4, 5, 6], [9])],
+        ),
     ],
 )
 def test_walk_forward_by_hand(splitter, expected):

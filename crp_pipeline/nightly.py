@@ -1,4 +1,4 @@
-"""A whole night from the shell: `python -m crp_pipeline.defs.nightly`.
+"""A whole night from the shell: `python -m crp_pipeline.nightly`.
 
 The phases of `automation`, one coin after another in this process, recorded in the same history that the web UI shows. A coin
 that fails is named at the end and holds up nobody; the exit code is 1 when one failed. A REJECT is not a failure.
@@ -12,8 +12,8 @@ from typing import Annotated
 import dagster as dg
 import typer
 
-from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.definitions import defs, places, settings
+from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.storage import read_parquet

@@ -1,0 +1,76 @@
+"""`crp`: what is not a materialization."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from crp_pipeline.errors import CrpError
+from crp_pipeline.features import CATALOG
+from crp_pipeline.registry import Registry
+from crp_pipeline.reporting.tables import to_markdown, to_text
+from crp_pipeline.settings import load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+registry_app = typer.Typer(no_args_is_help=True, help="Versions and champions.")
+app.add_typer(registry_app, name="registry")
+
+Coin = Annotated[str, typer.Option("--coin", help="Such as BTC-USDT.")]
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """Print the settings in force as JSON."""
+    typer.echo(load_settings().model_dump_json(indent=2))
+
+
+@app.command("features")
+def show_features() -> None:
+    """Print the feature catalogue as a Markdown table."""
+    rows = [(feature.name, str(feature.family), feature.bars_needed, feature.description) for feature in CATALOG]
+    typer.echo(to_markdown(pd.DataFrame(rows, columns=["feature", "family", "bars needed", "what it is"])))
+
+
+@registry_app.command("list")
+def list_champions() -> None:
+    """Print the champion of every coin."""
+    registry = _registry()
+    rows = [(coin, registry.champion(coin) or "none", len(registry.history(coin))) for coin in registry.coins()]
+    typer.echo(to_text(pd.DataFrame(rows, columns=["coin", "champion", "journal entries"])))
+
+
+@registry_app.command("history")
+def show_history(coin: Coin) -> None:
+    """Print a coin's journal, oldest first."""
+    entries = [vars(entry) for entry in _registry().history(coin)]
+    typer.echo(to_text(pd.DataFrame(entries, columns=["at", "action", "version", "reason"])))
+
+
+@registry_app.command("verify")
+def verify(coin: Coin) -> None:
+    """Check every byte of a coin's versions, and its journal."""
+    _registry().verify(coin)
+    typer.echo(f"{coin}: every version and the journal are as they were written")
+
+
+@registry_app.command("rollback")
+def rollback(
+    coin: Coin, reason: Annotated[str, typer.Option("--reason", help="Kept in the journal.")] = "by hand"
+) -> None:
+    """Bring back the champion before the present one."""
+    version = _registry().rollback(coin, now=pd.Timestamp.now("UTC").to_pydatetime(), reason=reason)
+    typer.echo(f"{coin}: champion is {version} again")
+
+
+def _registry() -> Registry:
+    return Registry(Path(load_settings().data_dir) / "registry")
+
+
+def main() -> None:
+    """Run `crp`; an error of this package is one line on stderr and exit code 1."""
+    try:
+        app()
+    except CrpError as error:
+        typer.echo(f"crp: {error}", err=True)
+        raise SystemExit(1) from error

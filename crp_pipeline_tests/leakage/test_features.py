@@ -1,0 +1,138 @@
+"""No feature looks ahead, none looks back further than it says, and what does is caught."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import talib
+from pandas.testing import assert_frame_equal
+
+from crp_pipeline.features import (
+    CATALOG,
+    Family,
+    Feature,
+    LeakKind,
+    compute_features,
+    prove_causal,
+    spread_cuts,
+    warm_up_bars,
+)
+from crp_pipeline_tests.random_walk import other_coins, random_walk
+
+N_BARS = 700
+CUTS = (296, 301, 350, 479, 480, 481, 612)
+CANDLES = random_walk(N_BARS)
+MARKET = other_coins(CANDLES)
+MARKET.iloc[:150, 0] = np.nan  # lists later
+MARKET.iloc[400:403, 1] = np.nan  # misses bars
+every_feature = pytest.mark.parametrize("feature", CATALOG, ids=lambda feature: feature.name)
+
+
+@pytest.fixture(scope="module")
+def known_now():
+    return compute_features(CANDLES, CATALOG, market=MARKET)
+
+
+@every_feature
+def test_value_does_not_change_when_the_future_arrives(feature, known_now):
+    for cut in CUTS:
+        known_then = compute_features(CANDLES.iloc[: cut + 1], [feature], market=MARKET.iloc[: cut + 1])
+        assert_frame_equal(known_then, known_now[[feature.name]].iloc[: cut + 1], check_exact=True)
+
+
+@every_feature
+def test_value_does_not_change_when_the_future_is_another(feature, known_now):
+    for cut in CUTS[::3]:
+        candles, market = CANDLES.copy(), MARKET.copy()
+        candles.iloc[cut + 1 :] = random_walk(N_BARS, seed=5, scale=0.05).iloc[cut + 1 :] * 3
+        market.iloc[cut + 1 :] = np.random.default_rng(5).lognormal(size=market.iloc[cut + 1 :].shape)
+        elsewhere = compute_features(candles, [feature], market=market)
+        assert_frame_equal(elsewhere.iloc[: cut + 1], known_now[[feature.name]].iloc[: cut + 1], check_exact=True)
+
+
+@every_feature
+def test_the_declared_bars_are_enough(feature, known_now):
+    column = known_now[feature.name]
+    interval = CANDLES.index[1] - CANDLES.index[0]
+    for cut in CUTS:
+        declared = slice(cut + 1 - feature.bars_needed, cut + 1)
+        fresh = compute_features(CANDLES.iloc[declared], [feature], market=MARKET, interval=interval)
+        assert np.isfinite(column.iloc[cut])
+        assert fresh.iloc[-1, 0] == pytest.approx(column.iloc[cut], rel=1e-6, abs=1e-6 * column.abs().mean())
+
+
+def test_the_catalogue_is_causal_on_candles_with_a_hole():
+    candles = CANDLES.drop(CANDLES.index[340:350])
+    assert prove_causal(CATALOG, candles, market=MARKET, cuts=spread_cuts(len(candles), 4, seed=1), seed=2) == ()
+
+
+def test_the_catalogue_is_causal_on_bars_of_five_minutes():
+    candles = random_walk(400, freq="5min", scale=0.001, seed=8)
+    assert prove_causal(CATALOG, candles, cuts=(1, 330, 398, 399), seed=2) == ()
+
+
+def _planted(name, lookback, compute):
+    return Feature(name, Family.STATISTICAL, lookback, compute, summary="A planted leak.")
+
+
+def _four_hours_stamped_at_their_start(bars):
+    group = np.arange(len(bars)) // 4
+    return pd.Series(bars.close).groupby(group).transform("last").to_numpy() / bars.close
+
+
+PLANTED = [
+    (
+        _planted("centred_mean", 21, lambda b: pd.Series(b.close).rolling(21, center=True).mean().to_numpy()),
+        LeakKind.FUTURE_ARRIVES,
+    ),
+    (_planted("next_open", 1, lambda b: np.append(b.open[1:], np.nan) / b.close), LeakKind.FUTURE_ARRIVES),
+    (
+        _planted("next_open_forward_filled", 1, lambda b: np.append(b.open[1:], b.close[-1]) / b.close),
+        LeakKind.FUTURE_ARRIVES,
+    ),
+    (_planted("global_zscore", 30, lambda b: (b.close - b.close.mean()) / b.close.std()), LeakKind.FUTURE_ARRIVES),
+    (_planted("global_scale", 1, lambda b: b.close / b.close.max()), LeakKind.SCRAMBLED_FUTURE),
+    (_planted("four_hours_too_early", 4, _four_hours_stamped_at_their_start), LeakKind.FUTURE_ARRIVES),
+    (
+        _planted("back_filled_market", 2, lambda b: b.market.bfill().ffill().mean(axis=1).to_numpy()),
+        LeakKind.FUTURE_ARRIVES,
+    ),
+    (
+        _planted("interpolated_market", 2, lambda b: b.market.interpolate().iloc[:, 1].to_numpy()),
+        LeakKind.FUTURE_ARRIVES,
+    ),
+    (_planted("window_longer_than_said", 10, lambda b: b.close / talib.SMA(b.close, 20)), LeakKind.SHORT_LOOKBACK),
+    (_planted("average_without_warm_up", 20, lambda b: b.close / talib.EMA(b.close, 20)), LeakKind.SHORT_LOOKBACK),
+    (_planted("level_since_the_start", 2, lambda b: np.cumsum(b.log_return)), LeakKind.SHORT_LOOKBACK),
+    (_planted("position_in_the_file", 1, lambda b: np.arange(len(b)) / 100.0), LeakKind.SHORT_LOOKBACK),
+]
+
+
+@pytest.mark.parametrize(("leaking", "kind"), PLANTED, ids=[feature.name for feature, _ in PLANTED])
+def test_a_planted_leak_is_caught_and_named(leaking, kind):
+    honest = CATALOG[:3]
+    leaks = prove_causal((*honest, leaking), CANDLES, market=MARKET, cuts=(120, 401, 480), seed=0)
+    assert {leak.feature for leak in leaks} == {leaking.name}
+    assert kind in {leak.kind for leak in leaks}
+    assert all(leak.difference > 0 for leak in leaks)
+
+
+def test_a_leak_says_where_it_starts():
+    next_open = PLANTED[1][0]
+    (leak, *_) = prove_causal([next_open], CANDLES, cuts=[400], seed=0)
+    assert (leak.at, leak.difference) == (CANDLES.index[400], np.inf)
+
+
+def test_a_cut_that_is_no_row_is_refused():
+    with pytest.raises(IndexError, match="cut 700 is not a row after the first of 700"):
+        prove_causal(CATALOG, CANDLES, cuts=[N_BARS], seed=0)
+
+
+def test_cuts_are_rows_in_order():
+    cuts = spread_cuts(500, 8, seed=3)
+    assert list(cuts) == sorted(set(cuts))
+    assert 1 <= cuts[0] < cuts[-1] < 500
+    assert cuts == spread_cuts(500, 8, seed=3)
+
+
+def test_every_value_is_ready_at_the_first_cut():
+    assert warm_up_bars(CATALOG) - 1 <= CUTS[0]
