@@ -38,11 +38,14 @@ class Tier(StrEnum):
 
 def interval_length(interval: str) -> pd.Timedelta:
     """Length of one bar: `interval_length("15m")` is 15 minutes."""
-    return pd.Timedelta(interval.replace("m", "min"))
+    return pd.Timedelta(interval.replace("m", "min").replace("d", "D"))
 
 
 _open_time = pa.Index(
-    OPEN_TIME_DTYPE, name="open_time", unique=True, checks=pa.Check(lambda t: t.is_monotonic_increasing)
+    OPEN_TIME_DTYPE,
+    name="open_time",
+    unique=True,
+    checks=pa.Check(lambda t: ~(t.diff() < pd.Timedelta(0)), name="times are in order"),
 )
 _price = pa.Column("float64", pa.Check.gt(0))
 
@@ -60,7 +63,7 @@ CandleSchema = pa.DataFrameSchema(
     checks=[
         pa.Check(lambda bars: bars.low <= bars[["open", "close"]].min(axis=1), name="low is the lowest price"),
         pa.Check(lambda bars: bars.high >= bars[["open", "close"]].max(axis=1), name="high is the highest price"),
-        pa.Check(lambda bars: bars.segment.is_monotonic_increasing, name="segments are in time order"),
+        pa.Check(lambda bars: ~(bars.segment.diff() < 0), name="segments are in time order"),
     ],
     strict=True,
 )
@@ -108,13 +111,22 @@ DecisionSchema = pa.DataFrameSchema(
 def check_frame(frame: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:
     """The frame, unchanged, when it meets the schema; raises `DataContractError` naming `what`, column, row and value."""
     try:
-        schema.validate(frame, lazy=False)
-    except pa.errors.SchemaError as error:
-        cases = error.failure_cases
-        first = cases.iloc[0] if isinstance(cases, pd.DataFrame) and len(cases) else None
-        where = f" at {first['index']}: {first['failure_case']!r}" if first is not None and "index" in first else ""
-        raise DataContractError(f"{what}: {error.reason_code} in {error.check or error.schema}{where}") from error
+        schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        raise DataContractError(f"{what}: {_fault(frame, errors.schema_errors[0])}") from errors
     return frame
+
+
+def _fault(frame: pd.DataFrame, error: pa.errors.SchemaError) -> str:
+    """`open breaks 'greater_than(0)' at 2024-01-01 02:00:00+00:00: -1.0`."""
+    cases, column = error.failure_cases, error.schema.name
+    rule = f"breaks '{getattr(error.check, 'error', None) or getattr(error.check, 'name', error.check)}'"
+    if not isinstance(cases, pd.DataFrame) or "index" not in cases:
+        return f"{column or 'the frame'} {rule}: {cases}"
+    first = cases.iloc[0]
+    if column is None:
+        return f"a row {rule} at {first['index']}: {frame.loc[[first['index']]].iloc[0].to_dict()}"
+    return f"{column} {rule} at {first['index']}: {first['failure_case']}"
 
 
 @dataclass(frozen=True)

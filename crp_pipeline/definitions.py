@@ -4,27 +4,31 @@ import dagster as dg
 
 from crp_pipeline.defs import automation, backtest, candles, ensemble, features, gate, labels, models, registry, splits
 from crp_pipeline.defs.storage import Places, StageIOManager
-from crp_pipeline.settings import load_settings
+from crp_pipeline.settings import PipelineSettings, load_settings
 
-settings = load_settings()
-places = Places(settings.data_dir.resolve())
-night_jobs = automation.jobs()
 
-defs = dg.Definitions(
-    assets=[
-        *candles.assets(settings),
-        *features.assets(settings),
-        *labels.assets(settings),
-        *splits.assets(settings),
-        *models.assets(settings, places),
-        *ensemble.assets(settings, places),
-        *backtest.assets(settings),
-        *gate.assets(settings, places),
-        *registry.assets(settings, places),
-    ],
-    jobs=night_jobs,
-    schedules=automation.schedules(settings, night_jobs),
-    sensors=automation.sensors(night_jobs),
-    resources={"io_manager": StageIOManager(places)},
-    executor=dg.in_process_executor,
-)
+def floor_plan(settings: PipelineSettings) -> dg.Definitions:
+    """Everything Dagster shows and runs, for one configuration."""
+    places = Places(settings.data_dir.resolve())
+    night_jobs = automation.jobs()
+    return dg.Definitions(
+        assets=[
+            *candles.assets(settings),
+            *features.assets(settings),
+            *labels.assets(settings),
+            *splits.assets(settings),
+            *models.assets(settings, places),
+            *ensemble.assets(settings, places),
+            *backtest.assets(settings),
+            *gate.assets(settings, places),
+            *registry.assets(settings, places),
+        ],
+        jobs=night_jobs,
+        schedules=automation.schedules(settings, night_jobs),
+        sensors=automation.sensors(night_jobs),
+        resources={"io_manager": StageIOManager(places)},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = floor_plan(load_settings())

@@ -122,7 +122,7 @@ def fit_stack(
     seed: int,
     config: EnsembleConfig | None = None,
 ) -> Stack:
-    """A member for every fold but the first, and one for the time after the last label; raises when there is one fold only.
+    """A member for every fold but the first, and one for the time after the last bar and label; raises when there is one fold only.
 
     `predictions` maps each base model to its out-of-fold frame (`contracts.PredictionSchema`), `labels` has the same rows.
     """
@@ -137,7 +137,7 @@ def fit_stack(
         raise DataContractError(f"predictions have {len(times)} rows, labels {len(labels)}: they must be the same bars")
     starts = [times[fold.test[0]] for fold in folds[1:]]
     tested = [np.concatenate([fold.test for fold in folds[:count]]) for count in range(1, len(folds) + 1)]
-    last_end = labels["label_end"].max() + pd.Timedelta(1, "ns")
+    last_end = max(labels["label_end"].max(), times[-1]) + pd.Timedelta(1, "ns")
     members = [
         _fit_member(since, _learnable(rows, since, logits, labels), logits, labels, seed, config)
         for since, rows in zip([*starts, last_end], tested, strict=True)

@@ -69,15 +69,15 @@ def average_uniqueness(label_start: ArrayLike | pd.Index, label_end: ArrayLike |
     share = np.divide(np.diff(edges), alive, out=np.zeros(len(alive)), where=alive > 0)
     area = np.concatenate([[0.0], np.cumsum(share)])
     uniqueness = (area[np.searchsorted(edges, end)] - area[np.searchsorted(edges, start)]) / (end - start)
-    return np.minimum(uniqueness, 1.0)
+    return np.asarray(np.minimum(uniqueness, 1.0))
 
 
 def _as_numbers(times: ArrayLike | pd.Index) -> Floats:
     """Times as seconds since 1970, numbers as they are."""
-    values: np.ndarray = np.asarray(times)
-    if values.dtype.kind in "iuf":
-        return np.asarray(values, dtype=np.float64)
-    return np.asarray(pd.DatetimeIndex(pd.to_datetime(values, utc=True)).as_unit("ns").asi8 / 1e9)
+    values = np.asarray(times)
+    if values.dtype.kind not in "iuf":
+        values = pd.DatetimeIndex(pd.to_datetime(values, utc=True)).as_unit("ns").asi8 / 1e9
+    return np.asarray(values, dtype=np.float64)
 
 
 def _is_whole(candles: pd.DataFrame, leave: int) -> Bools:

@@ -12,14 +12,16 @@ from typing import Annotated
 import dagster as dg
 import typer
 
-from crp_pipeline.definitions import defs, places, settings
+from crp_pipeline.candles.source import available_coins
+from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import PHASES
-from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.storage import Places
 from crp_pipeline.reporting.tables import to_text
+from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
 
-def run_night(coins: Sequence[str], instance: dg.DagsterInstance) -> list[str]:
+def run_night(defs: dg.Definitions, coins: Sequence[str], instance: dg.DagsterInstance) -> list[str]:
     """Run all phases for the coins and return those that failed."""
     candles, market, corridor, summary = (defs.resolve_job_def(name) for name in PHASES)
     with_candles = [coin for coin in coins if _run(candles, instance, coin)]
@@ -46,14 +48,16 @@ def main(
     coins: Annotated[list[str] | None, typer.Option("--coin", help="Only this coin; may be given again.")] = None,
 ) -> None:
     """Materialize every asset of every configured coin and print the verdicts."""
-    known = coin_partitions(settings).get_partition_keys()
+    settings = load_settings()
+    places, known = Places(settings.data_dir), available_coins(settings)
     strangers = sorted(set(coins or ()) - set(known))
     if strangers:
         raise typer.BadParameter(f"{strangers[0]} is not configured; there are {', '.join(known)}")
     with dg.DagsterInstance.get() as instance:
-        failed = run_night(coins or known, instance)
-    typer.echo("\n" + to_text(read_parquet(places.value(dg.AssetKey("summary"), None).with_suffix(".parquet"))))
-    typer.echo(f"\nreports   {places.root / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000")
+        failed = run_night(floor_plan(settings), coins or known, instance)
+    verdicts = read_parquet(places.value(dg.AssetKey("summary"), None).with_suffix(".parquet"))
+    typer.echo("\n" + to_text(verdicts) if len(verdicts) else "\nno coin has a verdict")
+    typer.echo(f"\nreports   {settings.data_dir / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000")
     if failed:
         typer.echo(f"failed    {', '.join(failed)}", err=True)
         sys.exit(1)

@@ -3,6 +3,7 @@
     <root>/<coin>/versions/<version>/   immutable, named after its content
     <root>/<coin>/champion.json         one pointer, replaced atomically
     <root>/<coin>/journal.jsonl         append-only, each line carrying the hash of the one before
+    <root>/<coin>/journal.head          hash of the last line, so that a journal cut short is noticed
 
 Only a PROMOTE verdict that the version itself carries can move the pointer; a rejected version is recorded and changes nothing.
 """
@@ -21,7 +22,7 @@ from typing import Any
 
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate.verdict import Outcome, Verdict
-from crp_pipeline.storage import MANIFEST, fresh_folder, replace_folder, seal, sha256, verify, write_json
+from crp_pipeline.storage import MANIFEST, fresh_folder, replace_folder, seal, sha256, verify, write_json, write_text
 
 NO_ENTRY = "0" * 64
 """What the first line of a journal carries in place of a hash."""
@@ -73,12 +74,13 @@ class Registry:
         coin, verdict = _required(card, "coin"), Verdict.from_dict(_required(card, "verdict"))
         versions = self.root / coin / "versions"
         with self._locked(coin):
+            known = {entry.version for entry in self._history(coin)}
             staging = fresh_folder(versions / ".new")
             shutil.copytree(bundle, staging, dirs_exist_ok=True)
             (staging / MANIFEST).unlink(missing_ok=True)
             seal(staging, card)
             version = sha256(staging / MANIFEST)[:16]
-            if (versions / version).exists():
+            if version in known and (versions / version).exists():
                 shutil.rmtree(staging)
                 return version
             replace_folder(staging, versions / version)
@@ -99,9 +101,10 @@ class Registry:
                 f"{coin}: the verdict at hand is not the one that version {version} was registered with"
             )
         with self._locked(coin):
-            if self.champion(coin) != version:
+            # the journal and not the pointer, so that a promotion cut off between the two is finished by the next try
+            if self._reigns(coin)[-1:] != [version]:
                 self._write(coin, "promote", version, verdict.reason, now)
-                self._point(coin, version)
+            self._point(coin, version)
 
     def rollback(self, coin: str, *, now: datetime, reason: str = "by hand") -> str:
         """Bring back the champion before the present one and return its version; raises `RegistryError` when there is none."""
@@ -109,7 +112,7 @@ class Registry:
             reigns = self._reigns(coin)
             if len(reigns) < 2:
                 raise RegistryError(f"{coin}: there is no earlier champion to go back to")
-            self.verify(coin, reigns[-2])
+            self.card(coin, reigns[-2])
             self._write(coin, "rollback", reigns[-2], reason, now)
             self._point(coin, reigns[-2])
         return reigns[-2]
@@ -129,7 +132,10 @@ class Registry:
         folder = self.folder(coin, version)
         if not folder.is_dir():
             raise RegistryError(f"{coin} has no version {version}")
-        return verify(folder)
+        card = verify(folder)
+        if sha256(folder / MANIFEST)[:16] != version:
+            raise RegistryError(f"{coin}: the manifest of version {version} is not the one it was named after")
+        return card
 
     def folder(self, coin: str, version: str) -> Path:
         """Where a version lies."""
@@ -140,29 +146,45 @@ class Registry:
         return sorted(path.parent.name for path in self.root.glob("*/versions"))
 
     def history(self, coin: str) -> list[Entry]:
-        """The journal, oldest first; raises `RegistryError` naming the first line that was altered or removed."""
-        lines = self._lines(coin)
-        entries = [Entry(**json.loads(line)) for line in lines]
-        expected = NO_ENTRY
-        for number, (line, entry) in enumerate(zip(lines, entries, strict=True), start=1):
-            if entry.previous != expected:
-                raise RegistryError(f"{coin}: line {number} of the journal does not follow the one before it")
-            expected = _line_hash(line)
-        return entries
+        """The journal, oldest first; raises `RegistryError` naming the first line after one that was altered or removed."""
+        if not (self.root / coin).is_dir():
+            return []
+        with self._locked(coin):
+            return self._history(coin)
 
     def verify(self, coin: str, version: str | None = None) -> None:
-        """Check a version (all, when none is named) byte by byte, and the journal; raises on the first fault."""
-        self.history(coin)
+        """Check a version (all, when none is named) byte by byte, the journal and the pointer; raises on the first fault."""
+        if coin not in self.coins():
+            raise RegistryError(f"{coin} has no versions")
+        with self._locked(coin):
+            champion, told = self.champion(coin), [None, *self._reigns(coin)][-1]
+        if champion != told:
+            raise RegistryError(f"{coin}: the pointer names {champion} as champion, the journal {told}")
         versions = sorted(path.name for path in (self.root / coin / "versions").glob("[0-9a-f]*"))
         for name in versions if version is None else [version]:
             self.card(coin, name)
-            if sha256(self.folder(coin, name) / MANIFEST)[:16] != name:
-                raise RegistryError(f"{coin}: the manifest of version {name} is not the one it was named after")
+
+    def _history(self, coin: str) -> list[Entry]:
+        entries: list[Entry] = []
+        expected = NO_ENTRY
+        for number, line in enumerate(self._lines(coin), start=1):
+            try:
+                entry = Entry(**json.loads(line))
+            except (ValueError, TypeError) as error:
+                raise RegistryError(f"{coin}: line {number} of the journal cannot be read: {error}") from error
+            if entry.previous != expected:
+                raise RegistryError(f"{coin}: line {number} of the journal does not follow the one before it")
+            entries.append(entry)
+            expected = _line_hash(line)
+        # a line may be written and its head not yet, when the power goes in between
+        if self._head_hash(coin) not in {expected, entries[-1].previous if entries else NO_ENTRY}:
+            raise RegistryError(f"{coin}: the journal ends after line {len(entries)}, which is not how it was left")
+        return entries
 
     def _reigns(self, coin: str) -> list[str]:
         """Champions as a stack: a promotion puts one on, a rollback takes one off."""
         reigns: list[str] = []
-        for entry in self.history(coin):
+        for entry in self._history(coin):
             if entry.action == "promote":
                 reigns.append(entry.version)
             elif entry.action == "rollback":
@@ -176,14 +198,22 @@ class Registry:
         lines = self._lines(coin)
         previous = _line_hash(lines[-1]) if lines else NO_ENTRY
         entry = Entry(now.isoformat(timespec="seconds"), action, version, reason, previous)
+        line = json.dumps(vars(entry), sort_keys=True)
         with self._journal(coin).open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(vars(entry), sort_keys=True) + "\n")
+            journal.write(line + "\n")
             journal.flush()
             os.fsync(journal.fileno())
+        write_text(self._head(coin), _line_hash(line))
 
     def _lines(self, coin: str) -> list[str]:
         journal = self._journal(coin)
         return journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+
+    def _head(self, coin: str) -> Path:
+        return self.root / coin / "journal.head"
+
+    def _head_hash(self, coin: str) -> str:
+        return self._head(coin).read_text(encoding="utf-8") if self._head(coin).exists() else NO_ENTRY
 
     def _journal(self, coin: str) -> Path:
         return self.root / coin / "journal.jsonl"

@@ -1,12 +1,13 @@
 """Every number an operator may set: its name, unit, default and range.
 
 `load_settings()` reads `[tool.crp_pipeline]` of the `pyproject.toml` in the working directory, then `CRP_*` variables, which
-win. A nested value is reached with two underscores: `CRP_LABELS__HORIZON=12`. A wrong value stops the load with its key, what
+win. A nested value is reached with two underscores: `CRP_EXECUTION__FEE_BPS=4`. A wrong value stops the load with its key, what
 was given and what is allowed. The parameter classes stand here, below all stages, so that this page lists every knob once;
 each stage re-exports its own.
 """
 
 import os
+import tomllib
 import warnings
 from dataclasses import replace
 from difflib import get_close_matches
@@ -21,9 +22,12 @@ from pydantic_settings import (
     PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as UnreadableVariableError
 
 from crp_pipeline.errors import CrpError
 
+TRAINABLE = ("xgboost", "lightgbm", "catboost")
+"""What a roster may name."""
 INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 Interval = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -188,8 +192,8 @@ class PipelineSettings(BaseSettings):
     max_gap: Annotated[int, Field(ge=0, le=1_000)] = 4
     """Longest hole, in bars, that is filled by flat flagged bars."""
     seed: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=1, le=512)] = 2
-    """Threads that one model may use."""
+    threads: Annotated[int, Field(ge=1, le=512)] = 1
+    """Threads that one model may use. Runs of different coins fill the cores; more threads than cores spin and wait."""
     roster: tuple[str, ...] = ("xgboost", "lightgbm", "catboost")
     """Model types that are trained and stacked."""
 
@@ -203,14 +207,29 @@ class PipelineSettings(BaseSettings):
     demo: DemoConfig = DemoConfig()
 
     @model_validator(mode="after")
+    def _known_models(self) -> Self:
+        if not self.roster or not set(self.roster) <= set(TRAINABLE) or len(set(self.roster)) < len(self.roster):
+            raise ValueError(f"roster = {self.roster!r} is not allowed: name {', '.join(TRAINABLE)}, each at most once")
+        return self
+
+    @model_validator(mode="after")
     def _one_horizon_one_cost(self) -> Self:
         """Labels and execution share the horizon, and the neutral band covers the costs in force."""
-        round_trip_bps = 2 * self.execution.cost_per_side_bps
-        object.__setattr__(
-            self, "labels", replace(self.labels, horizon=self.horizon, round_trip_cost_bps=round_trip_bps)
-        )
-        object.__setattr__(self, "execution", replace(self.execution, horizon=self.horizon))
+        costs = {"round_trip_cost_bps": 2 * self.execution.cost_per_side_bps}
+        self._follow("labels", {"horizon": self.horizon, **costs})
+        self._follow("execution", {"horizon": self.horizon})
         return self
+
+    def _follow(self, section: str, values: dict[str, float]) -> None:
+        """Give a section what other settings decide; raises `ValueError` when it was set to something else."""
+        given, default = getattr(self, section), type(self).model_fields[section].default
+        for name, value in values.items():
+            if getattr(given, name) not in (value, getattr(default, name)):
+                raise ValueError(
+                    f"{section}.{name} = {getattr(given, name)!r} is not allowed: it follows "
+                    f"{'horizon' if name == 'horizon' else 'the costs in execution'} and is {value!r}"
+                )
+        object.__setattr__(self, section, replace(given, **values))
 
     @classmethod
     def settings_customise_sources(
@@ -232,14 +251,27 @@ def load_settings(**overrides: object) -> PipelineSettings:
         return PipelineSettings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(problem) for problem in error.errors())) from error
+    except UnreadableVariableError as error:
+        raise SettingsError(_unreadable(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"pyproject.toml is not TOML: {error}") from error
 
 
 def _sentence(problem: object) -> str:
     assert isinstance(problem, dict)
-    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-")) or "settings"
+    if not problem["loc"]:  # a rule between settings, which names them itself
+        return str(problem["msg"]).removeprefix("Value error, ")
+    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{key} is not a setting (see crp_pipeline/settings.py for the names)"
     return f"{key} = {problem['input']!r} is not allowed: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _unreadable(error: UnreadableVariableError) -> str:
+    """What a variable that should have held JSON holds instead."""
+    field = next((name for name in PipelineSettings.model_fields if f'"{name}"' in str(error)), "")
+    variable = next((name for name in os.environ if name.upper() == f"CRP_{field.upper()}"), f"CRP_{field.upper()}")
+    return f'{variable} = {os.environ.get(variable)!r} is not allowed: write a list as JSON, such as ["A", "B"]'
 
 
 def _warn_of_unknown_variables() -> None:

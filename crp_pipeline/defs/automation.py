@@ -34,9 +34,7 @@ def jobs() -> list[UnresolvedAssetJobDefinition]:
     ]
 
 
-def schedules(
-    settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJobDefinition]
-) -> list[dg.ScheduleDefinition]:
+def schedules(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJobDefinition]) -> list[dg.ScheduleDefinition]:
     """`nightly`, at 00:15 UTC."""
     coins = coin_partitions(settings)
 

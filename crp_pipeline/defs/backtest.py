@@ -20,14 +20,10 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
 
 def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
     @dg.asset(group_name="backtest", kinds={"numba"}, partitions_def=coin_partitions(settings))
-    def backtest(
-        candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame
-    ) -> dg.MaterializeResult[BacktestResult]:
+    def backtest(candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame) -> dg.MaterializeResult[BacktestResult]:
         """Every decision traded at the next open, with spread, slippage, fees, stop, target and horizon."""
         exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
-        result = run_backtest(
-            candles, with_exits(ensemble, exits), execution=settings.execution, sizing=settings.sizing
-        )
+        result = run_backtest(candles, with_exits(ensemble, exits), execution=settings.execution, sizing=settings.sizing)
         return dg.MaterializeResult(
             value=result,
             metadata={

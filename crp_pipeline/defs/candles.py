@@ -28,13 +28,9 @@ def _candles(settings: PipelineSettings) -> dg.AssetsDefinition:
         group_name="candles",
         kinds={"pandas", "parquet"},
         partitions_def=coins,
-        dagster_type=dg.DagsterType(
-            lambda _, value: isinstance(value, pd.DataFrame), "candles", typing_type=pd.DataFrame
-        ),
+        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "candles", typing_type=pd.DataFrame),
         check_specs=[
-            coin_check(
-                "contract_holds", "candles", coins, "Every rule of the candle contract, after repair.", blocking=True
-            ),
+            coin_check("contract_holds", "candles", coins, "Every rule of the candle contract, after repair.", blocking=True),
             coin_check("source_is_clean", "candles", coins, "Nothing had to be repaired and nothing looks odd."),
         ],
     )
@@ -78,11 +74,7 @@ def _market(settings: PipelineSettings) -> dg.AssetsDefinition:
     @dg.asset(
         group_name="candles",
         kinds={"pandas", "parquet"},
-        ins={
-            "candles": dg.AssetIn(
-                partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True}
-            )
-        },
+        ins={"candles": dg.AssetIn(partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True})},
     )
     def market(candles: dict[str, pd.DataFrame]) -> dg.MaterializeResult[pd.DataFrame]:
         """Closes of every coin whose candles stand, side by side; a coin that is missing is recorded and holds up nobody."""

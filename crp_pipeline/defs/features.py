@@ -26,16 +26,10 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         kinds={"pandas", "parquet"},
         partitions_def=coins,
         code_version=set_id,
-        dagster_type=dg.DagsterType(
-            lambda _, value: isinstance(value, pd.DataFrame), "features", typing_type=pd.DataFrame
-        ),
-        check_specs=[
-            coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)
-        ],
+        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "features", typing_type=pd.DataFrame),
+        check_specs=[coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)],
     )
-    def features(
-        candles: pd.DataFrame, market: pd.DataFrame
-    ) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    def features(candles: pd.DataFrame, market: pd.DataFrame) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
         """Every catalogued feature of every bar, known at the bar's close."""
         others = market.drop(columns=candles.attrs["coin"], errors="ignore")
         made = compute_features(candles, CATALOG, market=others)

@@ -5,17 +5,14 @@ from collections.abc import Iterator
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, zero_skill
-from crp_pipeline.backtest.exits import exit_table
-from crp_pipeline.contracts import Tier, interval_length
+from crp_pipeline.backtest import BacktestResult
 from crp_pipeline.defs.models import BASELINE
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
-from crp_pipeline.gate.comparison import with_exits
-from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence, sharpe_evidence, trading_evidence
+from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.gate.scores import calibration_of, scored
 from crp_pipeline.provenance import code_revision
 from crp_pipeline.registry import fingerprint
@@ -50,36 +47,9 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
     ) -> Iterator[dg.Output[Verdict] | dg.AssetCheckResult]:
         """PROMOTE, REJECT or INSUFFICIENT_EVIDENCE, with every number behind it."""
         coin = context.partition_key
-        decisions = with_exits(ensemble, exit_table(labels["volatility"], settings.horizon, settings.exits))
         stack = Stack.load(places.stack(coin))
-        chance, high_tier_chance = (
-            zero_skill(
-                backtest,
-                candles,
-                decisions,
-                settings.execution,
-                subset=subset,
-                n_permutations=settings.gate.n_resamples,
-                seed=settings.seed,
-                level=settings.gate.level,
-            )
-            for subset in (None, (backtest.trades["tier"] == Tier.HIGH).to_numpy())
-        )
-        ingredients = (candles, features, labels, splits, prior, ensemble)
-        evidence = {
-            **integrity_evidence(
-                splits,
-                labels,
-                stack,
-                leaking_features=features.attrs["leaking_features"],
-                data_hashes=[ingredient.attrs["data_hash"] for ingredient in ingredients],
-            ),
-            **forecast_evidence(
-                ensemble, prior, labels, horizon_days=settings.horizon * _bar_days(settings), config=settings.gate, seed=settings.seed
-            ),
-            **trading_evidence(backtest, chance, high_tier_chance, config=settings.gate, seed=settings.seed),
-            **sharpe_evidence(backtest, comparison["daily_sharpe"]),
-        }
+        candidate = Candidate(candles, features, labels, splits, prior, ensemble, stack, backtest, comparison)
+        evidence = measure(candidate, settings)
         subject = {
             "coin": coin,
             "data_hash": candles.attrs["data_hash"],
@@ -118,7 +88,3 @@ def _check(finding: Finding) -> dg.AssetCheckResult:
             "stage": str(finding.criterion.stage),
         },
     )
-
-
-def _bar_days(settings: PipelineSettings) -> float:
-    return float(interval_length(settings.interval) / pd.Timedelta(1, "D"))

@@ -65,7 +65,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         golden = samples_of(features.loc[predictions["fold"] >= 0].tail(GOLDEN_ROWS))
         card = {"coin": coin, **lineage, **recipe}
         save_bundle(trained.model, places.bundle(coin, model_type), card=card, golden=golden)
-        predictions.attrs = {"coin": coin, **lineage}
+        predictions.attrs.update({"coin": coin, **lineage})
         losses = log_loss_by_fold(predictions, baseline.get(BASELINE, predictions), labels)
         return dg.MaterializeResult(
             value=predictions,

@@ -49,9 +49,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
                 "champion": champion or "none",
                 "verdict": str(gate.outcome),
                 "reason": gate.reason,
-                "journal": table(
-                    pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")
-                ),
+                "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
             }
         )
 
@@ -88,10 +86,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     )
     def summary(context: dg.AssetExecutionContext) -> dg.MaterializeResult[pd.DataFrame]:
         """The verdict on every coin, side by side, and whether the night is good as a whole."""
-        files = {
-            coin: places.value(dg.AssetKey("gate"), coin).with_name(f"{coin}.json")
-            for coin in coins.get_partition_keys()
-        }
+        files = {coin: places.value(dg.AssetKey("gate"), coin).with_name(f"{coin}.json") for coin in coins.get_partition_keys()}
         verdicts = {coin: read_verdict(path) for coin, path in files.items() if path.exists()}
         champions = {coin: Registry(places.registry).champion(coin) for coin in files}
         verdicts_by_coin = verdict_table(verdicts, champions)

@@ -21,9 +21,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         group_name="splits",
         kinds={"pandas", "parquet"},
         partitions_def=coins,
-        dagster_type=dg.DagsterType(
-            lambda _, value: isinstance(value, pd.DataFrame), "splits", typing_type=pd.DataFrame
-        ),
+        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "splits", typing_type=pd.DataFrame),
         check_specs=[
             coin_check("labels_are_purged", "splits", coins, "No training label meets its test block.", blocking=True)
         ],

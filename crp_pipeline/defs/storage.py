@@ -24,9 +24,7 @@ class Places:
     def value(self, key: dg.AssetKey, coin: str | None) -> Path:
         """Where an asset's value lies, without its ending: `models/tcn` of BTC-USDT in `models/BTC-USDT/tcn`."""
         stage, *rest = key.path
-        return (
-            self.root.joinpath(stage, *([coin] if coin else []), *rest) if coin or rest else self.root / stage / stage
-        )
+        return self.root.joinpath(stage, *([coin] if coin else []), *rest) if coin or rest else self.root / stage / stage
 
     def bundle(self, coin: str, model_type: str) -> Path:
         """Folder of a coin's final model of one type."""
@@ -58,7 +56,8 @@ class StageIOManager(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Write a value whole or not at all."""
-        path = self._places.value(context.asset_key, context.partition_key if context.has_partition_key else None)
+        coin = context.asset_partition_key if context.has_asset_partitions else None
+        path = self._places.value(context.asset_key, coin)
         match obj:
             case pd.DataFrame():
                 write_parquet(path.with_name(f"{path.name}.parquet"), obj)

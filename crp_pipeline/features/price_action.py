@@ -101,7 +101,12 @@ def channel_position(window: int) -> Feature:
 
 def overlap_share() -> Feature:
     """Part of the bar's range that lies inside the range of the bar before, 0 to 1; 1 in a flat bar."""
-    return Feature("overlap_share", Family.PRICE_ACTION, 2, _overlap_share)
+    return Feature(
+        "overlap_share",
+        Family.PRICE_ACTION,
+        2,
+        lambda bars: ratio(_overlap(bars), bars.high - bars.low, otherwise=1.0),
+    )
 
 
 def engulfing() -> Feature:
@@ -114,9 +119,9 @@ def engulfing() -> Feature:
     )
 
 
-def _overlap_share(bars: Bars) -> Floats:
-    overlap = np.minimum(bars.high, shift(bars.high, 1)) - np.maximum(bars.low, shift(bars.low, 1))
-    return ratio(np.maximum(overlap, 0.0), bars.high - bars.low, otherwise=1.0)
+def _overlap(bars: Bars) -> Floats:
+    overlap: Floats = np.minimum(bars.high, shift(bars.high, 1)) - np.maximum(bars.low, shift(bars.low, 1))
+    return np.maximum(overlap, 0.0)
 
 
 PRICE_ACTION = (

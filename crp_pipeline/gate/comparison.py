@@ -54,20 +54,19 @@ def compare(
     decided = np.logical_and.reduce([frame["confidence"].notna() for frame in candidates.values()])
     rows = []
     for name, frame in candidates.items():
-        decisions = frame.loc[decided].join(exits)
+        decisions = with_exits(frame.loc[decided], exits)
         result = run_backtest(candles, decisions, execution=execution, sizing=sizing)
         chance = zero_skill(
             result, candles, decisions, execution, n_permutations=config.n_resamples, seed=seed, level=config.level
         )
-        rows.append(
-            {"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)}
-        )
+        rows.append({"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)})
     return pd.DataFrame(rows)
 
 
 def with_exits(decisions: pd.DataFrame, exits: pd.DataFrame) -> pd.DataFrame:
-    """The bars that were decided, with where stop and target lie."""
-    return decisions[decisions["confidence"].notna()].join(exits)
+    """The bars that were decided, with where stop and target lie; no side is taken where that is unknown."""
+    decided = decisions[decisions["confidence"].notna()].join(exits)
+    return decided.assign(signal=decided["signal"].where(decided["stop_distance"].notna(), 0))
 
 
 def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig) -> dict[str, float]:
@@ -75,7 +74,7 @@ def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig)
     table = scored(decisions, here)
     n = float(table["weight"].sum())
     accuracy = float(table["hit"].mean())
-    low, high = wilson_interval(accuracy * n, n, level=config.level)
+    low, high = wilson_interval(accuracy * n if len(table) else 0.0, n, level=config.level)
     losses = log_losses(decisions, here)
     log_loss = float(losses.mean()) if len(losses) else float("nan")
     return {"log_loss": log_loss, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "effective_n": n}

@@ -9,9 +9,7 @@ def criteria(config: GateConfig) -> tuple[Criterion, ...]:
     return (
         *_integrity(),
         Criterion("trades", Stage.EVIDENCE, ">=", config.min_trades, "out-of-sample trades"),
-        Criterion(
-            "effective_n", Stage.EVIDENCE, ">=", config.min_effective_n, "independent labels among the decisions"
-        ),
+        Criterion("effective_n", Stage.EVIDENCE, ">=", config.min_effective_n, "independent labels among the decisions"),
         Criterion("test_days", Stage.EVIDENCE, ">=", config.min_test_days, "days out of sample"),
         Criterion("high_tier_trades", Stage.EVIDENCE, ">=", config.min_high_tier_trades, "trades on the high tier"),
         *_skill(config),
@@ -50,12 +48,8 @@ def _integrity() -> tuple[Criterion, ...]:
             0,
             f"training labels that meet a test block; {nothing}",
         ),
-        Criterion(
-            "leaking_features", Stage.INTEGRITY, "<=", 0, f"features whose past changed with the future; {nothing}"
-        ),
-        Criterion(
-            "late_stack_members", Stage.INTEGRITY, "<=", 0, f"meta-models that saw an unfinished label; {nothing}"
-        ),
+        Criterion("leaking_features", Stage.INTEGRITY, "<=", 0, f"features whose past changed with the future; {nothing}"),
+        Criterion("late_stack_members", Stage.INTEGRITY, "<=", 0, f"meta-models that saw an unfinished label; {nothing}"),
         Criterion("mismatched_ingredients", Stage.INTEGRITY, "<=", 0, f"tables made from other candles; {nothing}"),
     )
 
@@ -69,9 +63,7 @@ def _skill(config: GateConfig) -> tuple[Criterion, ...]:
             0,
             "lower bound of accuracy minus the share of the commonest class",
         ),
-        Criterion(
-            "log_loss_gain", Stage.SKILL, ">", 0, "lower bound of log-loss saved against the class prior, in nats"
-        ),
+        Criterion("log_loss_gain", Stage.SKILL, ">", 0, "lower bound of log-loss saved against the class prior, in nats"),
         Criterion(
             "permutation_p",
             Stage.SKILL,
@@ -84,9 +76,7 @@ def _skill(config: GateConfig) -> tuple[Criterion, ...]:
 
 def _economics(config: GateConfig) -> tuple[Criterion, ...]:
     return (
-        Criterion(
-            "net_expectancy_lower_bps", Stage.ECONOMICS, ">", 0, "lower bound of the mean net return per trade, in bps"
-        ),
+        Criterion("net_expectancy_lower_bps", Stage.ECONOMICS, ">", 0, "lower bound of the mean net return per trade, in bps"),
         Criterion(
             "probabilistic_sharpe_ratio",
             Stage.ECONOMICS,

@@ -5,14 +5,17 @@ Every interval is for dependent data: accuracy counts independent labels, log-lo
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.stats import kurtosis, skew
 
-from crp_pipeline.backtest import BacktestResult, ZeroSkill
-from crp_pipeline.contracts import Tier
+from crp_pipeline.backtest import BacktestResult, ZeroSkill, zero_skill
+from crp_pipeline.backtest.exits import exit_table
+from crp_pipeline.contracts import Tier, interval_length
 from crp_pipeline.ensemble import Stack
+from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.gate.scores import calibration_of, directed, log_losses, scored
 from crp_pipeline.metrics import (
     block_bootstrap_interval,
@@ -25,8 +28,77 @@ from crp_pipeline.metrics import (
     wilson_interval,
     win_rate,
 )
-from crp_pipeline.settings import GateConfig
+from crp_pipeline.settings import GateConfig, PipelineSettings
 from crp_pipeline.splits import folds_of, overlaps
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Everything that a verdict is about: the tables of one coin and what was learned from them."""
+
+    candles: pd.DataFrame
+    features: pd.DataFrame
+    labels: pd.DataFrame
+    roles: pd.DataFrame
+    prior: pd.DataFrame
+    """Out-of-fold forecasts of the class prior."""
+    decisions: pd.DataFrame
+    stack: Stack
+    result: BacktestResult
+    comparison: pd.DataFrame
+
+
+def measure(candidate: Candidate, settings: PipelineSettings) -> dict[str, float]:
+    """Every number of a verdict, in the order of the stages; tables carry their data hash and leaks in `attrs`."""
+    gate, seed = settings.gate, settings.seed
+    ingredients = (
+        candidate.candles,
+        candidate.features,
+        candidate.labels,
+        candidate.roles,
+        candidate.prior,
+        candidate.decisions,
+    )
+    chance, high_tier_chance = _chances(candidate, settings)
+    return {
+        **integrity_evidence(
+            candidate.roles,
+            candidate.labels,
+            candidate.stack,
+            leaking_features=candidate.features.attrs["leaking_features"],
+            data_hashes=[table.attrs["data_hash"] for table in ingredients],
+        ),
+        **forecast_evidence(
+            candidate.decisions,
+            candidate.prior,
+            candidate.labels,
+            horizon_days=settings.horizon * (interval_length(settings.interval) / pd.Timedelta(1, "D")),
+            config=gate,
+            seed=seed,
+        ),
+        **trading_evidence(candidate.result, chance, high_tier_chance, config=gate, seed=seed),
+        **sharpe_evidence(candidate.result, candidate.comparison["daily_sharpe"]),
+    }
+
+
+def _chances(candidate: Candidate, settings: PipelineSettings) -> tuple[ZeroSkill, ZeroSkill]:
+    """What chance makes of the same trades: of all of them, and of those on the high tier."""
+    exits = exit_table(candidate.labels["volatility"], settings.horizon, settings.exits)
+    decisions, trades = with_exits(candidate.decisions, exits), candidate.result.trades
+    every, high = (
+        zero_skill(
+            candidate.result,
+            candidate.candles,
+            decisions,
+            settings.execution,
+            subset=subset,
+            n_permutations=settings.gate.n_resamples,
+            seed=settings.seed,
+            level=settings.gate.level,
+        )
+        for subset in (None, (trades["tier"] == Tier.HIGH).to_numpy())
+    )
+    return every, high
 
 
 def integrity_evidence(
@@ -63,7 +135,8 @@ def forecast_evidence(
     table = scored(decisions, labels)
     effective_n = float(table["weight"].sum())
     accuracy = float(table["hit"].mean())
-    accuracy_low, accuracy_high = wilson_interval(accuracy * effective_n, effective_n, level=config.level)
+    hits = accuracy * effective_n if len(table) else 0.0
+    accuracy_low, accuracy_high = wilson_interval(hits, effective_n, level=config.level)
     majority = float(table["outcome"].value_counts(normalize=True).max())
     gain_low, gain, gain_high = _log_loss_gain(decisions, prior, labels, horizon_days, config, seed)
     sides = directed(table)
@@ -80,9 +153,8 @@ def forecast_evidence(
         "log_loss_gain": gain_low,
         "log_loss_gain_high": gain_high,
         "calibration_error": calibration_error,
-        "tier_calibration_error": tier_calibration_error(
-            sides["confidence"], sides["hit"], tiers=sides["tier"], weighting="n"
-        ),
+        "tier_calibration_error": tier_calibration_error(sides["confidence"], sides["hit"], tiers=sides["tier"], weighting="n"),
+        **_direction(sides, config),
         "directed_share": len(sides) / len(table) if len(table) else math.nan,
     }
 
@@ -99,9 +171,7 @@ def trading_evidence(
     )
     high_tier = result.trades[result.trades["tier"] == Tier.HIGH]
     return {
-        **{
-            name: float(result.metrics[name]) for name in ("sharpe", "max_drawdown", "pnl", "exposure", "profit_factor")
-        },
+        **{name: float(result.metrics[name]) for name in ("sharpe", "max_drawdown", "pnl", "exposure", "profit_factor")},
         **_win_rate(result.trades, chance, "", config),
         **_win_rate(high_tier, high_tier_chance, "high_tier_", config),
         "coverage": float(result.metrics["coverage"]),
@@ -128,6 +198,20 @@ def sharpe_evidence(result: BacktestResult, trial_sharpes: "pd.Series[float]") -
         "deflated_sharpe_ratio": deflated_sharpe_ratio(
             sharpe, n, **shape, n_trials=max(len(trial_sharpes), 1), trial_variance=variance
         ),
+    }
+
+
+def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
+    """How often a side was right among the decisions and labels that both have one: skill in direction, not in volatility."""
+    both = sides[sides["outcome"] != 0]
+    effective_n = float(both["weight"].sum())
+    accuracy = float(both["hit"].mean())
+    low, high = wilson_interval(accuracy * effective_n, effective_n, level=config.level) if len(both) else (math.nan, math.nan)
+    return {
+        "directional_accuracy": accuracy,
+        "directional_accuracy_low": low,
+        "directional_accuracy_high": high,
+        "directional_effective_n": effective_n,
     }
 
 

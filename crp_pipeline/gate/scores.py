@@ -24,9 +24,7 @@ def directed(table: pd.DataFrame) -> pd.DataFrame:
 def calibration_of(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Calibration curve and expected calibration error of confidence against hits, over decisions that took a side."""
     sides = directed(table)
-    return calibration_curve(sides["confidence"], sides["hit"]), expected_calibration_error(
-        sides["confidence"], sides["hit"]
-    )
+    return calibration_curve(sides["confidence"], sides["hit"]), expected_calibration_error(sides["confidence"], sides["hit"])
 
 
 def log_losses(forecast: pd.DataFrame, labels: pd.DataFrame) -> "pd.Series[float]":

@@ -42,12 +42,10 @@ class Criterion:
     meaning: str = ""
 
     def holds(self, value: float) -> bool:
-        """True when the value keeps the bound; a number that was not measured (NaN) keeps none."""
-        if math.isnan(value):
+        """True when the value keeps the bound; a number that was not measured (NaN, infinite) keeps none."""
+        if not math.isfinite(value):
             return False
-        return {">=": value >= self.threshold, "<=": value <= self.threshold, ">": value > self.threshold}[
-            self.comparison
-        ]
+        return {">=": value >= self.threshold, "<=": value <= self.threshold, ">": value > self.threshold}[self.comparison]
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,7 @@ class Verdict:
         return cls(Outcome(stored["outcome"]), findings, stored["subject"], evidence)
 
 
-def judge(
-    evidence: Mapping[str, float], criteria: Sequence[Criterion], *, subject: Mapping[str, str] | None = None
-) -> Verdict:
+def judge(evidence: Mapping[str, float], criteria: Sequence[Criterion], *, subject: Mapping[str, str] | None = None) -> Verdict:
     """The verdict on a candidate: all criteria are judged, in the order of their stages, and the first stage to fail decides.
 
     A failure of evidence is INSUFFICIENT_EVIDENCE, any other a REJECT. A number that is missing from `evidence` counts as not

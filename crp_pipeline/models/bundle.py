@@ -34,9 +34,9 @@ def load_bundle(folder: Path, *, feature_set_id: str | None = None) -> tuple[Mod
         raise BundleError(
             f"{folder} was trained on feature set {manifest.get('feature_set_id')}, the table at hand is {feature_set_id}"
         )
-    kind = MODEL_CLASSES.get(manifest["model_type"])
+    kind = MODEL_CLASSES.get(manifest.get("model_type", ""))
     if kind is None:
-        raise BundleError(f"{folder} holds a {manifest['model_type']!r} model, which this version does not know")
+        raise BundleError(f"{folder} holds a {manifest.get('model_type')!r} model, which this version does not know")
     model = kind.load(folder)
     _replay(model, folder)
     return model, manifest

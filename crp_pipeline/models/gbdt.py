@@ -30,7 +30,7 @@ class GbdtParams:
     min_leaf_rows: int = 100
     patience: int = 40
     """Rounds without improvement on the validation slice before stopping."""
-    n_threads: int = 2
+    n_threads: int = 1
 
 
 VARIANTS: dict[str, GbdtParams] = {

@@ -19,7 +19,7 @@ from crp_pipeline.features import (
 from crp_pipeline_tests.random_walk import other_coins, random_walk
 
 N_BARS = 700
-CUTS = (296, 301, 350, 479, 480, 481, 612)
+CUTS = (296, 301, 401, 479, 480, 481, 612)
 CANDLES = random_walk(N_BARS)
 MARKET = other_coins(CANDLES)
 MARKET.iloc[:150, 0] = np.nan  # lists later

@@ -52,18 +52,10 @@ def trade(candles, signals, *, execution=FREE, sizing=LEVERED, **distances):
 
 def fills(result):
     """(entry bar, exit bar, side, entry price, exit price, reason) of every trade."""
-    start, hour = result.equity.index[0], pd.Timedelta("1h")
-    return [
-        (
-            round((t.entry_time - start) / hour),
-            round((t.exit_time - start) / hour),
-            t.side,
-            t.entry_price,
-            t.exit_price,
-            t.exit_reason,
-        )
-        for t in result.trades.itertuples()
-    ]
+    rows = result.trades[["entry_time", "exit_time", "side", "entry_price", "exit_price", "exit_reason"]].copy()
+    for name in ("entry_time", "exit_time"):
+        rows[name] = result.equity.index.get_indexer(rows[name])
+    return list(rows.itertuples(index=False, name=None))
 
 
 @pytest.mark.parametrize(
@@ -92,12 +84,6 @@ def test_exits(side, bars, leaves, price, reason):
     assert fills(result) == [(2, leaves, side, 100, pytest.approx(price), reason)]
 
 
-def test_gaps_beyond_the_target_pay_when_told_so():
-    execution = replace(FREE, gap_through_target="open")
-    result = trade(market(FLAT, FLAT, (104, 105, 95, 96)), {0: 1}, execution=execution)
-    assert fills(result) == [(1, 2, 1, 100, 104, "target")]
-
-
 def test_stop_and_target_lie_around_the_open_before_slippage():
     execution = replace(FREE, slippage_bps=100)
     result = trade(market(FLAT, FLAT, FLAT, DOWN), {1: 1}, execution=execution)
@@ -107,16 +93,13 @@ def test_stop_and_target_lie_around_the_open_before_slippage():
 def test_a_missing_distance_is_no_stop_and_no_target():
     crash = (100, 200, 1, 100)
     result = trade(market(FLAT, FLAT, crash, crash), {0: 1}, stop=np.nan, target=np.nan)
+    assert result.trades["tier"].to_list() == ["none"]
     assert fills(result) == [(1, 3, 1, 100, 100, "end")]
 
 
 def test_the_signal_is_not_filled_at_its_own_close():
     result = trade(market(FLAT, (100, 110, 100, 110), (120, 120, 120, 120)), {1: 1})
     assert fills(result) == [(2, 2, 1, 120, 120, "end")]
-
-
-def test_a_decision_on_the_last_bar_is_not_filled():
-    assert trade(market(FLAT, FLAT), {1: 1}).trades.empty
 
 
 DIP, RISE, LOW = (99,) * 4, (101,) * 4, (90,) * 4
@@ -141,12 +124,11 @@ T, F = True, False
         pytest.param([FLAT, DOWN, FLAT, UP], {}, None, {0: 1, 1: 1},
                      [(1, 1, 1, 100, 98, "stop"), (2, 3, 1, 100, 102, "target")],
                      id="after a stop the close of the same bar decides again"),
+        pytest.param([FLAT, FLAT], {}, None, {1: 1}, [], id="a decision on the last bar is not filled"),
         pytest.param([FLAT] * 6, {}, None, {0: 1, 1: -1, 2: 1, 3: -1}, [(1, 5, 1, 100, 100, "end")],
                      id="decisions in a position are ignored"),
         pytest.param([FLAT] * 4, {"is_repaired": [F, T, F, F]}, None, {0: 1, 1: 1}, [],
                      id="nothing is entered on a repaired bar nor decided on one"),
-        pytest.param([FLAT] * 4, {"is_repaired": [F, T, F, F]}, None, {2: 1}, [(3, 3, 1, 100, 100, "end")],
-                     id="two bars after a repaired one all is well"),
         pytest.param([FLAT, FLAT, DOWN, FLAT], {"is_repaired": [F, F, T, F]}, None, {0: 1},
                      [(1, 3, 1, 100, 100, "end")], id="nothing triggers on a repaired bar"),
         pytest.param([FLAT, FLAT, FLAT, DIP, DIP], {"is_repaired": [F, F, T, F, F]}, 1, {0: 1, 2: 1},
@@ -173,6 +155,7 @@ def test_a_position_may_be_left_open_at_the_end():
     execution = replace(FREE, close_at_end=False, fee_bps=10)
     result = trade(candles, {0: 1}, execution=execution, stop=np.nan, sizing=Sizing(initial_equity=1_000))
     assert result.trades.empty
+    assert math.isnan(result.metrics["brier_score"])
     assert result.equity.iloc[-1] == pytest.approx(1_000 + 10 * (101 - 100) - 10 * 100 * 0.001)
 
 
@@ -195,11 +178,6 @@ def test_leverage_caps_the_notional_and_is_the_size_without_a_stop():
     for stop in (0.02, np.nan):
         result = trade(market(FLAT, FLAT, FLAT), {0: 1}, sizing=sizing, stop=stop)
         assert result.trades["units"].to_list() == pytest.approx([20])
-
-
-def test_size_follows_equity():
-    result = trade(market(FLAT, DOWN, FLAT, FLAT), {0: 1, 1: 1})
-    assert result.trades["units"].to_list() == pytest.approx([5, 5 * 0.99])
 
 
 def test_nothing_is_opened_once_equity_is_gone():
@@ -324,12 +302,6 @@ def test_trades_name_their_bars():
     ]  # fmt: skip
 
 
-def test_decisions_without_tier_and_confidence_have_none():
-    result = trade(market(*[FLAT] * 3), {0: 1})
-    assert result.trades["tier"].to_list() == ["none"]
-    assert math.isnan(result.metrics["brier_score"])
-
-
 def test_sharpe_ratio_is_that_of_daily_equity():
     bars = [FLAT] * 24 + [(100, 101, 100, 101)] + [(101,) * 4] * 23 + [(101, 101, 100, 100)] + [FLAT] * 23
     candles = market(*bars)
@@ -399,11 +371,21 @@ def test_zero_skill_is_the_mean_over_all_ways_to_deal_the_sides():
     assert (chance.win_rate_low, chance.win_rate_high) == pytest.approx((1 / 3, 1))
 
 
-def test_trades_of_one_side_cannot_be_told_from_chance():
-    candles, decisions, result = three_trades()
-    chance = zero_skill(result, candles, decisions, FREE, n_permutations=100)
+@pytest.mark.parametrize("sides", [[1] * 60, [1, -1, -1] * 20], ids=["one side only", "every bar alike"])
+def test_dealings_that_are_all_alike_cannot_be_told_from_chance(sides):
+    candles, costly = market(FLAT, *[UP] * 60), ExecutionModel(horizon=None)
+    decisions = decide(candles, dict(enumerate(sides)))
+    result = run_backtest(candles, decisions, execution=costly, sizing=LEVERED)
+    chance = zero_skill(result, candles, decisions, costly, n_permutations=100)
     assert chance.p_value == 1
-    assert chance.win_rate == chance.observed_win_rate == pytest.approx(2 / 3)
+    assert chance.win_rate == pytest.approx(chance.observed_win_rate)
+
+
+def test_no_p_value_is_smaller_than_the_permutations_allow():
+    candles = market(FLAT, *[UP, DOWN] * 10)
+    decisions = decide(candles, {bar: 1 if bar % 2 == 0 else -1 for bar in range(20)})
+    result = run_backtest(candles, decisions, execution=FREE, sizing=LEVERED)
+    assert zero_skill(result, candles, decisions, FREE, n_permutations=99).p_value == 1 / 100
 
 
 def test_zero_skill_of_a_subset_and_of_nothing():

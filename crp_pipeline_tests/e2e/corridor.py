@@ -1,0 +1,30 @@
+"""A small market on which the whole corridor runs in seconds."""
+
+from pathlib import Path
+
+from crp_pipeline.settings import (
+    DemoConfig,
+    EnsembleConfig,
+    GateConfig,
+    LabelConfig,
+    PipelineSettings,
+    WalkForwardConfig,
+    load_settings,
+)
+
+
+def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
+    """Two demo coins, 3,000 bars, one booster, four folds; calibration bounds as wide as so few decisions allow."""
+    values = {
+        "source": "demo",
+        "coins": (),
+        "data_dir": data_dir,
+        "horizon": 6,
+        "roster": ("lightgbm",),
+        "demo": DemoConfig(n_bars=3_000),
+        "labels": LabelConfig(volatility_window=50),
+        "walk_forward": WalkForwardConfig(train_size=1_200, test_size=500, embargo=6),
+        "ensemble": EnsembleConfig(),
+        "gate": GateConfig(min_trades=100, min_test_days=30, max_calibration_error=0.1, max_tier_calibration_error=0.1, n_resamples=200),
+    }
+    return load_settings(**{**values, **changes})

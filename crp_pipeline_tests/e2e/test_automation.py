@@ -1,0 +1,87 @@
+"""The unattended night: who starts what, and what one coin's trouble costs the others."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from crp_pipeline.definitions import floor_plan
+from crp_pipeline.defs.automation import NIGHT, PHASE, PHASES, next_requests
+from crp_pipeline_tests.e2e.corridor import small_settings
+
+CANDLES, MARKET, CORRIDOR, SUMMARY = PHASES
+OK, BAD, RUNNING = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
+
+
+def with_runs(instance, *runs, night="2026-03-03"):
+    for number, (phase, coin, status) in enumerate(runs):
+        tags = {NIGHT: night, PHASE: phase} | ({"dagster/partition": coin} if coin else {})
+        run = dg.DagsterRun(job_name=phase, run_id=f"{night}-{number}", tags=tags, status=status)
+        instance.add_run(run)
+    return [(request.job_name, request.partition_key) for request in next_requests(instance)]
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as it:
+        yield it
+
+
+def test_the_schedule_starts_one_candle_run_per_coin():
+    defs = floor_plan(small_settings(Path("unused")))
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 3, 3, 0, 15, tzinfo=UTC), repository_def=defs.get_repository_def()
+    )
+    requests = list(defs.resolve_schedule_def("nightly").evaluate_tick(context).run_requests)
+    assert [(request.job_name, request.partition_key) for request in requests] == [
+        (CANDLES, "EDGE-DEMO"),
+        (CANDLES, "NOISE-DEMO"),
+    ]
+    assert {request.tags[NIGHT] for request in requests} == {"2026-03-03"}
+
+
+def test_the_schedule_is_at_a_quarter_past_midnight_utc():
+    schedule = floor_plan(small_settings(Path("unused"))).resolve_schedule_def("nightly")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 0 * * *", "UTC")
+
+
+def test_nothing_follows_before_a_night_has_begun(instance):
+    assert with_runs(instance) == []
+
+
+def test_the_market_waits_for_every_coin(instance):
+    assert with_runs(instance, (CANDLES, "A", OK), (CANDLES, "B", RUNNING)) == []
+
+
+def test_the_market_follows_the_candles(instance):
+    assert with_runs(instance, (CANDLES, "A", OK), (CANDLES, "B", OK)) == [(MARKET, None)]
+
+
+def test_a_coin_without_candles_holds_up_nobody(instance):
+    runs = [(CANDLES, "A", OK), (CANDLES, "B", BAD), (CANDLES, "C", OK), (MARKET, None, OK)]
+    assert with_runs(instance, *runs) == [(CORRIDOR, "A"), (CORRIDOR, "C")]
+
+
+def test_a_night_without_any_candles_ends_there(instance):
+    assert with_runs(instance, (CANDLES, "A", BAD)) == []
+
+
+def test_the_summary_comes_even_after_a_failed_corridor(instance):
+    runs = [(CANDLES, "A", OK), (MARKET, None, OK), (CORRIDOR, "A", BAD)]
+    assert with_runs(instance, *runs) == [(SUMMARY, None)]
+
+
+def test_nothing_follows_the_summary(instance):
+    runs = [(CANDLES, "A", OK), (MARKET, None, OK), (CORRIDOR, "A", OK), (SUMMARY, None, OK)]
+    assert with_runs(instance, *runs) == []
+
+
+def test_last_night_is_none_of_tonights_business(instance):
+    with_runs(instance, (CANDLES, "A", OK), (MARKET, None, OK), (CORRIDOR, "A", RUNNING), night="2026-03-02")
+    assert with_runs(instance, (CANDLES, "A", OK), night="2026-03-03") == [(MARKET, None)]
+
+
+def test_a_phase_is_asked_for_under_one_key(instance):
+    with_runs(instance, (CANDLES, "A", OK))
+    assert [request.run_key for request in next_requests(instance)] == ["2026-03-03 nightly_market all"]

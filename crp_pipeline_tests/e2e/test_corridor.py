@@ -1,0 +1,218 @@
+"""The corridor through Dagster, on a small market: what is stored, what is checked, and who may be promoted."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from crp_pipeline.candles import demo_candles
+from crp_pipeline.contracts import CandleSchema, DecisionSchema, LabelSchema, PredictionSchema, check_frame
+from crp_pipeline.definitions import floor_plan
+from crp_pipeline.gate import Outcome, criteria
+from crp_pipeline.nightly import run_night
+from crp_pipeline.registry import Registry
+from crp_pipeline.storage import read_parquet
+from crp_pipeline_tests.e2e.corridor import small_settings
+
+COINS = ("EDGE-DEMO", "NOISE-DEMO")
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """One finished night on the small market: its data folder, its instance and the coins that failed."""
+    root = tmp_path_factory.mktemp("night")
+    with dg.DagsterInstance.ephemeral() as instance:
+        failed = run_night(floor_plan(small_settings(root)), COINS, instance)
+        yield root, instance, failed
+
+
+def verdict_of(root: Path, coin: str) -> dict:
+    return json.loads((root / "gate" / f"{coin}.json").read_text())
+
+
+def test_the_asset_keys_are_the_ones_that_users_rely_on():
+    graph = floor_plan(small_settings(Path("unused"), roster=("xgboost", "lightgbm", "catboost"))).resolve_asset_graph()
+    assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == [
+        "backtest",
+        "candles",
+        "comparison",
+        "ensemble",
+        "features",
+        "gate",
+        "labels",
+        "market",
+        "models/catboost",
+        "models/lightgbm",
+        "models/prior",
+        "models/xgboost",
+        "registry",
+        "report",
+        "splits",
+        "summary",
+    ]
+
+
+def test_the_groups_are_the_nine_rooms():
+    graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
+    assert {node.group_name for node in graph.asset_nodes} == {
+        "candles",
+        "features",
+        "labels",
+        "splits",
+        "models",
+        "ensemble",
+        "backtest",
+        "gate",
+        "registry",
+    }
+
+
+def test_every_asset_says_what_it_is():
+    graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
+    assert [node.key for node in graph.asset_nodes if len(node.description or "") < 30] == []
+
+
+def test_a_night_ends_without_failure(night):
+    assert night[2] == []
+
+
+def test_the_edge_is_promoted_and_the_noise_is_not(night):
+    root = night[0]
+    assert verdict_of(root, "EDGE-DEMO")["outcome"] == Outcome.PROMOTE
+    assert verdict_of(root, "NOISE-DEMO")["outcome"] != Outcome.PROMOTE
+
+
+def test_only_the_promoted_coin_has_a_champion(night):
+    book = Registry(night[0] / "registry")
+    assert book.champion("EDGE-DEMO") is not None
+    assert book.champion("NOISE-DEMO") is None
+    assert [entry.action for entry in book.history("NOISE-DEMO")] == ["register", "reject"]
+    for coin in COINS:
+        book.verify(coin)
+
+
+@pytest.mark.parametrize("coin", COINS)
+@pytest.mark.parametrize(
+    ("table", "schema"),
+    [
+        ("candles/{}", CandleSchema),
+        ("labels/{}", LabelSchema),
+        ("models/{}/lightgbm", PredictionSchema),
+        ("ensemble/{}", DecisionSchema),
+    ],
+)
+def test_stored_tables_meet_their_contract(night, coin, table, schema):
+    check_frame(read_parquet(night[0] / f"{table.format(coin)}.parquet"), schema, what=table)
+
+
+def test_every_table_names_the_candles_it_came_from(night):
+    for coin in COINS:
+        tables = [
+            read_parquet(night[0] / name.format(coin))
+            for name in ("candles/{}.parquet", "features/{}.parquet", "labels/{}.parquet", "splits/{}.parquet")
+        ]
+        assert len({table.attrs["data_hash"] for table in tables}) == 1
+        assert verdict_of(night[0], coin)["subject"]["data_hash"] == tables[0].attrs["data_hash"]
+
+
+def test_there_is_one_check_per_criterion_and_coin(night):
+    settings = small_settings(night[0])
+    names = {criterion.name for criterion in criteria(settings.gate)}
+    keys = [dg.AssetCheckKey(dg.AssetKey("gate"), name) for name in names]
+    found = {
+        (key.name, record.partition): record.status.value
+        for key in keys
+        for record in night[1].event_log_storage.get_asset_check_execution_history(key, limit=10)
+    }
+    assert {(name, coin) for name in names for coin in COINS} == set(found)
+    failed = {finding["name"] for finding in verdict_of(night[0], "NOISE-DEMO")["findings"] if not finding["passed"]}
+    assert {name for (name, coin), status in found.items() if coin == "NOISE-DEMO" and status == "FAILED"} == failed
+
+
+def test_the_pictures_are_in_the_metadata(night):
+    for key in ("candles", "features", "labels", "splits", "ensemble", "backtest", "gate"):
+        event = night[1].get_latest_materialization_event(dg.AssetKey(key))
+        assert "data:image/png;base64," in event.asset_materialization.metadata["picture"].md_str
+
+
+def test_the_report_stands_alone(night):
+    page = (night[0] / "reports" / "EDGE-DEMO.html").read_text()
+    assert "PROMOTE" in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("<img") == 5
+
+
+def test_the_summary_shows_every_coin_with_the_whole_win_rate(night):
+    table = read_parquet(night[0] / "summary" / "summary.parquet")
+    assert table["coin"].tolist() == list(COINS)
+    for phrase in table["win rate (95 %, n); zero skill, payoff, coverage"]:
+        for part in (" to ", "n ", "zero skill", "payoff", "coverage"):
+            assert part in phrase
+
+
+def test_the_same_night_twice_gives_the_same_version(night):
+    root, instance, _ = night
+    book = Registry(root / "registry")
+    before = {coin: sorted(path.name for path in (root / "registry" / coin / "versions").iterdir()) for coin in COINS}
+    assert run_night(floor_plan(small_settings(root)), COINS, instance) == []
+    after = {coin: sorted(path.name for path in (root / "registry" / coin / "versions").iterdir()) for coin in COINS}
+    assert after == before
+    assert [entry.action for entry in book.history("EDGE-DEMO")] == ["register", "promote"]
+
+
+def test_models_changed_after_the_verdict_are_not_registered(night):
+    root, instance, _ = night
+    stack = root / "ensemble" / "EDGE-DEMO.stack.json"
+    original = stack.read_text()
+    stack.write_text(original.replace('"temperature"', ' "temperature"'))
+    try:
+        result = (
+            floor_plan(small_settings(root))
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                asset_selection=[dg.AssetKey("registry")],
+                partition_key="EDGE-DEMO",
+                instance=instance,
+                raise_on_error=False,
+            )
+        )
+    finally:
+        stack.write_text(original)
+    assert not result.success
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert "the models have changed since the gate judged them" in failure.step_failure_data.error.cause.message
+
+
+def write_files(folder: Path, settings, *, broken: str) -> None:
+    folder.mkdir()
+    for coin in COINS:
+        bars = demo_candles(coin, settings.demo)
+        if coin == broken:
+            bars.iloc[100:300, bars.columns.get_loc("high")] = 0.01
+        bars.to_csv(folder / f"{coin}.csv")
+
+
+def test_a_coin_with_a_broken_file_fails_alone(tmp_path, capfd):
+    settings = small_settings(tmp_path, source="files", files_dir=tmp_path / "raw")
+    write_files(tmp_path / "raw", settings, broken="NOISE-DEMO")
+    with dg.DagsterInstance.ephemeral() as instance:
+        failed = run_night(floor_plan(settings), COINS, instance)
+    assert failed == ["NOISE-DEMO"]
+    assert verdict_of(tmp_path, "EDGE-DEMO")["outcome"]
+    assert not (tmp_path / "candles" / "NOISE-DEMO.parquet").exists()
+    assert "NOISE-DEMO: " in capfd.readouterr().err
+    assert read_parquet(tmp_path / "market" / "market.parquet").columns.tolist() == ["EDGE-DEMO"]
+
+
+def test_selecting_everything_for_one_coin_works_from_nothing(tmp_path):
+    settings = small_settings(tmp_path)
+    job = floor_plan(settings).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(partition_key="EDGE-DEMO", instance=instance).success
+    assert read_parquet(tmp_path / "summary" / "summary.parquet")["coin"].tolist() == ["EDGE-DEMO"]
+    assert Registry(tmp_path / "registry").history("EDGE-DEMO")[0].at <= datetime.now(UTC).isoformat()
+    assert isinstance(read_parquet(tmp_path / "market" / "market.parquet"), pd.DataFrame)

@@ -1,0 +1,185 @@
+"""Where a setting comes from, who wins, and what a wrong one says."""
+
+import os
+
+import pytest
+from pydantic import ValidationError
+
+from crp_pipeline.errors import CrpError
+from crp_pipeline.models import MODEL_TYPES
+from crp_pipeline.models.catalog import MODEL_CLASSES
+from crp_pipeline.settings import TRAINABLE, PipelineSettings, SettingsError, load_settings
+
+FOLLOWERS = {("labels", "horizon"), ("labels", "round_trip_cost_bps"), ("execution", "horizon")}
+"""What other settings decide."""
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    """A folder without pyproject.toml and an environment without settings."""
+    for variable in [name for name in os.environ if name.upper().startswith("CRP_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_pyproject(folder, text):
+    (folder / "pyproject.toml").write_text(text)
+
+
+def leaves(tree, path=()):
+    """(path, value) of every setting that is not a section."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+DEFAULTS = dict(leaves(PipelineSettings.model_construct().model_dump(mode="json")))
+WORDS = {
+    ("source",): ("files", "files"),
+    ("interval",): ("4h", "4h"),
+    ("coins",): ('["BTC-USDT"]', ["BTC-USDT"]),
+    ("roster",): ('["catboost"]', ["catboost"]),
+    ("data_dir",): ("/elsewhere", "/elsewhere"),
+    ("files_dir",): ("/candles", "/candles"),
+    ("ensemble", "tier_quantiles"): ("[0.2, 0.9]", [0.2, 0.9]),
+    ("execution", "gap_through_target"): ("open", "open"),
+}
+"""Another value for what is not a number: as a variable and as a setting."""
+
+
+def another(path, default):
+    if path in WORDS:
+        return WORDS[path]
+    if isinstance(default, bool):
+        return str(not default).lower(), not default
+    value = default + 1 if isinstance(default, int) else default * 0.9 or 0.5
+    return str(value), value
+
+
+@pytest.mark.parametrize("path", sorted(set(DEFAULTS) - FOLLOWERS), ids=".".join)
+def test_every_setting_has_a_variable_that_changes_it_and_nothing_else(path, monkeypatch):
+    text, value = another(path, DEFAULTS[path])
+    monkeypatch.setenv("CRP_" + "__".join(path).upper(), text)
+    found = dict(leaves(load_settings().model_dump(mode="json")))
+    assert found[path] == value != DEFAULTS[path]
+    assert {name for name in found if found[name] != DEFAULTS[name]} - FOLLOWERS == {path}
+
+
+def test_pyproject_of_the_working_directory_is_read(nowhere):
+    write_pyproject(
+        nowhere,
+        '[tool.crp_pipeline]\nsource = "files"\ncoins = ["BTC-USDT", "ETH-USDT"]\n'
+        "[tool.crp_pipeline.walk_forward]\ntest_size = 500\nexpanding = false\n",
+    )
+    found = load_settings()
+    assert (found.source, found.coins) == ("files", ("BTC-USDT", "ETH-USDT"))
+    assert (found.walk_forward.test_size, found.walk_forward.expanding) == (500, False)
+    assert found.walk_forward.train_size == 8_760, "what a section does not name keeps its default"
+
+
+def test_a_variable_wins_over_pyproject_and_an_argument_over_both(nowhere, monkeypatch):
+    write_pyproject(nowhere, "[tool.crp_pipeline]\nseed = 1\n[tool.crp_pipeline.gate]\nmin_trades = 1\nlevel = 0.8\n")
+    assert load_settings().seed == 1
+    monkeypatch.setenv("CRP_SEED", "2")
+    monkeypatch.setenv("CRP_GATE__MIN_TRADES", "2")
+    assert load_settings().seed == 2
+    assert (load_settings().gate.min_trades, load_settings().gate.level) == (2, 0.8), "a section is merged by key"
+    assert load_settings(seed=3).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("CRP_HORIZON", "0", r"^horizon = '0' is not allowed: .*greater than or equal to 1$"),
+        ("CRP_HORIZON", "a day", r"^horizon = 'a day' is not allowed: .*valid integer"),
+        ("CRP_SOURCE", "moon", r"^source = 'moon' is not allowed: .*'demo', 'files' or 'exchange'$"),
+        ("CRP_INTERVAL", "2h", r"^interval = '2h' is not allowed: .*'1h', '4h' or '1d'$"),
+        ("CRP_EXECUTION__FEE_BPS", "900", r"^execution\.fee_bps = '900' is not allowed: .*less than or equal to 500$"),
+        ("CRP_GATE__LEVEL", "1.5", r"^gate\.level = '1.5' is not allowed: .*less than 1$"),
+        ("CRP_COINS", '["btc/usdt"]', r"^coins\.0 = 'btc/usdt' is not allowed: .*pattern"),
+        ("CRP_COINS", "BTC,ETH", r"^CRP_COINS = 'BTC,ETH' is not allowed: write a list as JSON, such as \[\"A\""),
+        ("CRP_LABELS", "wide", r"^CRP_LABELS = 'wide' is not allowed"),
+        ("CRP_ROSTER", '["oracle"]', r"^roster = \('oracle',\) is not allowed: name xgboost, lightgbm, catboost"),
+        ("CRP_ROSTER", "[]", r"^roster = \(\) is not allowed"),
+        ("CRP_ROSTER", '["xgboost", "xgboost"]', "each at most once$"),
+        ("CRP_ENSEMBLE__TIER_QUANTILES", "[0.7, 0.2]", r"^ensemble = .*\[0.7, 0.2\].* is not allowed: .* must rise"),
+        ("CRP_LABELS__HORIZN", "12", r"^labels\.horizn is not a setting"),
+        ("CRP_LABELS__HORIZON", "12", r"^labels\.horizon = 12 is not allowed: it follows horizon and is 24$"),
+        ("CRP_EXECUTION__HORIZON", "12", r"^execution\.horizon = 12 is not allowed: it follows horizon and is 24$"),
+        ("CRP_LABELS__ROUND_TRIP_COST_BPS", "3", r"^labels\.round_trip_cost_bps = 3.0 .* costs in execution and is 14"),
+    ],
+)
+def test_a_wrong_value_names_the_key_the_value_and_what_is_allowed(variable, value, message, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+
+
+def test_every_wrong_value_of_pyproject_is_named_at_once(nowhere):
+    write_pyproject(
+        nowhere, "[tool.crp_pipeline]\nhorizon = 'x'\ncolour = 1\n[tool.crp_pipeline.sizing]\nmax_leverage = -2\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "horizon = 'x'" in str(caught.value)
+    assert "colour is not a setting" in str(caught.value)
+    assert "sizing.max_leverage = -2" in str(caught.value)
+
+
+def test_a_pyproject_that_is_no_toml_is_a_settings_error(nowhere):
+    write_pyproject(nowhere, "[tool.crp_pipeline\n")
+    with pytest.raises(SettingsError, match=r"pyproject\.toml is not TOML: .*line 1"):
+        load_settings()
+
+
+def test_labels_and_execution_follow_the_one_horizon(monkeypatch):
+    monkeypatch.setenv("CRP_HORIZON", "6")
+    found = load_settings()
+    assert (found.horizon, found.labels.horizon, found.execution.horizon) == (6, 6, 6)
+
+
+def test_the_neutral_band_covers_the_costs_in_force(monkeypatch):
+    for name, value in {"FEE_BPS": 4, "SPREAD_BPS": 3, "SLIPPAGE_BPS": 2, "SLIPPAGE_NOISE_BPS": 0.5}.items():
+        monkeypatch.setenv(f"CRP_EXECUTION__{name}", str(value))
+    # per side 4 + 3 / 2 + 2 + 0.5 = 8, and there are two sides
+    assert load_settings().labels.round_trip_cost_bps == 16
+
+
+def test_settings_survive_a_dump():
+    found = load_settings(horizon=7, execution={"fee_bps": 2})
+    assert PipelineSettings(**found.model_dump(mode="json")) == found
+
+
+def test_settings_do_not_change_once_loaded():
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings().seed = 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("CRP_HORIZN", "CRP_HORIZN is not a setting and is ignored; did you mean CRP_HORIZON"),
+        ("CRP_LABEL__HORIZON", "CRP_LABEL__HORIZON is not a setting and is ignored; did you mean CRP_LABELS"),
+        ("CRP_ZZZ", "CRP_ZZZ is not a setting and is ignored$"),
+    ],
+)
+def test_an_unknown_variable_warns_and_suggests(variable, message, monkeypatch):
+    monkeypatch.setenv(variable, "12")
+    with pytest.warns(UserWarning, match=message):
+        assert load_settings().horizon == 24
+
+
+def test_the_variable_of_the_tests_is_known(monkeypatch):
+    monkeypatch.setenv("CRP_MARKET_DATA", "/candles")
+    load_settings()  # a warning would be an error here
+
+
+def test_a_settings_error_belongs_to_the_error_tree():
+    assert issubclass(SettingsError, CrpError)
+
+
+def test_a_roster_may_name_every_model_that_is_no_baseline():
+    assert set(TRAINABLE) == {name for name in MODEL_TYPES if not MODEL_CLASSES[name].is_baseline}
