@@ -55,9 +55,7 @@ def verify(coin: Coin) -> None:
 
 
 @registry_app.command("rollback")
-def rollback(
-    coin: Coin, reason: Annotated[str, typer.Option("--reason", help="Kept in the journal.")] = "by hand"
-) -> None:
+def rollback(coin: Coin, reason: Annotated[str, typer.Option("--reason", help="Kept in the journal.")] = "by hand") -> None:
     """Bring back the champion before the present one."""
     version = _registry().rollback(coin, now=pd.Timestamp.now("UTC").to_pydatetime(), reason=reason)
     typer.echo(f"{coin}: champion is {version} again")

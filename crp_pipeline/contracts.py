@@ -150,7 +150,10 @@ class Samples:
         return np.ascontiguousarray(self.history[self.rows])
 
     def windows(self, length: int) -> Floats:
-        """The `length` bars that end at each row: (n, length, features); raises `InsufficientHistoryError` where a hole or the start is nearer."""
+        """The `length` bars that end at each row: (n, length, features).
+
+        Raises `InsufficientHistoryError` where a hole or the start of the history is nearer.
+        """
         start = np.zeros_like(self.rows) if self.segment_start is None else self.segment_start[self.rows]
         behind = self.rows - start
         if (behind < length - 1).any():

@@ -129,9 +129,7 @@ def fit_stack(
     config = config or EnsembleConfig()
     models = tuple(predictions)
     if len(folds) < 2:
-        raise InsufficientHistoryError(
-            f"stacking learns from earlier folds and needs at least 2, there are {len(folds)}"
-        )
+        raise InsufficientHistoryError(f"stacking learns from earlier folds and needs at least 2, there are {len(folds)}")
     logits, times = _stacked(predictions, models)
     if not times.equals(pd.DatetimeIndex(labels.index)):
         raise DataContractError(f"predictions have {len(times)} rows, labels {len(labels)}: they must be the same bars")
@@ -176,9 +174,7 @@ def _fit_member(
     )
 
 
-def _regression(
-    logits: Floats, signal: Floats, weight: Floats, seed: int, config: EnsembleConfig
-) -> tuple[Floats, Floats]:
+def _regression(logits: Floats, signal: Floats, weight: Floats, seed: int, config: EnsembleConfig) -> tuple[Floats, Floats]:
     """Weights and intercept of the meta-model; those of the mean where there is too little to learn from."""
     if len(signal) < FEWEST_ROWS or len(np.unique(signal)) < len(CLASSES):
         n_models = logits.shape[1] // len(CLASSES)
@@ -210,9 +206,7 @@ def _tier_cuts(probabilities: Floats, quantiles: tuple[float, float]) -> tuple[f
 
 
 def _class_returns(signal: Floats, forward_return: Floats) -> Floats:
-    return np.array(
-        [forward_return[signal == value].mean() if (signal == value).any() else 0.0 for value in (-1, 0, 1)]
-    )
+    return np.array([forward_return[signal == value].mean() if (signal == value).any() else 0.0 for value in (-1, 0, 1)])
 
 
 def _stacked(predictions: Predictions, models: Sequence[str]) -> tuple[Floats, pd.DatetimeIndex]:

@@ -36,9 +36,7 @@ def make_labels(candles: pd.DataFrame, config: LabelConfig) -> pd.DataFrame:
         {
             "signal": _three_way(forward_return, _neutral_band(spread, config)),
             "forward_return": forward_return,
-            "trend_strength": np.clip(
-                forward_return / np.maximum(spread, 1e-12), -config.trend_clip, config.trend_clip
-            ),
+            "trend_strength": np.clip(forward_return / np.maximum(spread, 1e-12), -config.trend_clip, config.trend_clip),
         },
         index=candles.index,
     )

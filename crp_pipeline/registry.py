@@ -97,9 +97,7 @@ class Registry:
             )
         card = self.card(coin, version)
         if card["verdict"] != verdict.to_dict():
-            raise RegistryError(
-                f"{coin}: the verdict at hand is not the one that version {version} was registered with"
-            )
+            raise RegistryError(f"{coin}: the verdict at hand is not the one that version {version} was registered with")
         with self._locked(coin):
             # the journal and not the pointer, so that a promotion cut off between the two is finished by the next try
             if self._reigns(coin)[-1:] != [version]:

@@ -152,9 +152,7 @@ def overlaps(folds: list[Fold], times: Times, label_end: Times) -> pd.DataFrame:
     for fold in folds:
         opens, closes = start[fold.test].min(), np.maximum(end[fold.test], start[fold.test]).max()
         bad = fold.train[~_has_label(end[fold.train]) | ((end[fold.train] >= opens) & (start[fold.train] <= closes))]
-        found.append(
-            pd.DataFrame({"fold": fold.number, "open_time": start[bad], "label_end": end[bad], "test_start": opens})
-        )
+        found.append(pd.DataFrame({"fold": fold.number, "open_time": start[bad], "label_end": end[bad], "test_start": opens}))
     table = pd.concat(found, ignore_index=True)
     return table.astype(dict.fromkeys(("open_time", "label_end", "test_start"), "datetime64[ns]"))
 

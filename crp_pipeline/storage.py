@@ -78,9 +78,7 @@ def frame_hash(frame: pd.DataFrame) -> str:
 
 def seal(folder: Path, card: dict[str, Any]) -> None:
     """Write the manifest: the card and the SHA-256 of every file in the folder."""
-    write_json(
-        folder / MANIFEST, {"format": FORMAT, **card, "files": {name: sha256(folder / name) for name in _files(folder)}}
-    )
+    write_json(folder / MANIFEST, {"format": FORMAT, **card, "files": {name: sha256(folder / name) for name in _files(folder)}})
 
 
 def verify(folder: Path) -> dict[str, Any]:

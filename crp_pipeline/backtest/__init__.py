@@ -5,7 +5,7 @@ a fill costs, `engine` walks the bars, `result` turns the trades into numbers, `
 earned. The compiled engine is imported when the first backtest runs, so that importing this package stays cheap.
 """
 
-from crp_pipeline.backtest.execution import exit_distances, slippage_draws
+from crp_pipeline.backtest.execution import exit_distances, exit_table, slippage_draws
 from crp_pipeline.backtest.result import BacktestResult, run_backtest
 from crp_pipeline.backtest.skill import ZeroSkill, zero_skill
 from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
@@ -17,6 +17,7 @@ __all__ = [
     "Sizing",
     "ZeroSkill",
     "exit_distances",
+    "exit_table",
     "run_backtest",
     "slippage_draws",
     "zero_skill",

@@ -75,6 +75,12 @@ def exit_distances(volatility: ArrayLike, horizon: int, exits: ExitConfig) -> tu
     return exits.stop_volatility_multiple * spread, exits.target_volatility_multiple * spread
 
 
+def exit_table(volatility: "pd.Series[float]", horizon: int, exits: ExitConfig) -> pd.DataFrame:
+    """`exit_distances` as `stop_distance` and `target_distance` per bar, a table that decisions can be joined with."""
+    stop, target = exit_distances(volatility.to_numpy(), horizon, exits)
+    return pd.DataFrame({"stop_distance": stop, "target_distance": target}, index=volatility.index)
+
+
 def slippage_draws(n_bars: int, execution: ExecutionModel) -> Floats:
     """Adverse slippage beyond the mean of a buy and a sell at each bar, fractions of price: (n_bars, 2), or (0, 2).
 
@@ -153,9 +159,7 @@ def _distance(decisions: pd.DataFrame, name: str) -> Floats:
 
 def _require(decisions: pd.DataFrame, values: Floats, allowed: Bools, *, what: str) -> None:
     if not allowed.all():
-        raise DataContractError(
-            f"decisions: {what} {values[~allowed][0]} at {decisions.index[~allowed][0]} is not allowed"
-        )
+        raise DataContractError(f"decisions: {what} {values[~allowed][0]} at {decisions.index[~allowed][0]} is not allowed")
 
 
 def _require_times(frame: pd.DataFrame, *, what: str) -> None:

@@ -118,9 +118,7 @@ def _column(frame: pd.DataFrame, name: str, *, default: object) -> NDArray[Any]:
     return frame[name].to_numpy() if name in frame else np.full(len(frame), default)
 
 
-def _metrics(
-    trades: pd.DataFrame, equity: "pd.Series[float]", decisions: pd.DataFrame, *, initial: float
-) -> dict[str, float]:
+def _metrics(trades: pd.DataFrame, equity: "pd.Series[float]", decisions: pd.DataFrame, *, initial: float) -> dict[str, float]:
     curve: Floats = np.concatenate([[initial], equity.to_numpy()])
     return _of_trades(trades) | {
         "max_drawdown": max_drawdown(curve),

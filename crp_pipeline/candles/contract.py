@@ -113,9 +113,7 @@ class BarRule:
 
 
 def _positive(column: str) -> BarRule:
-    return BarRule(
-        f"{column} must be finite and positive", column, lambda bars: (bars[column] > 0) & (bars[column] < np.inf)
-    )
+    return BarRule(f"{column} must be finite and positive", column, lambda bars: (bars[column] > 0) & (bars[column] < np.inf))
 
 
 # a comparison with NaN is False, so a missing value breaks its rule
@@ -147,9 +145,7 @@ def validate_candles(df: pd.DataFrame, interval: str, *, now: pd.Timestamp | Non
         _issue(IssueKind.OFF_GRID, bars, off_grid),
         _issue(IssueKind.UNFINISHED_BAR, bars, ~closed(bars, interval, now)),
         _issue(IssueKind.ZERO_VOLUME, bars, (bars.volume == 0).to_numpy() & ~is_repaired(bars)),
-        _issue(
-            IssueKind.VOLUME_UNIT_SWITCH, traded, quote_volume_rows(traded.close.to_numpy(), traded.volume.to_numpy())
-        ),
+        _issue(IssueKind.VOLUME_UNIT_SWITCH, traded, quote_volume_rows(traded.close.to_numpy(), traded.volume.to_numpy())),
     ]
     issues = [issue for issue in found if issue]
     return CandleReport(interval, len(bars), bars.index.min(), bars.index.max(), issues)
@@ -159,9 +155,7 @@ def require_candles(df: pd.DataFrame, *, source: str = "candles") -> pd.DataFram
     """Table with float64 OHLCV on a UTC nanosecond index; raises `DataContractError` where it has none."""
     missing = [name for name in OHLCV if name not in df.columns]
     if missing:
-        raise DataContractError(
-            f"{source} has no column {', '.join(missing)}, found: {', '.join(map(str, df.columns))}"
-        )
+        raise DataContractError(f"{source} has no column {', '.join(missing)}, found: {', '.join(map(str, df.columns))}")
     if not isinstance(df.index, pd.DatetimeIndex) or df.index.tz is None:
         raise DataContractError(f"{source} is indexed by {df.index.dtype}, not by UTC open times")
     try:

@@ -119,11 +119,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    with (
-        gzip.open(path, "rt", encoding=_ENCODING)
-        if _suffix(path) == ".csv.gz"
-        else path.open(encoding=_ENCODING) as file
-    ):
+    with gzip.open(path, "rt", encoding=_ENCODING) if _suffix(path) == ".csv.gz" else path.open(encoding=_ENCODING) as file:
         head = [file.readline() for _ in range(2)]
     above = next((row for row, line in enumerate(head) if _looks_like_header(line)), 0)
     with warnings.catch_warnings():

@@ -14,9 +14,7 @@ def available_coins(settings: PipelineSettings) -> tuple[str, ...]:
     """The coins that are configured, else every coin that the source has; raises `DataContractError` when there is none."""
     coins = settings.coins or _coins_of_source(settings)
     if not coins:
-        raise DataContractError(
-            f"source {settings.source!r} has no coins: put parquet or CSV files into {settings.files_dir}"
-        )
+        raise DataContractError(f"source {settings.source!r} has no coins: put parquet or CSV files into {settings.files_dir}")
     return coins
 
 
@@ -30,9 +28,7 @@ def read_source(settings: PipelineSettings, coin: str) -> pd.DataFrame:
         case "files":
             files = coin_files(settings.files_dir)
             if coin not in files:
-                raise DataContractError(
-                    f"{coin} has no file in {settings.files_dir}, which has {', '.join(files) or 'none'}"
-                )
+                raise DataContractError(f"{coin} has no file in {settings.files_dir}, which has {', '.join(files) or 'none'}")
             return read_candles(files[coin])
         case "exchange":
             raise DataContractError(_NO_EXCHANGE)

@@ -48,18 +48,14 @@ def _breaks(log_volume: Floats, log_price: Floats) -> list[_Break]:
     level = np.median(log_volume[: n_blocks * BLOCK].reshape(n_blocks, BLOCK), axis=1)
     price = np.median(log_price[: n_blocks * BLOCK].reshape(n_blocks, BLOCK), axis=1)
     jump, expected = level[2:] - level[:-2], price[1:-1]
-    is_switch = (np.abs(jump) >= np.log(MIN_FACTOR)) & (
-        np.abs(np.abs(jump) - np.abs(expected)) <= np.log(PRICE_TOLERANCE)
-    )
+    is_switch = (np.abs(jump) >= np.log(MIN_FACTOR)) & (np.abs(np.abs(jump) - np.abs(expected)) <= np.log(PRICE_TOLERANCE))
     direction = np.where(is_switch, np.sign(jump), 0.0)
     starts = np.flatnonzero(np.diff(direction, prepend=0.0) != 0)
     found = []
     for start, end in pairwise([*starts.tolist(), len(direction)]):
         if direction[start]:
             first, last = start * BLOCK, (end + 2) * BLOCK
-            row = first + _split(
-                log_volume[first:last], (level[start] + level[end + 1]) / 2, rises=direction[start] > 0
-            )
+            row = first + _split(log_volume[first:last], (level[start] + level[end + 1]) / 2, rises=direction[start] > 0)
             found.append(_Break(row, quote_after=bool(direction[start] * expected[start] > 0)))
     return found
 

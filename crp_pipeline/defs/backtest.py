@@ -3,8 +3,7 @@
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, run_backtest
-from crp_pipeline.backtest.exits import exit_table
+from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
 from crp_pipeline.defs.models import BASELINE
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table

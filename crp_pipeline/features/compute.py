@@ -49,9 +49,7 @@ def compute_features(
     return pd.DataFrame(table.T, index=candles.index, columns=[feature.name for feature in features], copy=False)
 
 
-def ready_rows(
-    candles: pd.DataFrame, features: Sequence[Feature] = CATALOG, *, interval: pd.Timedelta | None = None
-) -> Bools:
+def ready_rows(candles: pd.DataFrame, features: Sequence[Feature] = CATALOG, *, interval: pd.Timedelta | None = None) -> Bools:
     """Rows with lookback and warm-up of every feature inside their own segment: (n,).
 
     Every feature has a value there, cross-market ones as far as the market has.
@@ -79,10 +77,8 @@ def _steps(open_time: pd.Index) -> Ints:
 
 
 def _stretches(candles: pd.DataFrame, interval: pd.Timedelta) -> list[slice]:
-    if "segment" in candles:
-        is_cut = np.diff(candles["segment"].to_numpy()) != 0
-    else:
-        is_cut = _steps(candles.index) != interval.value
+    by_segment = "segment" in candles
+    is_cut = np.diff(candles["segment"].to_numpy()) != 0 if by_segment else _steps(candles.index) != interval.value
     edges: Ints = np.concatenate([[0], np.flatnonzero(is_cut) + 1, [len(candles)]])
     return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 

@@ -90,9 +90,7 @@ def market_volatility_ratio(window: int) -> Feature:
         f"market_volatility_ratio_{window}",
         Family.CROSS_MARKET,
         window + 1,
-        lambda bars: ratio(
-            rolling_std(bars.log_return, window), rolling_std(bars.market_log_return, window), otherwise=1.0
-        ),
+        lambda bars: ratio(rolling_std(bars.log_return, window), rolling_std(bars.market_log_return, window), otherwise=1.0),
     )
 
 

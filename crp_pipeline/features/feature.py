@@ -165,9 +165,7 @@ class Feature:
 
     def __post_init__(self) -> None:
         if self.lookback < 1 or self.warm_up < 0:
-            raise ValueError(
-                f"{self.name}: lookback {self.lookback} must be at least 1, warm_up {self.warm_up} at least 0"
-            )
+            raise ValueError(f"{self.name}: lookback {self.lookback} must be at least 1, warm_up {self.warm_up} at least 0")
 
     @property
     def bars_needed(self) -> int:

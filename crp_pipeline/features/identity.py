@@ -132,18 +132,14 @@ def _source(function: FunctionType) -> str:
     try:
         lines, _ = inspect.findsource(code)
     except OSError:
-        return (
-            f"{code.co_code.hex()} {[constant for constant in code.co_consts if not isinstance(constant, CodeType)]!r}"
-        )
+        return f"{code.co_code.hex()} {[constant for constant in code.co_consts if not isinstance(constant, CodeType)]!r}"
     written = [w for w in _written_functions("".join(lines)) if (w.name, w.line) == (code.co_name, code.co_firstlineno)]
     if len(written) > 1:
         positions = set(code.co_positions())
         written = [w for w in written if w.result in positions]
     if len(written) != 1:
         where = f"{code.co_filename}, line {code.co_firstlineno}"
-        raise TypeError(
-            f"{function.__qualname__} is not the only function that starts at {where}, or the file has changed"
-        )
+        raise TypeError(f"{function.__qualname__} is not the only function that starts at {where}, or the file has changed")
     return written[0].text
 
 

@@ -43,9 +43,7 @@ def return_over_volatility(window: int) -> Feature:
         f"return_over_volatility_{window}",
         Family.MOMENTUM,
         window + 1,
-        lambda bars: ratio(
-            rolling_sum(bars.log_return, window), rolling_std(bars.log_return, window) * np.sqrt(window)
-        ),
+        lambda bars: ratio(rolling_sum(bars.log_return, window), rolling_std(bars.log_return, window) * np.sqrt(window)),
     )
 
 

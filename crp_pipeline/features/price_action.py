@@ -10,9 +10,7 @@ from crp_pipeline.features.rolling import highest, lowest, range_position, ratio
 
 def body_share() -> Feature:
     """Close less open over the bar's range, -1 to 1; 0 in a flat bar."""
-    return Feature(
-        "body_share", Family.PRICE_ACTION, 1, lambda bars: ratio(bars.close - bars.open, bars.high - bars.low)
-    )
+    return Feature("body_share", Family.PRICE_ACTION, 1, lambda bars: ratio(bars.close - bars.open, bars.high - bars.low))
 
 
 def upper_wick_share() -> Feature:
@@ -77,16 +75,12 @@ def breakout_down(window: int) -> Feature:
 
 def drawdown(window: int) -> Feature:
     """Close relative to the highest close of the window, at most 0."""
-    return Feature(
-        f"drawdown_{window}", Family.PRICE_ACTION, window, lambda bars: bars.close / highest(bars.close, window) - 1
-    )
+    return Feature(f"drawdown_{window}", Family.PRICE_ACTION, window, lambda bars: bars.close / highest(bars.close, window) - 1)
 
 
 def recovery(window: int) -> Feature:
     """Close relative to the lowest close of the window, at least 0."""
-    return Feature(
-        f"recovery_{window}", Family.PRICE_ACTION, window, lambda bars: bars.close / lowest(bars.close, window) - 1
-    )
+    return Feature(f"recovery_{window}", Family.PRICE_ACTION, window, lambda bars: bars.close / lowest(bars.close, window) - 1)
 
 
 def channel_position(window: int) -> Feature:

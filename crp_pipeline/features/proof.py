@@ -139,6 +139,4 @@ def _distance(one: Floats, other: Floats) -> Floats:
     """Absolute difference; 0 where both are missing, infinite where one is."""
     one_is_missing, other_is_missing = np.isnan(one), np.isnan(other)
     distance = np.abs(one - other)
-    return np.where(
-        one_is_missing & other_is_missing, 0.0, np.where(one_is_missing ^ other_is_missing, np.inf, distance)
-    )
+    return np.where(one_is_missing & other_is_missing, 0.0, np.where(one_is_missing ^ other_is_missing, np.inf, distance))

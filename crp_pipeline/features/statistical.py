@@ -21,9 +21,7 @@ from crp_pipeline.features.rolling import (
 
 def skewness(window: int) -> Feature:
     """Population skewness of the log returns; 0 in a flat window."""
-    return Feature(
-        f"skewness_{window}", Family.STATISTICAL, window + 1, lambda bars: _skewness(bars.log_return, window)
-    )
+    return Feature(f"skewness_{window}", Family.STATISTICAL, window + 1, lambda bars: _skewness(bars.log_return, window))
 
 
 def excess_kurtosis(window: int) -> Feature:
@@ -89,9 +87,7 @@ def variance_ratio(step: int, window: int) -> Feature:
 
 def direction_entropy(window: int) -> Feature:
     """Entropy in bits of up against not-up bars: 1 when even, 0 when all alike."""
-    return Feature(
-        f"direction_entropy_{window}", Family.STATISTICAL, window + 1, lambda bars: _direction_entropy(bars, window)
-    )
+    return Feature(f"direction_entropy_{window}", Family.STATISTICAL, window + 1, lambda bars: _direction_entropy(bars, window))
 
 
 def reversal_share(window: int) -> Feature:
@@ -139,9 +135,7 @@ def _excess_kurtosis(values: Floats, window: int) -> Floats:
     mean, mean_square = rolling_mean(values, window), rolling_mean(square, window)
     mean_cube, mean_fourth = rolling_mean(values * square, window), rolling_mean(square * square, window)
     squared_mean = mean * mean
-    fourth_moment = (
-        mean_fourth - 4 * mean * mean_cube + 6 * squared_mean * mean_square - 3 * squared_mean * squared_mean
-    )
+    fourth_moment = mean_fourth - 4 * mean * mean_cube + 6 * squared_mean * mean_square - 3 * squared_mean * squared_mean
     return ratio(fourth_moment, rolling_variance(values, window) ** 2, otherwise=3.0) - 3
 
 

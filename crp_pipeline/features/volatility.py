@@ -136,9 +136,7 @@ def downside_share(window: int) -> Feature:
 
 def range_zscore(window: int) -> Feature:
     """The bar's log range against those of the window, in standard deviations; 0 when all are equal."""
-    return Feature(
-        f"range_zscore_{window}", Family.VOLATILITY, window, lambda bars: rolling_zscore(bars.log_range, window)
-    )
+    return Feature(f"range_zscore_{window}", Family.VOLATILITY, window, lambda bars: rolling_zscore(bars.log_range, window))
 
 
 def _garman_klass_variance(bars: Bars) -> Floats:

@@ -83,9 +83,7 @@ def signed_volume(window: int) -> Feature:
         f"signed_volume_{window}",
         Family.VOLUME,
         window + 1,
-        lambda bars: ratio(
-            rolling_sum(np.sign(bars.log_return) * bars.volume, window), rolling_sum(bars.volume, window)
-        ),
+        lambda bars: ratio(rolling_sum(np.sign(bars.log_return) * bars.volume, window), rolling_sum(bars.volume, window)),
     )
 
 
@@ -124,9 +122,7 @@ def chaikin_oscillator(fast: int, slow: int, scale: int) -> Feature:
 
 def money_flow_index(window: int) -> Feature:
     """Share of the money that flowed in rising bars, around its middle, -1/2 to 1/2 (Quong & Soudack 1989)."""
-    return Feature(
-        f"money_flow_index_{window}", Family.VOLUME, window + 1, lambda bars: _money_flow_share(bars, window) - 0.5
-    )
+    return Feature(f"money_flow_index_{window}", Family.VOLUME, window + 1, lambda bars: _money_flow_share(bars, window) - 0.5)
 
 
 def vwap_distance(window: int) -> Feature:
@@ -152,9 +148,7 @@ def illiquidity_ratio(fast: int, slow: int) -> Feature:
         f"illiquidity_ratio_{fast}_{slow}",
         Family.VOLUME,
         slow + 1,
-        lambda bars: ratio(
-            rolling_mean(_illiquidity(bars), fast), rolling_mean(_illiquidity(bars), slow), otherwise=1.0
-        ),
+        lambda bars: ratio(rolling_mean(_illiquidity(bars), fast), rolling_mean(_illiquidity(bars), slow), otherwise=1.0),
     )
 
 

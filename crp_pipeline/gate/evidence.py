@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kurtosis, skew
 
-from crp_pipeline.backtest import BacktestResult, ZeroSkill, zero_skill
-from crp_pipeline.backtest.exits import exit_table
+from crp_pipeline.backtest import BacktestResult, ZeroSkill, exit_table, zero_skill
 from crp_pipeline.contracts import Tier, interval_length
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate.comparison import with_exits
@@ -128,9 +127,9 @@ def forecast_evidence(
 ) -> dict[str, float]:
     """Skill and calibration of the decisions against labels.
 
-    `effective_n` is the sum of the labels' average uniqueness. `accuracy_over_majority` is the lower bound of accuracy minus the
-    share of the commonest class; `log_loss_gain` the lower bound of the log-loss saved against the class prior, from daily means
-    resampled in blocks longer than the horizon.
+    `effective_n` is the sum of the labels' average uniqueness. `accuracy_over_majority` is the lower bound of accuracy minus
+    the share of the commonest class; `log_loss_gain` the lower bound of the log-loss saved against the class prior, from
+    daily means resampled in blocks longer than the horizon.
     """
     table = scored(decisions, labels)
     effective_n = float(table["weight"].sum())

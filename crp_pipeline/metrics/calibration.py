@@ -42,9 +42,7 @@ def calibration_curve(probability: ArrayLike, outcome: ArrayLike, *, n_bins: int
     return pd.DataFrame(columns, index=pd.Index(gaps.group, name="bin"))
 
 
-def tier_calibration_error(
-    confidence: ArrayLike, hit: ArrayLike, *, tiers: ArrayLike, weighting: Weighting = "n"
-) -> float:
+def tier_calibration_error(confidence: ArrayLike, hit: ArrayLike, *, tiers: ArrayLike, weighting: Weighting = "n") -> float:
     """Gap between mean confidence and hit rate of the tiers.
 
     Weighted alike ("none"), by their rows ("n"), or the worst one alone ("max"). `confidence`, `hit` and `tiers` are

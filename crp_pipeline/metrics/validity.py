@@ -22,9 +22,7 @@ _CELLS_AT_ONCE = 4_000_000
 """Resampled values held in memory together: 32 MB."""
 
 
-def probabilistic_sharpe_ratio(
-    sharpe: float, n: float, *, skew: float, kurtosis: float, benchmark: float = 0.0
-) -> float:
+def probabilistic_sharpe_ratio(sharpe: float, n: float, *, skew: float, kurtosis: float, benchmark: float = 0.0) -> float:
     """Probability that the true Sharpe ratio exceeds `benchmark`; Bailey and Lopez de Prado 2012."""
     variance = _sharpe_variance(sharpe, skew, kurtosis)
     if n < 2 or not variance > 0:

@@ -1,6 +1,6 @@
 """A fitted model as a folder: the library's own file, a manifest with the SHA-256 of each, and golden inputs to replay.
 
-Nothing in a bundle can execute. A bundle appears whole or not at all; loading verifies every byte and replays the golden inputs.
+Nothing in a bundle can execute. It appears whole or not at all; loading verifies every byte and replays the golden inputs.
 """
 
 from pathlib import Path

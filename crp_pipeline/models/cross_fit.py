@@ -43,9 +43,7 @@ def train(
 ) -> Trained:
     """Out-of-fold predictions over the folds of a role table, then the final model on every labelled row of it."""
     folds = folds_of(roles)
-    predictions = cross_fit(
-        spec, history, labels, folds, seed=seed, validation_share=validation_share, progress=progress
-    )
+    predictions = cross_fit(spec, history, labels, folds, seed=seed, validation_share=validation_share, progress=progress)
     rows, rounds = learnable_rows(roles, labels["label_end"]), typical_rounds(predictions)
     model = final_fit(spec, history, labels, rows, rounds=rounds, seed=seed)
     return Trained(check_frame(predictions, PredictionSchema, what=spec.model_type), model, rounds, len(rows))
@@ -66,6 +64,10 @@ def cross_fit(
     Each fold's model learns from the fold's training rows only; early stopping watches their latest `validation_share`, purged
     from the rest. `rounds` is what each fold's fit settled on.
     """
+    if not history.index.equals(labels.index):
+        raise DataContractError(
+            f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars"
+        )
     samples = samples_of(history)
     out = pd.DataFrame(np.nan, index=history.index, columns=list(PROBABILITIES)).assign(fold=-1, rounds=0)
     probabilities, fold_of, rounds = (
@@ -94,9 +96,7 @@ def fit_block(
     return from_spec(spec).fit(samples.take(learn), y[learn], weight=weight[learn], validation=validation, seed=seed)
 
 
-def final_fit(
-    spec: ModelSpec, history: pd.DataFrame, labels: pd.DataFrame, rows: Ints, *, rounds: int, seed: int
-) -> Model:
+def final_fit(spec: ModelSpec, history: pd.DataFrame, labels: pd.DataFrame, rows: Ints, *, rounds: int, seed: int) -> Model:
     """The model that goes to production: all labelled rows, for as many rounds as the folds settled on."""
     params = {"n_rounds": rounds} if rounds else {}
     y, weight = labels["signal"].to_numpy()[rows], labels["weight"].to_numpy()[rows]

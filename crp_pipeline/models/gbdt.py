@@ -116,9 +116,7 @@ class XGBoost(Booster):
         if validation is not None:
             watch = [
                 (
-                    xgb.QuantileDMatrix(
-                        validation[0], validation[1], weight=validation[2], ref=data, nthread=p.n_threads
-                    ),
+                    xgb.QuantileDMatrix(validation[0], validation[1], weight=validation[2], ref=data, nthread=p.n_threads),
                     "later",
                 )
             ]
@@ -182,9 +180,7 @@ class LightGBM(Booster):
         data = lgb.Dataset(train[0], train[1], weight=train[2], params={"verbosity": -1})
         if validation is None:
             return lgb.train(settings, data, p.n_rounds), p.n_rounds
-        later = lgb.Dataset(
-            validation[0], validation[1], weight=validation[2], reference=data, params={"verbosity": -1}
-        )
+        later = lgb.Dataset(validation[0], validation[1], weight=validation[2], reference=data, params={"verbosity": -1})
         stop = lgb.early_stopping(p.patience, verbose=False)
         booster = lgb.train(settings, data, p.n_rounds, valid_sets=[later], callbacks=[stop])
         return booster, booster.best_iteration or booster.current_iteration()
@@ -234,9 +230,7 @@ class CatBoost(Booster):
         return booster, booster.tree_count_
 
     def _probabilities(self, table: Floats) -> Floats:
-        return np.asarray(
-            self._booster.predict(table, prediction_type="Probability", thread_count=self.params.n_threads)
-        )
+        return np.asarray(self._booster.predict(table, prediction_type="Probability", thread_count=self.params.n_threads))
 
     @classmethod
     def _read(cls, path: str) -> Any:

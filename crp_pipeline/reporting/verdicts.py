@@ -71,7 +71,6 @@ def _row(coin: str, verdict: Verdict, champion: str | None) -> dict[str, object]
 
 def _expectancy(evidence: Mapping[str, float]) -> str:
     mean, low, high = (
-        evidence.get(name, math.nan)
-        for name in ("net_expectancy_bps", "net_expectancy_lower_bps", "net_expectancy_upper_bps")
+        evidence.get(name, math.nan) for name in ("net_expectancy_bps", "net_expectancy_lower_bps", "net_expectancy_upper_bps")
     )
     return f"{mean:+.1f} bps ({low:+.1f} to {high:+.1f})"
