@@ -15,8 +15,6 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 export DAGSTER_HOME := $(CURDIR)
-# dagster checks the schemas of its own storage through an API that SQLAlchemy has renamed
-export PYTHONWARNINGS := ignore::DeprecationWarning
 
 .PHONY: demo test slow check web nightly clean
 .DEFAULT_GOAL := demo

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from crp_pipeline.defs import automation, backtest, candles, ensemble, features, gate, labels, models, registry, splits
+from crp_pipeline.defs.console import console
 from crp_pipeline.defs.storage import Places, StageIOManager
 from crp_pipeline.settings import PipelineSettings, load_settings
 
@@ -27,6 +28,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
         schedules=automation.schedules(settings, night_jobs),
         sensors=automation.sensors(night_jobs),
         resources={"io_manager": StageIOManager(places)},
+        loggers={"console": console},
         executor=dg.in_process_executor,
     )
 

@@ -16,7 +16,7 @@ from crp_pipeline.candles.source import available_coins
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.defs.storage import Places
-from crp_pipeline.reporting.tables import to_text
+from crp_pipeline.reporting.tables import to_blocks
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
@@ -56,7 +56,7 @@ def main(
     with dg.DagsterInstance.get() as instance:
         failed = run_night(floor_plan(settings), coins or known, instance)
     verdicts = read_parquet(places.value(dg.AssetKey("summary"), None).with_suffix(".parquet"))
-    typer.echo("\n" + to_text(verdicts) if len(verdicts) else "\nno coin has a verdict")
+    typer.echo("\n" + (to_blocks(verdicts) or "no coin has a verdict"))
     typer.echo(f"\nreports   {settings.data_dir / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000")
     if failed:
         typer.echo(f"failed    {', '.join(failed)}", err=True)

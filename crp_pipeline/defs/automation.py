@@ -29,7 +29,7 @@ def jobs() -> list[UnresolvedAssetJobDefinition]:
         dg.AssetSelection.assets("summary"),
     )
     return [
-        dg.define_asset_job(name, selection, executor_def=dg.in_process_executor)
+        dg.define_asset_job(name, selection, executor_def=dg.in_process_executor, config={"loggers": {"console": {}}})
         for name, selection in zip(PHASES, selections, strict=True)
     ]
 

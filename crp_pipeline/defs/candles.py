@@ -1,6 +1,5 @@
 """Room 1 in Dagster: repaired candles per coin, and the closes of all coins side by side."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -11,6 +10,7 @@ from crp_pipeline.candles.source import read_source
 from crp_pipeline.contracts import CandleSchema, check_frame
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.reporting.figures import candles_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash
@@ -28,13 +28,13 @@ def _candles(settings: PipelineSettings) -> dg.AssetsDefinition:
         group_name="candles",
         kinds={"pandas", "parquet"},
         partitions_def=coins,
-        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "candles", typing_type=pd.DataFrame),
+        dagster_type=FRAME,
         check_specs=[
             coin_check("contract_holds", "candles", coins, "Every rule of the candle contract, after repair.", blocking=True),
             coin_check("source_is_clean", "candles", coins, "Nothing had to be repaired and nothing looks odd."),
         ],
     )
-    def candles(context: dg.AssetExecutionContext) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    def candles(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """Open, high, low, close and volume of every bar, in time order, with holes filled and flagged or split."""
         coin = context.partition_key
         raw = read_source(settings, coin)
@@ -45,9 +45,18 @@ def _candles(settings: PipelineSettings) -> dg.AssetsDefinition:
         data_hash = frame_hash(bars)
         bars.attrs = {"coin": coin, "data_hash": data_hash}
         context.log.info(report.summary())
-        yield dg.Output(
-            bars,
+        return dg.MaterializeResult(
+            value=bars,
             data_version=dg.DataVersion(data_hash),
+            check_results=[
+                dg.AssetCheckResult(check_name="contract_holds", passed=True, metadata={"rows": len(bars)}),
+                dg.AssetCheckResult(
+                    check_name="source_is_clean",
+                    passed=not report.issues,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    description=report.summary(),
+                ),
+            ],
             metadata={
                 "dagster/row_count": len(bars),
                 "repaired_bars": int(bars["is_repaired"].sum()),
@@ -58,13 +67,6 @@ def _candles(settings: PipelineSettings) -> dg.AssetsDefinition:
                 "issues": table(report.to_frame()),
                 "picture": picture(candles_figure(bars, coin=coin)),
             },
-        )
-        yield dg.AssetCheckResult(check_name="contract_holds", passed=True, metadata={"rows": len(bars)})
-        yield dg.AssetCheckResult(
-            check_name="source_is_clean",
-            passed=not report.issues,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=report.summary(),
         )
 
     return candles

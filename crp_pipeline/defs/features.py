@@ -1,12 +1,11 @@
 """Room 2 in Dagster: the feature table per coin, proved causal before anything learns from it."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.features import CATALOG, compute_features, feature_set_id, leak_table, prove_causal, spread_cuts
 from crp_pipeline.reporting.figures import features_figure
 from crp_pipeline.settings import PipelineSettings
@@ -26,10 +25,10 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         kinds={"pandas", "parquet"},
         partitions_def=coins,
         code_version=set_id,
-        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "features", typing_type=pd.DataFrame),
+        dagster_type=FRAME,
         check_specs=[coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)],
     )
-    def features(candles: pd.DataFrame, market: pd.DataFrame) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    def features(candles: pd.DataFrame, market: pd.DataFrame) -> dg.MaterializeResult:
         """Every catalogued feature of every bar, known at the bar's close."""
         others = market.drop(columns=candles.attrs["coin"], errors="ignore")
         made = compute_features(candles, CATALOG, market=others)
@@ -47,9 +46,16 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             "leaking_features": leaking,
             "table_hash": frame_hash(made),
         }
-        yield dg.Output(
-            made,
+        return dg.MaterializeResult(
+            value=made,
             data_version=dg.DataVersion(made.attrs["table_hash"]),
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="is_causal",
+                    passed=not leaks,
+                    metadata={"cuts": PROOF_CUTS, "leaks": len(leaks), "first": table(leak_table(leaks).head(10))},
+                )
+            ],
             metadata={
                 "dagster/row_count": len(made),
                 "features": made.shape[1],
@@ -57,11 +63,6 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
                 "others_in_market": ", ".join(others.columns) or "none",
                 "picture": picture(features_figure(made, n_leaks=leaking)),
             },
-        )
-        yield dg.AssetCheckResult(
-            check_name="is_causal",
-            passed=not leaks,
-            metadata={"cuts": PROOF_CUTS, "leaks": len(leaks), "first": table(leak_table(leaks).head(10))},
         )
 
     return [features]

@@ -1,7 +1,5 @@
 """Room 8 in Dagster: the verdict per coin, one asset check per criterion."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pandas as pd
 
@@ -9,9 +7,9 @@ from crp_pipeline.backtest import BacktestResult
 from crp_pipeline.defs.models import BASELINE
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
-from crp_pipeline.defs.storage import Places
+from crp_pipeline.defs.storage import VERDICT, Places
 from crp_pipeline.ensemble import Stack
-from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
+from crp_pipeline.gate import Finding, Stage, criteria, judge
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.gate.scores import calibration_of, scored
 from crp_pipeline.provenance import code_revision
@@ -31,7 +29,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         kinds={"json"},
         partitions_def=coins,
         ins={BASELINE: dg.AssetIn(["models", BASELINE])},
-        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, Verdict), "verdict", typing_type=Verdict),
+        dagster_type=VERDICT,
         check_specs=[coin_check(criterion.name, "gate", coins, criterion.meaning) for criterion in asked],
     )
     def gate(
@@ -44,7 +42,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         ensemble: pd.DataFrame,
         backtest: BacktestResult,
         comparison: pd.DataFrame,
-    ) -> Iterator[dg.Output[Verdict] | dg.AssetCheckResult]:
+    ) -> dg.MaterializeResult:
         """PROMOTE, REJECT or INSUFFICIENT_EVIDENCE, with every number behind it."""
         coin = context.partition_key
         stack = Stack.load(places.stack(coin))
@@ -60,8 +58,9 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         verdict = judge(evidence, asked, subject=subject)
         context.log.info(f"{coin}: {verdict.outcome}, {verdict.reason}")
         curve, error = calibration_of(scored(ensemble, labels))
-        yield dg.Output(
-            verdict,
+        return dg.MaterializeResult(
+            value=verdict,
+            check_results=[_check(finding) for finding in verdict.findings],
             metadata={
                 "verdict": str(verdict.outcome),
                 "reason": verdict.reason,
@@ -70,7 +69,6 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
                 "picture": picture(calibration_figure(curve, error=error)),
             },
         )
-        yield from (_check(finding) for finding in verdict.findings)
 
     return [gate]
 

@@ -1,12 +1,11 @@
 """Room 4 in Dagster: the fold table per coin."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.features import ready_rows
 from crp_pipeline.reporting.figures import timeline_figure
 from crp_pipeline.settings import PipelineSettings
@@ -21,30 +20,32 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         group_name="splits",
         kinds={"pandas", "parquet"},
         partitions_def=coins,
-        dagster_type=dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "splits", typing_type=pd.DataFrame),
+        dagster_type=FRAME,
         check_specs=[
             coin_check("labels_are_purged", "splits", coins, "No training label meets its test block.", blocking=True)
         ],
     )
-    def splits(candles: pd.DataFrame, labels: pd.DataFrame) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    def splits(candles: pd.DataFrame, labels: pd.DataFrame) -> dg.MaterializeResult:
         """What each bar is to each fold: learned from, purged or tested."""
         folds = walk_forward(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
         found = role_table(folds, labels.index, labels["label_end"])
         found.attrs = dict(candles.attrs)
         overlapping = overlaps(folds_of(found), labels.index, labels["label_end"])
-        yield dg.Output(
-            found,
+        return dg.MaterializeResult(
+            value=found,
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="labels_are_purged",
+                    passed=overlapping.empty,
+                    metadata={"overlapping_labels": len(overlapping), "first": table(overlapping.head(5))},
+                )
+            ],
             metadata={
                 "dagster/row_count": len(found),
                 "folds": len(folds),
                 "timeline": table(timeline(found)),
                 "picture": picture(timeline_figure(found)),
             },
-        )
-        yield dg.AssetCheckResult(
-            check_name="labels_are_purged",
-            passed=overlapping.empty,
-            metadata={"overlapping_labels": len(overlapping), "first": table(overlapping.head(5))},
         )
 
     return [splits]

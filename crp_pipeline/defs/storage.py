@@ -14,6 +14,10 @@ from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate import Verdict
 from crp_pipeline.storage import read_parquet, write_json, write_parquet
 
+# with check_specs, dagster takes a type from here and not from the annotation
+FRAME = dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "DataFrame", typing_type=pd.DataFrame)
+VERDICT = dg.DagsterType(lambda _, value: isinstance(value, Verdict), "Verdict", typing_type=Verdict)
+
 
 @dataclass(frozen=True)
 class Places:

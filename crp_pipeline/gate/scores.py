@@ -37,6 +37,6 @@ def log_losses(forecast: pd.DataFrame, labels: pd.DataFrame) -> "pd.Series[float
 
 def log_loss_by_fold(predictions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     """One row per fold: mean `log_loss` of the model and of the class `prior`, and `n` labelled bars."""
-    table = pd.DataFrame({"log_loss": log_losses(predictions, labels), "prior": log_losses(prior, labels)})
+    table = pd.DataFrame({"log_loss": log_losses(predictions, labels), "prior": log_losses(prior, labels)}).dropna()
     by_fold = table.groupby(predictions["fold"].loc[table.index])
     return by_fold.mean().assign(n=by_fold.size())

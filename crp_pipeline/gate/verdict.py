@@ -59,7 +59,7 @@ class Finding:
     @property
     def sentence(self) -> str:
         """`trades is 120, needs >= 200`."""
-        value = "not measured" if math.isnan(self.value) else _shown(self.value)
+        value = _shown(self.value) if math.isfinite(self.value) else "not measured"
         return f"{self.criterion.name} is {value}, needs {self.criterion.comparison} {_shown(self.criterion.threshold)}"
 
     @property

@@ -65,9 +65,7 @@ def cross_fit(
     from the rest. `rounds` is what each fold's fit settled on.
     """
     if not history.index.equals(labels.index):
-        raise DataContractError(
-            f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars"
-        )
+        raise DataContractError(f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars")
     samples = samples_of(history)
     out = pd.DataFrame(np.nan, index=history.index, columns=list(PROBABILITIES)).assign(fold=-1, rounds=0)
     probabilities, fold_of, rounds = (

@@ -20,6 +20,19 @@ def to_text(frame: pd.DataFrame) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
+def to_blocks(frame: pd.DataFrame, *, head: int = 2) -> str:
+    """One paragraph per row for a terminal: the first `head` values as its title, then a line per other column."""
+    names = [str(name) for name in frame.columns[head:]]
+    width = max((len(name) for name in names), default=0)
+    blocks = [
+        "\n".join(
+            ["  ".join(row[:head]), *(f"  {name.ljust(width)}  {cell}" for name, cell in zip(names, row[head:], strict=True))]
+        )
+        for row in _cells(frame)
+    ]
+    return "\n\n".join(blocks)
+
+
 def to_html(frame: pd.DataFrame) -> str:
     """An HTML table without the index; every cell is escaped."""
     head = "".join(f"<th>{escape(str(name))}</th>" for name in frame.columns)

@@ -60,7 +60,7 @@ def _row(coin: str, verdict: Verdict, champion: str | None) -> dict[str, object]
     return {
         "coin": coin,
         "verdict": str(verdict.outcome),
-        "win rate (95 %, n); zero skill, payoff, coverage": win_rate_phrase(evidence),
+        "win rate": win_rate_phrase(evidence),
         "high tier": win_rate_phrase(evidence, prefix="high_tier_"),
         "net expectancy": _expectancy(evidence),
         "calibration error": f"{evidence.get('calibration_error', math.nan):.1%}",

@@ -1,0 +1,164 @@
+"""One coin through the corridor by calling the domain, without Dagster: the other side of the ratio in `corridor`.
+
+What an asset computes is computed here, from the raw candles to the registered version and the report page. What only Dagster
+needs is not: no tables between the stages are stored, no metadata and no pictures of it are made.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from crp_pipeline.backtest import exit_table, run_backtest
+from crp_pipeline.candles import market_closes, repair_candles
+from crp_pipeline.candles.source import read_source
+from crp_pipeline.contracts import CandleSchema, DecisionSchema, LabelSchema, check_frame
+from crp_pipeline.ensemble import fit_stack
+from crp_pipeline.features import CATALOG, compute_features, feature_set_id, prove_causal, ready_rows, spread_cuts
+from crp_pipeline.gate import Outcome, criteria, judge
+from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
+from crp_pipeline.gate.evidence import Candidate, measure
+from crp_pipeline.labels import make_labels
+from crp_pipeline.models import ModelSpec, samples_of, save_bundle, train
+from crp_pipeline.provenance import code_revision, library_versions
+from crp_pipeline.registry import Registry, fingerprint, gather
+from crp_pipeline.reporting.page import coin_page
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.splits import folds_of, overlaps, role_table, walk_forward
+from crp_pipeline.storage import frame_hash, read_parquet, write_text
+from crp_pipeline_tests.benchmarks.cases import settings_of
+from crp_pipeline_tests.benchmarks.timing import Laps
+
+BASELINE, GOLDEN_ROWS, PROOF_CUTS = "prior", 32, 8
+
+
+def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
+    """Seconds of each stage and the verdict."""
+    lap, settings, folder = Laps(), settings_of(Path(data_dir), quick=quick), Path(data_dir)
+    now = datetime.now(UTC)
+    candles = _candles(settings, coin, now)
+    lap("candles")
+    market = _market(folder, coin, candles)
+    lap("market")
+    features = _features(candles, market.drop(columns=coin), settings)
+    lap("features")
+    labels = check_frame(make_labels(candles, settings.labels), LabelSchema, what=coin)
+    labels.attrs = dict(candles.attrs)
+    lap("labels")
+    roles = _roles(candles, labels, settings)
+    lap("splits")
+    forecasts = {}
+    for name in (BASELINE, *settings.roster):
+        forecasts[name] = _forecast(name, features, labels, roles, settings, folder / "models" / f"{name}.bundle")
+        lap(f"models/{name}")
+    prior = forecasts.pop(BASELINE)
+    stack = fit_stack(forecasts, labels, folds_of(roles), seed=settings.seed, config=settings.ensemble)
+    decisions = check_frame(stack.decide(forecasts), DecisionSchema, what=coin)
+    stack.save(folder / "stack.json")
+    decisions.attrs = dict(candles.attrs)
+    lap("ensemble")
+    exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
+    result = run_backtest(candles, with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing)
+    lap("backtest")
+    compared = _comparison(candles, labels, exits, prior, forecasts, decisions, settings)
+    lap("comparison")
+    verdict = _verdict(
+        Candidate(candles, features, labels, roles, prior, decisions, stack, result, compared), settings, coin, folder
+    )
+    lap("gate")
+    _register(verdict, coin, settings, folder, now)
+    lap("registry")
+    write_text(folder / "report.html", coin_page(verdict, candles, labels, roles, decisions, result, compared))
+    lap("report")
+    return {"stages": lap.seconds, "verdict": f"{verdict.outcome}: {verdict.reason}"}
+
+
+def _candles(settings: PipelineSettings, coin: str, now: datetime) -> pd.DataFrame:
+    bars, _ = repair_candles(
+        read_source(settings, coin), settings.interval, max_gap=settings.max_gap, now=pd.Timestamp(now), source=coin
+    )
+    check_frame(bars, CandleSchema, what=coin)
+    bars.attrs = {"coin": coin, "data_hash": frame_hash(bars)}
+    return bars
+
+
+def _market(folder: Path, coin: str, candles: pd.DataFrame) -> pd.DataFrame:
+    others = {path.stem: read_parquet(path) for path in (folder / "candles").glob("*.parquet") if path.stem != coin}
+    closes = market_closes({coin: candles, **others})
+    frame_hash(closes)
+    return closes
+
+
+def _features(candles: pd.DataFrame, others: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
+    made = compute_features(candles, CATALOG, market=others)
+    cuts = spread_cuts(len(candles), PROOF_CUTS, seed=settings.seed)
+    leaks = prove_causal(CATALOG, candles, market=others, cuts=cuts, seed=settings.seed)
+    made.attrs = {
+        **candles.attrs,
+        "feature_set_id": feature_set_id(CATALOG),
+        "leaking_features": len({leak.feature for leak in leaks}),
+        "table_hash": frame_hash(made),
+    }
+    return made
+
+
+def _roles(candles: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
+    folds = walk_forward(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
+    roles = role_table(folds, labels.index, labels["label_end"])
+    roles.attrs = dict(candles.attrs)
+    overlaps(folds_of(roles), labels.index, labels["label_end"])
+    return roles
+
+
+def _forecast(
+    name: str, features: pd.DataFrame, labels: pd.DataFrame, roles: pd.DataFrame, settings: PipelineSettings, bundle: Path
+) -> pd.DataFrame:
+    spec = ModelSpec(name, "default", {} if name == BASELINE else {"n_threads": settings.threads})
+    share = settings.walk_forward.validation_share
+    trained = train(spec, features, labels, roles, seed=settings.seed, validation_share=share)
+    golden = samples_of(features.loc[trained.predictions["fold"] >= 0].tail(GOLDEN_ROWS))
+    save_bundle(trained.model, bundle, card=dict(features.attrs), golden=golden)
+    trained.predictions.attrs.update(features.attrs)
+    return trained.predictions
+
+
+def _comparison(
+    candles: pd.DataFrame,
+    labels: pd.DataFrame,
+    exits: pd.DataFrame,
+    prior: pd.DataFrame,
+    forecasts: dict[str, pd.DataFrame],
+    decisions: pd.DataFrame,
+    settings: PipelineSettings,
+) -> pd.DataFrame:
+    candidates = {
+        **baselines(candles, prior, horizon=settings.horizon),
+        **{name: plain_decisions(forecast) for name, forecast in forecasts.items()},
+        "ensemble": decisions,
+    }
+    costs = {"execution": settings.execution, "sizing": settings.sizing}
+    return compare(candidates, candles, labels, exits, **costs, config=settings.gate, seed=settings.seed)
+
+
+def _verdict(candidate: Candidate, settings: PipelineSettings, coin: str, folder: Path):
+    subject = {
+        "coin": coin,
+        "data_hash": candidate.candles.attrs["data_hash"],
+        "feature_set_id": candidate.features.attrs["feature_set_id"],
+        "candidate": fingerprint(_bundles(folder, settings), folder / "stack.json"),
+        "code": code_revision(),
+    }
+    return judge(measure(candidate, settings), criteria(settings.gate), subject=subject)
+
+
+def _register(verdict, coin: str, settings: PipelineSettings, folder: Path, now: datetime) -> None:
+    book, candidate = Registry(folder / "registry"), folder / "registry" / coin / ".candidate"
+    card = {"coin": coin, "verdict": verdict.to_dict(), "libraries": library_versions(), **verdict.subject}
+    version = book.register(gather(_bundles(folder, settings), folder / "stack.json", candidate), card, now=now)
+    if verdict.outcome is Outcome.PROMOTE:
+        book.promote(coin, version, verdict, now=now)
+    book.champion(coin)
+
+
+def _bundles(folder: Path, settings: PipelineSettings) -> dict[str, Path]:
+    return {name: folder / "models" / f"{name}.bundle" for name in settings.roster}

@@ -1,0 +1,510 @@
+"""What must hold for a promotion: every criterion on its own, and numbers worked out by hand."""
+
+import json
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, zero_skill
+from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
+from crp_pipeline.ensemble import Member, Stack
+from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
+from crp_pipeline.gate.comparison import baselines, compare
+from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence, sharpe_evidence, trading_evidence
+from crp_pipeline.gate.scores import log_loss_by_fold, log_losses, scored
+from crp_pipeline.reporting.verdicts import win_rate_phrase
+from crp_pipeline.splits import role_table
+from crp_pipeline_tests.random_walk import random_walk
+
+CONFIG = GateConfig(n_resamples=200)
+ASKED = criteria(CONFIG)
+AT_THE_THRESHOLD = {
+    criterion.name: math.nextafter(criterion.threshold, math.inf) if criterion.comparison == ">" else criterion.threshold
+    for criterion in ASKED
+}
+"""The worst numbers that still pass."""
+some_criterion = st.sampled_from(ASKED)
+
+
+def worse(criterion):
+    """The best number that does not pass."""
+    if criterion.comparison == ">":
+        return criterion.threshold
+    return math.nextafter(criterion.threshold, -math.inf if criterion.comparison == ">=" else math.inf)
+
+
+def failed(verdict):
+    return {finding.criterion.name for finding in verdict.findings if not finding.passed}
+
+
+# judging
+
+
+@pytest.mark.parametrize(
+    ("comparison", "threshold", "value", "holds"),
+    [
+        (">=", 200, 200, True),
+        (">=", 200, 199.999, False),
+        ("<=", 0.05, 0.05, True),
+        ("<=", 0.05, 0.0500001, False),
+        (">", 0, 1e-12, True),
+        (">", 0, 0.0, False),
+        (">=", 0, math.nan, False),
+        ("<=", 0, math.nan, False),
+        (">", 0, math.nan, False),
+        (">=", 0, math.inf, False),
+        ("<=", 0, -math.inf, False),
+    ],
+)
+def test_a_bound_is_kept_or_not(comparison, threshold, value, holds):
+    assert Criterion("number", Stage.SKILL, comparison, threshold).holds(value) is holds
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "reason"),
+    [
+        ({}, Outcome.PROMOTE, "all 17 criteria hold"),
+        ({"trades": 120}, Outcome.INSUFFICIENT_EVIDENCE, "trades is 120, needs >= 200"),
+        ({"trades": math.nan}, Outcome.INSUFFICIENT_EVIDENCE, "trades is not measured, needs >= 200"),
+        ({"log_loss_gain": -0.01}, Outcome.REJECT, "log_loss_gain is -0.01, needs > 0"),
+        ({"calibration_error": 0.06, "high_tier_win_rate": 0.5}, Outcome.REJECT, "high_tier_win_rate is 0.5, needs >= 0.68 (1 more failed)"),
+        ({"trades": 120, "log_loss_gain": -1}, Outcome.INSUFFICIENT_EVIDENCE, "trades is 120, needs >= 200 (1 more failed)"),
+        ({"trades": 120, "leaking_features": 2}, Outcome.REJECT, "leaking_features is 2, needs <= 0 (1 more failed)"),
+        (dict.fromkeys(AT_THE_THRESHOLD, math.nan), Outcome.REJECT, "overlapping_training_labels is not measured, needs <= 0 (16 more failed)"),
+    ],
+)  # fmt: skip
+def test_the_first_stage_that_fails_decides(changes, outcome, reason):
+    verdict = judge({**AT_THE_THRESHOLD, **changes}, ASKED)
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+
+
+def test_criteria_come_in_the_order_of_the_stages():
+    assert [criterion.stage for criterion in ASKED] == sorted(
+        [criterion.stage for criterion in ASKED], key=list(Stage).index
+    )
+    assert [stage.value for stage in Stage] == [
+        "integrity",
+        "evidence",
+        "skill",
+        "economics",
+        "calibration",
+        "thresholds",
+    ]
+    assert {criterion.stage for criterion in ASKED} == set(Stage)
+    assert len(AT_THE_THRESHOLD) == len(ASKED), "every name once"
+
+
+def test_the_order_in_which_criteria_are_given_does_not_matter():
+    evidence = {**AT_THE_THRESHOLD, "trades": 1, "permutation_p": 1.0}
+    turned = judge(evidence, ASKED[::-1])
+    assert (turned.outcome, turned.first_failed.criterion.name) == (Outcome.INSUFFICIENT_EVIDENCE, "trades")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "name"),
+    [
+        ("min_trades", 7, "trades"),
+        ("min_effective_n", 7.5, "effective_n"),
+        ("min_test_days", 7.5, "test_days"),
+        ("min_high_tier_trades", 7, "high_tier_trades"),
+        ("max_permutation_p", 0.2, "permutation_p"),
+        ("min_probabilistic_sharpe", 0.6, "probabilistic_sharpe_ratio"),
+        ("min_deflated_sharpe", 0.6, "deflated_sharpe_ratio"),
+        ("max_tier_calibration_error", 0.2, "tier_calibration_error"),
+        ("min_high_tier_win_rate", 0.6, "high_tier_win_rate"),
+        ("max_calibration_error", 0.2, "calibration_error"),
+    ],
+)
+def test_each_threshold_comes_from_its_setting_and_moves_no_other(setting, value, name):
+    usual = {criterion.name: criterion.threshold for criterion in ASKED}
+    changed = {criterion.name: criterion.threshold for criterion in criteria(replace(CONFIG, **{setting: value}))}
+    assert changed == {**usual, name: value}
+
+
+def test_what_no_setting_can_change_is_nought():
+    fixed = {c.name: (c.comparison, c.threshold) for c in ASKED if c.stage is Stage.INTEGRITY}
+    assert fixed == dict.fromkeys(fixed, ("<=", 0))
+    assert len(fixed) == 4
+    above = {c.name for c in ASKED if (c.comparison, c.threshold) == (">", 0)}
+    assert above == {"accuracy_over_majority", "log_loss_gain", "net_expectancy_lower_bps"}
+
+
+@given(some_criterion)
+def test_a_number_just_across_its_threshold_fails_that_finding_alone(criterion):
+    assert judge(AT_THE_THRESHOLD, ASKED).outcome is Outcome.PROMOTE
+    verdict = judge({**AT_THE_THRESHOLD, criterion.name: worse(criterion)}, ASKED)
+    assert failed(verdict) == {criterion.name}
+    assert verdict.outcome is (
+        Outcome.INSUFFICIENT_EVIDENCE if criterion.stage is Stage.EVIDENCE else Outcome.REJECT
+    )
+
+
+@given(st.sets(some_criterion, min_size=1), st.sampled_from(["absent", math.nan, math.inf, -math.inf]))
+def test_a_number_that_was_not_measured_never_promotes(missing, how):
+    evidence = {**AT_THE_THRESHOLD, **dict.fromkeys([criterion.name for criterion in missing], how)}
+    verdict = judge({name: value for name, value in evidence.items() if value != "absent"}, ASKED)
+    assert verdict.outcome is not Outcome.PROMOTE
+    assert failed(verdict) == {criterion.name for criterion in missing}
+
+
+numbers = st.one_of(st.floats(-300, 300), st.just(math.nan), st.sampled_from([0.0, 0.05, 0.68, 0.95, 200.0]))
+
+
+@given(st.dictionaries(st.sampled_from(sorted(AT_THE_THRESHOLD)), numbers))
+def test_a_verdict_promotes_exactly_when_every_criterion_holds(changes):
+    evidence = {**AT_THE_THRESHOLD, **changes}
+    holds = {
+        criterion: eval(f"value {criterion.comparison} threshold", {"value": evidence[criterion.name], "threshold": criterion.threshold})
+        for criterion in ASKED
+    }  # fmt: skip
+    verdict = judge(evidence, ASKED)
+    assert (verdict.outcome is Outcome.PROMOTE) is all(holds.values())
+    first = next((criterion for criterion in ASKED if not holds[criterion]), None)
+    assert (verdict.first_failed and verdict.first_failed.criterion) == first
+
+
+@given(st.dictionaries(st.sampled_from(sorted(AT_THE_THRESHOLD)), st.one_of(numbers, st.just(math.inf))))
+@hypothesis_settings(deadline=None)
+def test_a_verdict_survives_json(changes):
+    verdict = judge({**AT_THE_THRESHOLD, **changes}, ASKED, subject={"coin": "BTC-USDT"})
+    again = Verdict.from_dict(json.loads(json.dumps(verdict.to_dict(), allow_nan=False)))
+    assert again.to_dict() == verdict.to_dict()
+    assert (again.outcome, failed(again), again.subject) == (verdict.outcome, failed(verdict), verdict.subject)
+    for name, value in verdict.evidence.items():
+        assert again.evidence[name] == value or not math.isfinite(value)
+    assert not any(finding.passed and not math.isfinite(finding.value) for finding in again.findings)
+
+
+def test_a_verdict_says_by_how_much():
+    verdict = judge({**AT_THE_THRESHOLD, "trades": 120, "calibration_error": 0.07, "permutation_p": math.nan}, ASKED)
+    shortfall = {finding.criterion.name: finding.shortfall for finding in verdict.findings}
+    assert shortfall["trades"] == 80
+    assert shortfall["calibration_error"] == pytest.approx(0.02)
+    assert math.isnan(shortfall["permutation_p"])
+    assert shortfall["test_days"] == 0
+
+
+def test_nothing_is_promoted_without_criteria():
+    with pytest.raises(ValueError, match="at least one criterion"):
+        judge(AT_THE_THRESHOLD, ())
+
+
+# integrity
+
+HOURS = pd.date_range("2024-01-01", periods=10, freq="h", tz="UTC", name="open_time", unit="ns")
+LABELS = pd.DataFrame({"label_end": HOURS + pd.Timedelta("2h")}, index=HOURS)
+
+
+def member(office, learned):
+    nothing = np.zeros(3)
+    return Member(
+        in_office_from=HOURS[office], learned_until=HOURS[learned], combination="mean", weights=nothing, intercept=nothing,
+        temperature=1.0, tier_cuts=(0.4, 0.5), class_return=nothing, n_rows=1, log_loss_stack=1.0, log_loss_mean=1.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("train", "offices", "hashes", "expected"),
+    [
+        ([0, 1, 2], [(5, 4)], ["a", "a"], (0, 0, 0)),
+        ([0, 1, 2, 3], [(5, 4)], ["a", "a"], (1, 0, 0)),
+        ([0, 1, 2, 3, 4], [(5, 4)], ["a", "a"], (2, 0, 0)),
+        ([0, 1, 2], [(5, 5), (7, 6), (8, 9)], ["a", "a"], (0, 2, 0)),
+        ([0, 1, 2], [(5, 4)], ["a", "b", "a"], (0, 0, 1)),
+        ([0, 1, 2], [(5, 4)], ["a", "b", "c"], (0, 0, 2)),
+    ],
+)
+def test_faults_of_integrity_are_counted(train, offices, hashes, expected):
+    """Labels live for two hours and the test block begins at 5: rows 3 and 4 are too late to learn from."""
+    roles = role_table([Fold(0, np.array(train), np.array([5, 6]))], HOURS, LABELS["label_end"])
+    stack = Stack(("m",), tuple(member(*office) for office in offices))
+    found = integrity_evidence(roles, LABELS, stack, leaking_features=3, data_hashes=hashes)
+    names = ("overlapping_training_labels", "late_stack_members", "mismatched_ingredients")
+    assert tuple(found[name] for name in names) == expected
+    assert found["leaking_features"] == 3
+
+
+def test_ingredients_without_a_hash_were_not_measured():
+    roles = role_table([Fold(0, np.array([0]), np.array([5]))], HOURS, LABELS["label_end"])
+    found = integrity_evidence(roles, LABELS, Stack((), ()), leaking_features=0, data_hashes=[])
+    assert math.isnan(found["mismatched_ingredients"])
+
+
+# forecasts
+
+
+def decisions_of(index, rows):
+    """Decisions from (p_short, p_neutral, p_long, tier); None where nothing was decided."""
+    nothing = (math.nan,) * 3
+    p = np.array([nothing if row is None else row[:3] for row in rows])
+    known = ~np.isnan(p).any(axis=1)
+    chosen = np.where(known, np.nan_to_num(p).argmax(axis=1) - 1, 0)
+    confidence = np.where(known, np.nan_to_num(p).max(axis=1), np.nan)
+    tier = ["none" if row is None else row[3] for row in rows]
+    return pd.DataFrame(p, index=index, columns=list(PROBABILITIES)).assign(
+        signal=chosen, confidence=confidence, expected_return=0.0, tier=pd.array(tier, dtype="str")
+    )
+
+
+def labels_of(index, signals, weights):
+    return pd.DataFrame(
+        {"signal": signals, "weight": weights, "forward_return": 0.0, "label_end": index, "volatility": 0.01}, index=index
+    )
+
+
+EIGHT_DAYS = pd.date_range("2024-01-01", periods=8, freq="D", tz="UTC", name="open_time", unit="ns")
+EIGHT = decisions_of(
+    EIGHT_DAYS,
+    [
+        None,
+        (0.1, 0.1, 0.8, "high"),  # came: long, a hit
+        (0.1, 0.1, 0.8, "high"),  # came: long, a hit
+        (0.6, 0.2, 0.2, "low"),  # came: short, a hit
+        (0.6, 0.2, 0.2, "low"),  # came: long, a miss
+        (0.2, 0.5, 0.3, "none"),  # came: neutral, a hit
+        (0.2, 0.5, 0.3, "none"),  # came: short, a miss
+        (0.1, 0.1, 0.8, "high"),  # no label
+    ],
+)
+CAME = labels_of(
+    EIGHT_DAYS, [1.0, 1.0, 1.0, -1.0, 1.0, 0.0, -1.0, math.nan], [1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, math.nan]
+)
+KNOWING_NOTHING = decisions_of(EIGHT_DAYS, [(1 / 3, 1 / 3, 1 / 3, "none")] * 8)
+
+
+def wilson_by_hand(share, n, z=1.959963984540054):
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return middle - reach, middle + reach
+
+
+def test_forecast_evidence_by_hand():
+    found = forecast_evidence(EIGHT, KNOWING_NOTHING, CAME, horizon_days=1.0, config=CONFIG, seed=0)
+    # six bars are scored, four of them hit; their labels' uniqueness sums to 2
+    assert found["effective_n"] == 2.0
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert (found["accuracy_low"], found["accuracy_high"]) == pytest.approx(wilson_by_hand(4 / 6, 2.0))
+    # long came three times in six
+    assert found["majority_share"] == 0.5
+    assert found["accuracy_over_majority"] == pytest.approx(wilson_by_hand(4 / 6, 2.0)[0] - 0.5)
+    # bars 1 and 2 in the bin of 0.8 hit both, bars 3 and 4 in that of 0.6 hit once
+    assert found["calibration_error"] == pytest.approx((2 * 0.2 + 2 * 0.1) / 4)
+    assert found["tier_calibration_error"] == pytest.approx((2 * 0.2 + 2 * 0.1) / 4)
+    assert found["directed_share"] == pytest.approx(4 / 6)
+    assert found["test_days"] == 6.0
+    given_to_what_came = np.array([0.8, 0.8, 0.6, 0.2, 0.5, 0.2])
+    assert found["log_loss_gain_mean"] == pytest.approx(np.log(3 * given_to_what_came).mean())
+    assert found["log_loss_gain"] < found["log_loss_gain_mean"] < found["log_loss_gain_high"]
+
+
+def test_bars_of_a_day_count_as_one_in_the_gain():
+    hours = pd.DatetimeIndex([EIGHT_DAYS[0] + pd.Timedelta(hours=hour) for hour in (0, 1, 2, 24)], name="open_time")
+    forecast = decisions_of(hours, [(0.1, 0.1, 0.8, "high")] * 3 + [(0.8, 0.1, 0.1, "high")])
+    prior = decisions_of(hours, [(1 / 3, 1 / 3, 1 / 3, "none")] * 4)
+    found = forecast_evidence(
+        forecast, prior, labels_of(hours, [1.0] * 4, [1.0] * 4), horizon_days=0.1, config=CONFIG, seed=0
+    )
+    assert found["log_loss_gain_mean"] == pytest.approx((math.log(2.4) + math.log(0.3)) / 2)
+
+
+def test_nothing_decided_is_no_evidence_and_no_error():
+    empty = decisions_of(EIGHT_DAYS, [None] * 8)
+    found = forecast_evidence(empty, KNOWING_NOTHING, CAME, horizon_days=1.0, config=CONFIG, seed=0)
+    assert (found["effective_n"], found["test_days"]) == (0.0, 0.0)
+    for name in ("accuracy", "accuracy_over_majority", "log_loss_gain", "calibration_error", "tier_calibration_error"):
+        assert math.isnan(found[name]), name
+    assert judge({**AT_THE_THRESHOLD, **found}, ASKED).outcome is Outcome.INSUFFICIENT_EVIDENCE
+
+
+def test_scored_decisions_are_those_with_a_label():
+    assert scored(EIGHT, CAME).index.equals(EIGHT_DAYS[1:7])
+    assert scored(EIGHT, CAME)["hit"].tolist() == [True, True, True, False, True, False]
+
+
+def test_log_loss_by_hand_and_by_fold():
+    np.testing.assert_allclose(log_losses(EIGHT, CAME), -np.log([0.8, 0.8, 0.6, 0.2, 0.5, 0.2]))
+    by_fold = log_loss_by_fold(EIGHT.assign(fold=[-1, 0, 0, 0, 1, 1, 1, 1]), KNOWING_NOTHING, CAME)
+    assert by_fold["n"].tolist() == [3, 3]
+    np.testing.assert_allclose(by_fold["log_loss"], [-np.log([0.8, 0.8, 0.6]).mean(), -np.log([0.2, 0.5, 0.2]).mean()])
+    np.testing.assert_allclose(by_fold["prior"], np.log(3))
+
+
+# trading
+
+
+def flat_market(closes):
+    """Bars that open where the one before closed."""
+    close = np.asarray(closes, dtype=float)
+    opening = np.r_[close[0], close[:-1]]
+    index = pd.date_range("2024-01-01", periods=len(close), freq="D", tz="UTC", name="open_time", unit="ns")
+    prices = {"open": opening, "high": np.maximum(opening, close), "low": np.minimum(opening, close), "close": close}
+    return pd.DataFrame(prices, index=index).assign(volume=1.0, is_repaired=False, segment=0)
+
+
+FREE = ExecutionModel(fee_bps=0, spread_bps=0, slippage_bps=0, horizon=1)
+
+
+def traded(candles, signals, tiers, execution=FREE):
+    decisions = pd.DataFrame(
+        {"signal": signals, "confidence": 0.6, "tier": pd.array(tiers, dtype="str")}, index=candles.index
+    )
+    result = run_backtest(candles, decisions, execution=execution, sizing=Sizing(initial_equity=1_000))
+    chances = [
+        zero_skill(result, candles, decisions, execution, subset=subset, n_permutations=200)
+        for subset in (None, (result.trades["tier"] == Tier.HIGH).to_numpy())
+    ]
+    return result, chances
+
+
+def test_trading_evidence_by_hand():
+    """Long 100 to 110, short 110 to 99, long 99 to 88: two winners of three, one of two on the high tier."""
+    result, chances = traded(
+        flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"]
+    )
+    found = trading_evidence(result, *chances, config=CONFIG, seed=0)
+    assert (found["trades"], found["win_rate"]) == (3.0, pytest.approx(2 / 3))
+    assert (found["win_rate_low"], found["win_rate_high"]) == pytest.approx(wilson_by_hand(2 / 3, 3))
+    assert (found["high_tier_trades"], found["high_tier_win_rate"]) == (2.0, 0.5)
+    assert (found["high_tier_win_rate_low"], found["high_tier_win_rate_high"]) == pytest.approx(wilson_by_hand(1 / 2, 2))
+    # +10 %, +10 %, -1/9
+    returns = [0.1, 0.1, -1 / 9]
+    assert found["net_expectancy_bps"] == pytest.approx(1e4 * np.mean(returns))
+    assert found["net_expectancy_lower_bps"] < found["net_expectancy_bps"] < found["net_expectancy_upper_bps"]
+    # all on equity: 1,000, 1,100, 1,210, 1,075.56
+    assert found["payoff_ratio"] == pytest.approx(105 / (1_210 / 9))
+    assert found["pnl"] == pytest.approx(1_210 * 8 / 9 - 1_000)
+    # two long and one short: the moves are up, down, down, so a shuffle wins 1, 1 or 2 of 3 times ... in the mean
+    # 2/3 long times 1/3 up plus 1/3 short times 2/3 down
+    assert found["zero_skill_win_rate"] == pytest.approx(2 / 3 * 1 / 3 + 1 / 3 * 2 / 3)
+    assert found["coverage"] == pytest.approx(3 / 5)
+
+
+def test_a_win_rate_is_shown_with_all_it_must_be_read_with():
+    result, chances = traded(
+        flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"]
+    )
+    found = trading_evidence(result, *chances, config=CONFIG, seed=0)
+    assert win_rate_phrase(found) == "66.7% (20.8% to 93.9%, n 3); zero skill 44.4%, payoff 0.78, coverage 60%"
+    assert win_rate_phrase(found, prefix="high_tier_").startswith("50.0% (9.5% to 90.5%, n 2); zero skill 50.0%")
+    assert win_rate_phrase({**found, "trades": 0.0}) == "no trades"
+
+
+def test_no_trades_are_no_evidence_and_no_error():
+    result, chances = traded(flat_market([100] * 30), [0] * 30, ["none"] * 30)
+    found = trading_evidence(result, *chances, config=CONFIG, seed=0) | sharpe_evidence(result, pd.Series([math.nan]))
+    for name in ("win_rate", "net_expectancy_lower_bps", "probabilistic_sharpe_ratio", "deflated_sharpe_ratio"):
+        assert math.isnan(found[name]), name
+    assert win_rate_phrase(found) == "no trades"
+    assert judge({**AT_THE_THRESHOLD, **found}, ASKED).outcome is Outcome.INSUFFICIENT_EVIDENCE
+
+
+def test_more_trials_deflate_the_sharpe_ratio():
+    closes = 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0.004, 0.01, 200)))
+    result, _ = traded(flat_market(closes), [1] * 200, ["low"] * 200)
+    alone, few, many = (
+        sharpe_evidence(result, pd.Series(trials)) for trials in ([0.3], [0.3, 0.1], [0.3, 0.1] + [0.0, 0.2] * 10)
+    )
+    assert alone["deflated_sharpe_ratio"] == alone["probabilistic_sharpe_ratio"]
+    assert alone["deflated_sharpe_ratio"] > few["deflated_sharpe_ratio"] > many["deflated_sharpe_ratio"]
+    assert [found["trials"] for found in (alone, few, many)] == [1, 2, 22]
+
+
+def test_a_trial_without_trades_counts_as_a_trial():
+    result, _ = traded(flat_market(100 + np.arange(20.0) % 3), [1] * 20, ["low"] * 20)
+    assert sharpe_evidence(result, pd.Series([0.1, math.nan, 0.2]))["trials"] == 3
+
+
+# strategies without skill
+
+
+@cache
+def coin_flips(stop, target, seed=0):
+    """Evidence on random sides over a walk without drift or costs, with stop and target that far away."""
+    n_bars = 6_000
+    walk = random_walk(n_bars, seed=seed, scale=0.01)
+    rng = np.random.default_rng(seed)
+    candles = walk.assign(is_repaired=False, segment=0)
+    confidence = rng.uniform(0.6, 0.9, n_bars)
+    side = rng.choice([-1, 1], n_bars)
+    tier = np.where(confidence > 0.8, "high", "low")
+    shares = np.column_stack([np.where(side < 0, confidence, 0), np.zeros(n_bars), np.where(side > 0, confidence, 0)])
+    shares[np.arange(n_bars), 1 - side] = 0
+    shares[:, 1] = 1 - confidence
+    decisions = pd.DataFrame(shares, index=walk.index, columns=list(PROBABILITIES)).assign(
+        signal=side, confidence=confidence, tier=pd.array(tier, dtype="str"), stop_distance=stop, target_distance=target
+    )
+    labels = labels_of(walk.index, rng.choice([-1.0, 1.0], n_bars), np.full(n_bars, 0.1))
+    prior = decisions_of(walk.index, [(0.45, 0.1, 0.45, "none")] * n_bars)
+    execution = replace(FREE, horizon=None)
+    result = run_backtest(candles, decisions, execution=execution, sizing=Sizing())
+    chance, high = (
+        zero_skill(result, candles, decisions, execution, subset=subset, n_permutations=500)
+        for subset in (None, (result.trades["tier"] == Tier.HIGH).to_numpy())
+    )
+    return {
+        **AT_THE_THRESHOLD,
+        **forecast_evidence(decisions, prior, labels, horizon_days=1.0, config=CONFIG, seed=seed),
+        **trading_evidence(result, chance, high, config=CONFIG, seed=seed),
+        **sharpe_evidence(result, pd.Series([0.0, 0.02])),
+    }
+
+
+def test_exits_as_far_on_either_side_win_half_the_time_without_skill():
+    evidence = coin_flips(0.03, 0.03)
+    assert evidence["trades"] > 300
+    assert evidence["zero_skill_win_rate"] == pytest.approx(0.5, abs=0.03)
+    assert judge(evidence, ASKED).outcome is Outcome.REJECT
+
+
+def test_a_stop_four_times_as_far_wins_four_in_five_times_without_skill_and_is_not_promoted():
+    evidence = coin_flips(0.08, 0.02)
+    assert evidence["zero_skill_win_rate"] == pytest.approx(0.8, abs=0.04)
+    verdict = judge(evidence, ASKED)
+    passed = {finding.criterion.name for finding in verdict.findings if finding.passed}
+    assert {"high_tier_win_rate", "trades", "high_tier_trades", "test_days", "effective_n"} <= passed
+    assert evidence["high_tier_win_rate"] > 0.68
+    assert verdict.outcome is Outcome.REJECT
+    assert {"log_loss_gain", "permutation_p", "net_expectancy_lower_bps", "probabilistic_sharpe_ratio"} <= failed(verdict)
+
+
+# candidates side by side
+
+
+def test_candidates_are_compared_on_the_bars_that_all_of_them_decided():
+    candles = flat_market([100, 110, 99, 88, 96.8, 96.8, 96.8, 96.8])
+    index = candles.index
+    late = decisions_of(index, [None, None, *[(0.1, 0.1, 0.8, "high")] * 6])
+    candidates = {"late": late, **baselines(candles, late, horizon=1)}
+    labels = labels_of(index, [1.0, -1.0, -1.0, 1.0, 0.0, math.nan, math.nan, math.nan], [0.5] * 8)
+    exits = pd.DataFrame({"stop_distance": math.nan, "target_distance": math.nan}, index=index)
+    found = compare(
+        candidates, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0
+    ).set_index("candidate")
+    assert found.index.tolist() == ["late", "prior", "always_long", "persistence"]
+    # labels of bars 2, 3 and 4 are known: -1, 1, 0
+    assert found.loc["always_long", "accuracy"] == pytest.approx(1 / 3)
+    assert found.loc["always_long", "effective_n"] == pytest.approx(1.5)
+    # the direction of the bar before: down, down, up
+    assert found.loc["persistence", "accuracy"] == pytest.approx(1 / 3)
+    assert found.loc["late", "log_loss"] == pytest.approx(-np.log([0.1, 0.8, 0.1]).mean())
+    assert math.isnan(found.loc["always_long", "log_loss"])
+    assert found.loc["late", "win_rate_low"] < found.loc["late", "win_rate"] < found.loc["late", "win_rate_high"]
+
+
+def test_candidates_that_share_no_bar_are_compared_without_an_error():
+    candles = flat_market([100.0, 101.0, 100.0, 101.0])
+    nobody = decisions_of(candles.index, [None] * 4)
+    labels = labels_of(candles.index, [1.0] * 4, [1.0] * 4)
+    exits = pd.DataFrame({"stop_distance": math.nan, "target_distance": math.nan}, index=candles.index)
+    found = compare(
+        {"nobody": nobody}, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0
+    )
+    assert (found["trades"].item(), found["effective_n"].item()) == (0, 0)
+    assert math.isnan(found["accuracy"].item())
