@@ -54,7 +54,7 @@ def labels_figure(labels: pd.DataFrame) -> Figure:
         axes.bar(shares.index, shares[value], bottom=bottom, color=color, label=name, width=0.9)
         bottom += shares[value].to_numpy()
     axes.set_xticks(range(0, len(shares), max(len(shares) // 8, 1)))
-    axes.legend(frameon=False, ncols=3, loc="upper right")
+    figure.legend(frameon=False, loc="outside right upper")
     overall = known.value_counts(normalize=True)
     parts = ", ".join(f"{name} {overall.get(value, 0.0):.0%}" for value, name in zip((-1, 0, 1), CLASSES, strict=True))
     axes.set_title(f"{len(known):,} labels of {len(labels):,} bars: {parts}")
@@ -70,7 +70,7 @@ def timeline_figure(role_table: pd.DataFrame) -> Figure:
             _spans(axes, times, role_table[name].to_numpy() == role, position, color, label if position == 0 else "")
     axes.set_yticks(range(role_table.shape[1]), [name.replace("_", " ") for name in role_table.columns])
     axes.invert_yaxis()
-    axes.legend(frameon=False, ncols=3, loc="upper right")
+    figure.legend(frameon=False, loc="outside right upper")
     tested = int((role_table == TEST).to_numpy().sum())
     axes.set_title(f"{role_table.shape[1]} folds walk forward and test {tested:,} bars once each")
     return figure

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -19,7 +20,7 @@ from crp_pipeline.reporting.tables import to_text
 from crp_pipeline_tests.benchmarks.fresh import ROOT
 
 DEFINITIONS, OWN = "crp_pipeline.definitions", "crp_pipeline"
-SHOWN = 15
+SHOWN = 12
 
 
 @dataclass
@@ -52,6 +53,8 @@ def main(
     roots = read_import_times(_run("-X", "importtime", "-c", f"import {DEFINITIONS}")[1])
     print("\npackages by the time their own modules take (measured import by import, which makes all of it slower)\n")
     print(to_text(package_table(roots).head(SHOWN)))
+    print("\nwhat our own modules take, and what they are the first to import, with all below it\n")
+    print(to_text(request_table(roots).head(2 * SHOWN)))
 
 
 def _run(*arguments: str) -> tuple[float, str]:
@@ -75,29 +78,34 @@ def read_import_times(log: str) -> list[Imported]:
 
 
 def package_table(roots: list[Imported]) -> pd.DataFrame:
-    """One row per package: time of its own modules, time until its first import was done, and who of ours asked for it first."""
-    own, modules, first = defaultdict(int), defaultdict(int), {}
-
-    def visit(module: Imported, asked_by: str) -> None:
+    """Seconds and number of each package's own modules, slowest first."""
+    own, modules = defaultdict(int), defaultdict(int)
+    for module, _ in _walk(roots):
         own[module.package] += module.own_us
         modules[module.package] += 1
-        first.setdefault(module.package, (asked_by, module.whole_us))
-        for child in module.children:
-            visit(child, module.name if module.package == OWN else asked_by)
-
-    for root in roots:
-        visit(root, "-")
     rows = [
-        {
-            "package": package,
-            "own modules, s": f"{own[package] / 1e6:.3f}",
-            "first import with all below, s": f"{first[package][1] / 1e6:.3f}",
-            "modules": modules[package],
-            "first asked for by": first[package][0],
-        }
+        {"package": package, "own modules, s": f"{own[package] / 1e6:.3f}", "modules": modules[package]}
         for package in sorted(own, key=own.__getitem__, reverse=True)
     ]
     return pd.DataFrame(rows)
+
+
+def request_table(roots: list[Imported]) -> pd.DataFrame:
+    """What each of our modules takes itself, and what it was the first to ask others for, slowest first."""
+    found = []
+    for module, asked_by in _walk(roots):
+        if module.package == OWN:
+            found.append((module.own_us, module.name, "its own lines"))
+        elif asked_by is not None and asked_by.package == OWN:
+            found.append((module.whole_us, asked_by.name, module.name))
+    rows = [{"seconds": f"{us / 1e6:.3f}", "our module": ours, "asks for": other} for us, ours, other in sorted(found)[::-1]]
+    return pd.DataFrame(rows)
+
+
+def _walk(modules: list[Imported], asked_by: Imported | None = None) -> Iterator[tuple[Imported, Imported | None]]:
+    for module in modules:
+        yield module, asked_by
+        yield from _walk(module.children, module)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
         "labels": LabelConfig(volatility_window=50),
         "walk_forward": WalkForwardConfig(train_size=1_200, test_size=500, embargo=6),
         "ensemble": EnsembleConfig(),
-        "gate": GateConfig(min_trades=100, min_test_days=30, max_calibration_error=0.1, max_tier_calibration_error=0.1, n_resamples=200),
+        "gate": GateConfig(
+            min_trades=100, min_test_days=30, max_calibration_error=0.1, max_tier_calibration_error=0.1, n_resamples=200
+        ),
     }
     return load_settings(**{**values, **changes})

@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
 
 from crp_pipeline.candles import demo_candles
 from crp_pipeline.contracts import CandleSchema, DecisionSchema, LabelSchema, PredictionSchema, check_frame
 from crp_pipeline.definitions import floor_plan
+from crp_pipeline.features import CATALOG, Family, Feature
 from crp_pipeline.gate import Outcome, criteria
 from crp_pipeline.nightly import run_night
 from crp_pipeline.registry import Registry
@@ -216,3 +218,29 @@ def test_selecting_everything_for_one_coin_works_from_nothing(tmp_path):
     assert read_parquet(tmp_path / "summary" / "summary.parquet")["coin"].tolist() == ["EDGE-DEMO"]
     assert Registry(tmp_path / "registry").history("EDGE-DEMO")[0].at <= datetime.now(UTC).isoformat()
     assert isinstance(read_parquet(tmp_path / "market" / "market.parquet"), pd.DataFrame)
+
+
+def test_a_leaking_feature_stops_its_coin_and_spoils_a_verdict_made_without_it(tmp_path, monkeypatch):
+    tomorrow = Feature(
+        "next_close", Family.TREND, 1, lambda bars: np.append(bars.close[1:] / bars.close[:-1] - 1, 0.0), summary="A leak."
+    )
+    monkeypatch.setattr("crp_pipeline.defs.features.CATALOG", (*CATALOG, tomorrow))
+    job = floor_plan(small_settings(tmp_path)).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        night = job.execute_in_process(partition_key="NOISE-DEMO", instance=instance, raise_on_error=False)
+        assert [event.asset_check_evaluation_data.passed for event in checks_of(night, "is_causal")] == [False]
+        assert not (tmp_path / "models").exists(), "nothing may learn from a table with a leak"
+        downstream = [
+            key
+            for key in job.asset_layer.executable_asset_keys
+            if key.path[0] not in {"candles", "market", "features", "summary"}
+        ]
+        job.execute_in_process(asset_selection=downstream, partition_key="NOISE-DEMO", instance=instance, raise_on_error=False)
+    verdict = verdict_of(tmp_path, "NOISE-DEMO")
+    assert verdict["reason"].startswith("leaking_features is 1, needs <= 0")
+    assert Registry(tmp_path / "registry").champion("NOISE-DEMO") is None
+
+
+def checks_of(result, name):
+    evaluations = [event for event in result.all_events if event.event_type_value == "ASSET_CHECK_EVALUATION"]
+    return [event for event in evaluations if event.asset_check_evaluation_data.check_name == name]

@@ -16,7 +16,7 @@ from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, zero_ski
 from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
 from crp_pipeline.ensemble import Member, Stack
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
-from crp_pipeline.gate.comparison import baselines, compare
+from crp_pipeline.gate.comparison import baselines, compare, with_exits
 from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence, sharpe_evidence, trading_evidence
 from crp_pipeline.gate.scores import log_loss_by_fold, log_losses, scored
 from crp_pipeline.reporting.verdicts import win_rate_phrase
@@ -483,7 +483,7 @@ def test_candidates_are_compared_on_the_bars_that_all_of_them_decided():
     late = decisions_of(index, [None, None, *[(0.1, 0.1, 0.8, "high")] * 6])
     candidates = {"late": late, **baselines(candles, late, horizon=1)}
     labels = labels_of(index, [1.0, -1.0, -1.0, 1.0, 0.0, math.nan, math.nan, math.nan], [0.5] * 8)
-    exits = pd.DataFrame({"stop_distance": math.nan, "target_distance": math.nan}, index=index)
+    exits = pd.DataFrame({"stop_distance": 0.9, "target_distance": 0.9}, index=index)
     found = compare(
         candidates, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0
     ).set_index("candidate")
@@ -495,7 +495,17 @@ def test_candidates_are_compared_on_the_bars_that_all_of_them_decided():
     assert found.loc["persistence", "accuracy"] == pytest.approx(1 / 3)
     assert found.loc["late", "log_loss"] == pytest.approx(-np.log([0.1, 0.8, 0.1]).mean())
     assert math.isnan(found.loc["always_long", "log_loss"])
-    assert found.loc["late", "win_rate_low"] < found.loc["late", "win_rate"] < found.loc["late", "win_rate_high"]
+    # long from bar 3 on: a fall, a rise and three bars that stand still, which are no wins; the last entry is bar 7
+    assert (found.loc["late", "trades"], found.loc["late", "win_rate"]) == (5, 0.2)
+    assert (found.loc["late", "win_rate_low"], found.loc["late", "win_rate_high"]) == pytest.approx(wilson_by_hand(0.2, 5))
+
+
+def test_no_side_is_taken_where_the_stop_is_unknown():
+    exits = pd.DataFrame({"stop_distance": [0.1] * 4 + [math.nan] * 4, "target_distance": 0.1}, index=EIGHT_DAYS)
+    found = with_exits(EIGHT, exits)
+    assert found.index.equals(EIGHT_DAYS[1:])
+    assert found["signal"].tolist() == [1, 1, -1, 0, 0, 0, 0]
+    assert found["stop_distance"].tolist()[:3] == [0.1] * 3
 
 
 def test_candidates_that_share_no_bar_are_compared_without_an_error():
