@@ -101,7 +101,7 @@ class Stack:
         return cls(tuple(stored["models"]), tuple(Member.from_dict(member) for member in stored["members"]))
 
     def table(self) -> pd.DataFrame:
-        """One row per member: when it takes office, what it combines by, and how stack and mean did on its calibration slice."""
+        """One row per member: when it takes office, how it combines, and what stack and mean did on its calibration slice."""
         shown = (
             "in_office_from",
             "combination",
@@ -122,7 +122,7 @@ def fit_stack(
     seed: int,
     config: EnsembleConfig | None = None,
 ) -> Stack:
-    """A member for every fold but the first, and one for the time after the last bar and label; raises when there is one fold only.
+    """A member for every fold but the first, and one for the time after the last bar; raises when there is one fold only.
 
     `predictions` maps each base model to its out-of-fold frame (`contracts.PredictionSchema`), `labels` has the same rows.
     """

@@ -156,10 +156,11 @@ class Registry:
             raise RegistryError(f"{coin} has no versions")
         with self._locked(coin):
             champion, told = self.champion(coin), [None, *self._reigns(coin)][-1]
+            registered = {entry.version for entry in self._history(coin)}
         if champion != told:
             raise RegistryError(f"{coin}: the pointer names {champion} as champion, the journal {told}")
-        versions = sorted(path.name for path in (self.root / coin / "versions").glob("[0-9a-f]*"))
-        for name in versions if version is None else [version]:
+        kept = {path.name for path in (self.root / coin / "versions").glob("[0-9a-f]*")}
+        for name in sorted(registered | kept) if version is None else [version]:
             self.card(coin, name)
 
     def _history(self, coin: str) -> list[Entry]:

@@ -27,9 +27,7 @@ def other_coins(candles, *, n_coins=3):
     own = np.log(candles["close"]).diff().fillna(0.0)
     others = {
         f"COIN-{number}": np.exp(
-            (
-                0.5 * own + np.log(random_walk(len(candles), seed=900 + number)["close"]).diff().fillna(0.0).to_numpy()
-            ).cumsum()
+            (0.5 * own + np.log(random_walk(len(candles), seed=900 + number)["close"]).diff().fillna(0.0).to_numpy()).cumsum()
         )
         for number in range(n_coins)
     }

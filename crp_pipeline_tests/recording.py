@@ -79,6 +79,7 @@ class Shrunken(Model):
     model_type = "shrunken"
 
     def fit(self, X, y, *, weight=None, validation=None, seed=0):
+        del weight, seed
         tables, signals = [X.table()], [y]
         if validation is not None:
             # watched rows count half, so that they matter as they do in early stopping

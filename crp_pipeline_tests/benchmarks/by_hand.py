@@ -70,7 +70,7 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     lap("registry")
     write_text(folder / "report.html", coin_page(verdict, candles, labels, roles, decisions, result, compared))
     lap("report")
-    return {"stages": lap.seconds, "verdict": f"{verdict.outcome}: {verdict.reason}"}
+    return {"stages": lap.wall_s, "processor": lap.processor_s, "verdict": f"{verdict.outcome}: {verdict.reason}"}
 
 
 def _candles(settings: PipelineSettings, coin: str, now: datetime) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def main(quick: Annotated[bool, typer.Option("--quick", help="A tenth of the bar
         ("run_backtest", n_bars, lambda: run_backtest(candles, decisions, execution=EXECUTION, sizing=SIZING)),
         ("plain Python loop", N_SLOW_BARS, lambda: SlowBroker(few, EXECUTION, SIZING).live()),
     ]
-    taken = {name: (size, seconds(work)) for name, size, work in loops}
+    taken = {name: (size, seconds(work)[1]) for name, size, work in loops}
     print(f"\nbacktest of the demo market, a decision at every bar, {len(result.trades) / N_SLOW_BARS:.1%} of the bars enter\n")
     print(to_text(_speeds(taken)))
     print(f"\nthe same trades as the loop: {_same_trades(result.trades, few)}; peak {peak_bytes() / MIB:,.0f} MiB")
@@ -65,7 +65,7 @@ def _speeds(taken: dict[str, tuple[int, float]]) -> pd.DataFrame:
         {
             "what": name,
             "bars": n_bars,
-            "seconds": round(spent, 4),
+            "processor s": round(spent, 4),
             "M bars/s": round(n_bars / spent / 1e6, 3),
             "ns per bar": round(1e9 * spent / n_bars, 1),
             "times the loop": round((slow_s / slow_bars) / (spent / n_bars), 1),
@@ -86,10 +86,17 @@ def _chance(market: Market, result) -> pd.DataFrame:
     def work():
         return zero_skill(result, market.candles, market.decisions, EXECUTION, n_permutations=N_SHUFFLES)
 
-    spent, trades = seconds(work), len(result.trades)
+    spent, trades = seconds(work)[1], len(result.trades)
     cells = N_SHUFFLES * trades
     return pd.DataFrame(
-        [{"trades": trades, "shuffles": N_SHUFFLES, "seconds": round(spent, 3), "ns per side": round(1e9 * spent / cells, 1)}]
+        [
+            {
+                "trades": trades,
+                "shuffles": N_SHUFFLES,
+                "processor s": round(spent, 3),
+                "ns per side": round(1e9 * spent / cells, 1),
+            }
+        ]
     )
 
 

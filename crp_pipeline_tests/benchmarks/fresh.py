@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,8 @@ class Outcome:
     value: Any
     wall_s: float
     """From the start of the interpreter to its exit."""
+    processor_s: float
+    """Of all its threads."""
     peak_mib: float
     """Most memory that the process ever held."""
 
@@ -49,8 +51,8 @@ def fresh_call(function: str, *arguments: object, **environment: str) -> Outcome
         wall_s = perf_counter() - started
         if ended.returncode:
             sys.exit(f"{function} failed:\n{ended.stderr}")
-        value, peak_mib = json.loads(answer.read_text())
-        return Outcome(value, wall_s, peak_mib)
+        value, processor_s, peak_mib = json.loads(answer.read_text())
+        return Outcome(value, wall_s, processor_s, peak_mib)
 
 
 def peak_bytes() -> int:
@@ -75,7 +77,7 @@ def forget_peak() -> None:
 def _answer(function: str, arguments: str, path: str) -> None:
     module, name = function.split(":")
     value = getattr(import_module(module), name)(*json.loads(arguments))
-    Path(path).write_text(json.dumps([value, peak_bytes() / MIB]))
+    Path(path).write_text(json.dumps([value, process_time(), peak_bytes() / MIB]))
 
 
 if __name__ == "__main__":

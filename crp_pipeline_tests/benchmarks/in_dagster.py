@@ -1,7 +1,6 @@
 """One coin through the corridor as Dagster runs it: all assets, one process, runs and events stored in SQLite.
 
-The parts that Dagster adds inside its steps are metered: reading and writing the tables between assets, and the pictures in the
-metadata.
+The parts that Dagster adds are metered: reading and writing the tables between assets, the pictures in the metadata, and events.
 """
 
 import os
@@ -12,6 +11,7 @@ from time import perf_counter
 STARTED = perf_counter()
 
 import dagster as dg  # noqa: E402
+from dagster._core.storage.event_log import SqliteEventLogStorage  # noqa: E402
 
 from crp_pipeline import defs  # noqa: E402
 from crp_pipeline.definitions import floor_plan  # noqa: E402
@@ -21,7 +21,7 @@ from crp_pipeline_tests.benchmarks.cases import settings_of  # noqa: E402
 from crp_pipeline_tests.benchmarks.fresh import ROOT  # noqa: E402
 from crp_pipeline_tests.benchmarks.timing import Meter  # noqa: E402
 
-FILES, PICTURES = "tables between assets", "pictures in metadata"
+FILES, PICTURES, EVENTS = "tables between assets", "pictures in metadata", "events into SQLite"
 
 
 def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
@@ -59,6 +59,7 @@ def _metered() -> Meter:
     meter = Meter()
     for name in ("handle_output", "load_input"):
         meter.watch(StageIOManager, name, as_part=FILES)
+    meter.watch(SqliteEventLogStorage, "store_event", as_part=EVENTS)
     meter.watch(pictures, "inline", as_part=PICTURES)
     rooms = [
         getattr(defs, name) for name in ("candles", "features", "labels", "splits", "models", "ensemble", "backtest", "gate")

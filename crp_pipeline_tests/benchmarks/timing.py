@@ -1,4 +1,4 @@
-"""Wall seconds, as medians of a few repetitions: other work on the machine only ever makes a run slower."""
+"""Seconds: of repeated calls as medians, of stretches of work, and of watched functions."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,29 +6,28 @@ from statistics import median
 from time import perf_counter, process_time
 
 
-def seconds(work: Callable[[], object], *, repeat: int = 3) -> float:
-    """Median wall seconds of one call."""
-    return median(_once(work, perf_counter) for _ in range(repeat))
+def seconds(work: Callable[[], object], *, repeat: int = 3) -> tuple[float, float]:
+    """Median wall seconds and median processor seconds of one call.
 
-
-def seconds_and_cpu(work: Callable[[], object], *, repeat: int = 3) -> tuple[float, float]:
-    """Median wall seconds and median processor seconds of one call, all threads together."""
-    runs = [_both(work) for _ in range(repeat)]
-    walls, cpus = zip(*runs, strict=True)
-    return median(walls), median(cpus)
+    Processor seconds are those of all threads and leave out the time in which other processes had the core: between two pieces
+    of single-threaded work they are the fair ratio.
+    """
+    walls, processor = zip(*(_once(work) for _ in range(repeat)), strict=True)
+    return median(walls), median(processor)
 
 
 class Laps:
-    """Seconds of named stretches of work, each from the end of the one before."""
+    """Wall and processor seconds of named stretches of work, each from the end of the one before."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._since = perf_counter()
+        self.wall_s: dict[str, float] = {}
+        self.processor_s: dict[str, float] = {}
+        self._since = perf_counter(), process_time()
 
     def __call__(self, name: str) -> None:
         """End the stretch that this name is for."""
-        now = perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        now = perf_counter(), process_time()
+        self.wall_s[name], self.processor_s[name] = now[0] - self._since[0], now[1] - self._since[1]
         self._since = now
 
 
@@ -62,13 +61,7 @@ class Meter:
             self.seconds[part] = self.seconds.get(part, 0.0) + perf_counter() - started
 
 
-def _once(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    started = clock()
+def _once(work: Callable[[], object]) -> tuple[float, float]:
+    wall, processor = perf_counter(), process_time()
     work()
-    return clock() - started
-
-
-def _both(work: Callable[[], object]) -> tuple[float, float]:
-    wall, cpu = perf_counter(), process_time()
-    work()
-    return perf_counter() - wall, process_time() - cpu
+    return perf_counter() - wall, process_time() - processor

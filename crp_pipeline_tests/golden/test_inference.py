@@ -116,9 +116,7 @@ def test_wilson_interval_is_that_of_newcombe_and_statsmodels(case):
     if "published" in case:
         assert interval == pytest.approx(case["published"]["ci"], abs=1e-4)
     if "wilson_lb_1sided_95" in case:
-        assert wilson_interval(case["k"], case["n"], level=0.90)[0] == pytest.approx(
-            case["wilson_lb_1sided_95"], abs=1e-9
-        )
+        assert wilson_interval(case["k"], case["n"], level=0.90)[0] == pytest.approx(case["wilson_lb_1sided_95"], abs=1e-9)
 
 
 @pytest.mark.parametrize("row", WILSON["sample_size_table"], ids=lambda row: f"{row['true_p']}_over_{row['threshold']}")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.ensemble import fit_stack
@@ -17,6 +18,13 @@ ensembling = importlib.import_module("crp_pipeline.ensemble")
 
 FRAMES, LABELS, FOLDS = stacking_problem(1_200, train_size=200, test_size=200, unlabelled=(410, 593, 594))
 TIMES, ENDS = LABELS.index, LABELS["label_end"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of linear algebra wait for each other longer than these small fits take."""
+    with threadpool_limits(1):
+        yield
 
 
 def decisions(frames=FRAMES, labels=LABELS, folds=FOLDS):
@@ -32,7 +40,7 @@ def another_future(number):
         frames[name] = frame.copy()
         rows = frame.index[after:]
         frames[name].loc[rows, list(PROBABILITIES)] = guesses(len(rows), seed=10 * number + position)
-    labels, open_then = LABELS.copy(), (ENDS >= TIMES[FOLDS[number].test[0]]).to_numpy()
+    labels, open_then = LABELS.copy(), (TIMES[FOLDS[number].test[0]] <= ENDS).to_numpy()
     labels.loc[open_then, "signal"] = (labels["signal"] + 2) % 3 - 1
     labels.loc[open_then, "forward_return"] = rng.normal(5, 1, open_then.sum())
     labels.loc[open_then, "weight"] = rng.uniform(0, 1, open_then.sum())
@@ -67,7 +75,7 @@ def test_decisions_do_not_change_with_what_came_after_their_fold():
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_decisions_do_change_with_what_was_known(number):
     """Without this, the test above could not fail: the last label that a member may know matters to it."""
-    ended = np.flatnonzero((ENDS < TIMES[FOLDS[number].test[0]]).to_numpy())[-1]
+    ended = np.flatnonzero((TIMES[FOLDS[number].test[0]] > ENDS).to_numpy())[-1]
     labels = LABELS.copy()
     labels.iloc[ended, labels.columns.get_loc("forward_return")] += 1.0
     then, now = (frame.iloc[FOLDS[number].test] for frame in (decisions(labels=labels), decisions()))

@@ -18,7 +18,11 @@ TIMES, ENDS = LABELS.index, LABELS["label_end"]
 FOLDS = PurgedWalkForward(train_size=240, test_size=90).split(TIMES, ENDS)
 SHARE = 0.2
 QUICK = {"n_rounds": 8, "max_depth": 3, "min_leaf_rows": 10, "learning_rate": 0.2, "patience": 3, "n_threads": 1}
-SPECS = [ModelSpec("prior"), ModelSpec("shrunken"), *(ModelSpec(name, params=QUICK) for name in ("xgboost", "lightgbm", "catboost"))]
+SPECS = [
+    ModelSpec("prior"),
+    ModelSpec("shrunken"),
+    *(ModelSpec(name, params=QUICK) for name in ("xgboost", "lightgbm", "catboost")),
+]
 every_model = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.model_type)
 
 
@@ -41,7 +45,7 @@ def another_future(number):
     features, labels = FEATURES.copy(), LABELS.copy()
     after = slice(FOLDS[number].test[-1] + 1, None)
     features.iloc[after] = rng.normal(50, 500, features.iloc[after].shape)
-    open_then = (ENDS >= TIMES[FOLDS[number].test[0]]).to_numpy()
+    open_then = (TIMES[FOLDS[number].test[0]] <= ENDS).to_numpy()
     labels.loc[open_then, "signal"] = (labels["signal"] + 2) % 3 - 1  # every one is another
     labels.loc[open_then, ["forward_return", "trend_strength"]] = 9.0
     labels.loc[open_then, "weight"] = rng.uniform(0, 1, open_then.sum())
@@ -96,9 +100,7 @@ def test_what_is_watched_comes_later_than_what_is_learned_and_is_purged_from_it(
         watched = fit.validation.samples.rows
         expected = fold.train.tolist()[-round(SHARE * len(fold.train)) :]
         assert watched.tolist() == expected
-        assert fit.rows.tolist() == [
-            row for row in fold.train if row < expected[0] and ENDS.iloc[row] < TIMES[expected[0]]
-        ]
+        assert fit.rows.tolist() == [row for row in fold.train if row < expected[0] and ENDS.iloc[row] < TIMES[expected[0]]]
         assert len(fold.train) - len(fit.rows) - len(watched) == 7, "a label lives for seven bars"
 
 
@@ -144,9 +146,7 @@ def test_a_scaler_that_knows_the_past_only_is_not_accused(monkeypatch):
 
 @pytest.mark.parametrize("spec", SPECS[:2], ids=lambda spec: spec.model_type)
 def test_a_purge_that_is_off_by_one_is_caught(spec):
-    touching = [
-        Fold(fold.number, np.append(fold.train, fold.train[-1] + 1), fold.test) for fold in FOLDS
-    ]
+    touching = [Fold(fold.number, np.append(fold.train, fold.train[-1] + 1), fold.test) for fold in FOLDS]
     assert (ENDS.iloc[[fold.train[-1] for fold in touching]] == TIMES[[fold.test[0] for fold in FOLDS]]).all()
     assert folds_that_saw_it(spec, folds=touching) == {0, 1, 2, 3}
 

@@ -43,9 +43,7 @@ def n_overlaps(folds):
 
 def n_overlaps_by_hand(folds):
     """Training rows without a label, or whose label's last moment is not before the first test decision."""
-    return sum(
-        pd.isna(ENDS.iloc[row]) or ENDS.iloc[row] >= TIMES[fold.test[0]] for fold in folds for row in fold.train
-    )
+    return sum(pd.isna(ENDS.iloc[row]) or ENDS.iloc[row] >= TIMES[fold.test[0]] for fold in folds for row in fold.train)
 
 
 @pytest.mark.parametrize("options", [{}, {"expanding": False}, {"embargo": 3}, {"partial": True, "test_size": 70}])

@@ -30,9 +30,7 @@ executions = st.builds(
     close_at_end=st.booleans(),
     seed=st.integers(0, 9),
 )
-sizings = st.builds(
-    Sizing, risk_per_trade=st.sampled_from([0.01, 0.3]), max_leverage=st.sampled_from([0.5, 3.0, 100.0])
-)
+sizings = st.builds(Sizing, risk_per_trade=st.sampled_from([0.01, 0.3]), max_leverage=st.sampled_from([0.5, 3.0, 100.0]))
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,7 @@ class SlowBroker:
     def live(self):
         for now in range(len(self.bars)):
             was_held = self.held is not None
-            time_is_up = (
-                was_held and self.held["horizon"] is not None and now - self.held["bar"] >= self.held["horizon"]
-            )
+            time_is_up = was_held and self.held["horizon"] is not None and now - self.held["bar"] >= self.held["horizon"]
             if not self.bars[now]["is_repaired"]:
                 if was_held:
                     self.at_the_open(now, time_is_up)
@@ -233,9 +229,7 @@ def test_a_higher_cost_never_raises_what_the_same_fills_earn(market, execution, 
 @given(markets(), executions, sizings, st.integers(-8, 8))
 def test_the_unit_of_the_price_does_not_matter(market, execution, sizing, power):
     prices = ["open", "high", "low", "close"]
-    scaled = replace(
-        market, candles=market.candles.assign(**{name: market.candles[name] * 2.0**power for name in prices})
-    )
+    scaled = replace(market, candles=market.candles.assign(**{name: market.candles[name] * 2.0**power for name in prices}))
     here, there = run(market, execution, sizing), run(scaled, execution, sizing)
     there.trades["units"] *= 2.0**power
     there.trades[["entry_price", "exit_price"]] /= 2.0**power

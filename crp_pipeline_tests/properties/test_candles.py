@@ -101,9 +101,7 @@ def test_volatility_is_the_standard_deviation_of_the_window_in_its_segment(fault
     bars, _ = repair_candles(faulty.bars, "1h", max_gap=faulty.max_gap)
     log_close, segment = np.log(bars.close.to_numpy()), bars.segment.to_numpy()
     expected = [
-        np.std(np.diff(log_close[t - window : t + 1]), ddof=1)
-        if t >= window and segment[t - window] == segment[t]
-        else np.nan
+        np.std(np.diff(log_close[t - window : t + 1]), ddof=1) if t >= window and segment[t - window] == segment[t] else np.nan
         for t in range(len(bars))
     ]
     np.testing.assert_allclose(causal_volatility(bars, window), expected, rtol=1e-6, atol=1e-12)

@@ -39,13 +39,16 @@ class RegistryMachine(RuleBasedStateMachine):
         self.now += timedelta(hours=1)
         return self.now
 
-    @rule(target=versions, content=st.sampled_from("abcd"), gain=st.sampled_from([1.0, -1.0]), trades=st.sampled_from([300.0, 3.0]))
+    @rule(
+        target=versions,
+        content=st.sampled_from("abcd"),
+        gain=st.sampled_from([1.0, -1.0]),
+        trades=st.sampled_from([300.0, 3.0]),
+    )
     def register(self, content, gain, trades):
         verdict = judge({"gain": gain, "trades": trades}, GAIN, subject={"coin": COIN})
         write_text(self.folder / "candidate" / "model.txt", content)
-        version = self.book.register(
-            self.folder / "candidate", {"coin": COIN, "verdict": verdict.to_dict()}, now=self.tick()
-        )
+        version = self.book.register(self.folder / "candidate", {"coin": COIN, "verdict": verdict.to_dict()}, now=self.tick())
         key = (content, gain, trades)
         assert self.contents.setdefault(key, version) == version, "the same content is the same version"
         if version not in self.verdicts:

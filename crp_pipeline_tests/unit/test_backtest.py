@@ -41,9 +41,7 @@ def decide(candles, signals, *, stop=0.02, target=0.02, **columns):
     side = np.zeros(len(candles), dtype=int)
     for bar, signal in signals.items():
         side[bar] = signal
-    return pd.DataFrame(
-        {"signal": side, "stop_distance": stop, "target_distance": target, **columns}, index=candles.index
-    )
+    return pd.DataFrame({"signal": side, "stop_distance": stop, "target_distance": target, **columns}, index=candles.index)
 
 
 def trade(candles, signals, *, execution=FREE, sizing=LEVERED, **distances):

@@ -27,9 +27,7 @@ def table(*rows):
     """Hourly bars of 2024-01-01 from (hour, open, high, low, close, volume)."""
     hours, *values = zip(*rows, strict=True)
     index = (at(0) + pd.to_timedelta(hours, unit="h")).as_unit("ns").rename("open_time")
-    return pd.DataFrame(
-        dict(zip(["open", "high", "low", "close", "volume"], values, strict=True)), index=index, dtype=float
-    )
+    return pd.DataFrame(dict(zip(["open", "high", "low", "close", "volume"], values, strict=True)), index=index, dtype=float)
 
 
 def hourly(*hours):

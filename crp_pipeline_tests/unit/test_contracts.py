@@ -178,7 +178,7 @@ def test_a_column_too_many_or_too_few_is_named(frame, schema):
     for name in frame.columns:
         with pytest.raises(DataContractError, match=f"^frame of BTC: .*column_in_dataframe': {name}$"):
             check_frame(frame.drop(columns=name), schema, what="frame of BTC")
-    with pytest.raises(DataContractError, match="column_in_schema': surplus$"):
+    with pytest.raises(DataContractError, match=r"column_in_schema': surplus$"):
         check_frame(frame.assign(surplus=1.0), schema, what="frame of BTC")
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from threadpoolctl import threadpool_limits
 
 from crp_pipeline.contracts import PROBABILITIES, DecisionSchema, check_frame
 from crp_pipeline.ensemble import EnsembleConfig, Member, Stack, fit_stack
@@ -17,6 +18,13 @@ from crp_pipeline.metrics import expected_calibration_error
 from crp_pipeline_tests.forecasts import guesses, sharpened, stacking_problem
 
 CONFIG = EnsembleConfig()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of linear algebra wait for each other longer than these small fits take."""
+    with threadpool_limits(1):
+        yield
 
 
 @functools.cache
@@ -40,9 +48,7 @@ def test_there_is_a_member_for_every_fold_but_the_first_and_one_for_the_time_aft
 def test_a_member_has_learned_every_tested_label_that_had_ended_and_no_other():
     stack, _, labels, _ = stacked(unlabelled=(400, 401, 700))
     for member, tested_until in zip(stack.members, (600, 900, 1200, 1500), strict=True):
-        ended = [
-            end for end in labels["label_end"].iloc[300:tested_until] if pd.notna(end) and end < member.in_office_from
-        ]
+        ended = [end for end in labels["label_end"].iloc[300:tested_until] if pd.notna(end) and end < member.in_office_from]
         assert member.n_rows == len(ended)
         assert member.learned_until == max(ended) < member.in_office_from
 
@@ -279,9 +285,7 @@ def test_a_member_survives_json_to_the_last_digit():
     again = Member.from_dict(json.loads(json.dumps(member.to_dict())))
     for name in ("weights", "intercept", "class_return"):
         np.testing.assert_array_equal(getattr(again, name), getattr(member, name))
-    assert replace(again, weights=0, intercept=0, class_return=0) == replace(
-        member, weights=0, intercept=0, class_return=0
-    )
+    assert replace(again, weights=0, intercept=0, class_return=0) == replace(member, weights=0, intercept=0, class_return=0)
 
 
 def test_the_same_predictions_and_seed_make_the_same_stack():

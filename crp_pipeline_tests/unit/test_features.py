@@ -275,9 +275,7 @@ def test_without_a_market_cross_market_features_are_missing_and_the_others_the_s
 
 
 def test_a_coin_without_a_bar_is_absent_from_the_mean_of_that_bar():
-    close = pd.DataFrame(
-        {"A": [1.0, 2.0, 4.0, 4.0, 8.0], "B": [np.nan, np.nan, 1.0, 3.0, np.nan]}, index=CANDLES.index[:5]
-    )
+    close = pd.DataFrame({"A": [1.0, 2.0, 4.0, 4.0, 8.0], "B": [np.nan, np.nan, 1.0, 3.0, np.nan]}, index=CANDLES.index[:5])
     values = compute_features(CANDLES.head(5), [BY_NAME["market_return_1"]], market=close)["market_return_1"]
     assert values.iloc[1:].tolist() == pytest.approx([math.log(2), math.log(2), math.log(3) / 2, math.log(2)])
 
@@ -296,9 +294,7 @@ def test_a_hole_in_the_market_is_missing_only_as_long_as_a_window_holds_it():
 
 def test_market_rows_are_joined_by_time_not_by_position():
     wider = pd.concat([MARKET.set_axis(MARKET.index - pd.Timedelta("700h")), MARKET])
-    assert_frame_equal(
-        compute_features(CANDLES, market=wider), compute_features(CANDLES, market=MARKET), check_exact=True
-    )
+    assert_frame_equal(compute_features(CANDLES, market=wider), compute_features(CANDLES, market=MARKET), check_exact=True)
 
 
 def test_the_coin_is_not_its_own_market():
@@ -456,9 +452,7 @@ def test_hour_and_weekday_are_those_of_the_close():
     candles = CANDLES.head(24 * 7).set_axis(pd.date_range("2024-03-03 23:00", periods=24 * 7, freq="h", tz="UTC"))
     table = compute_features(candles, CALENDAR)
     monday, saturday = table.iloc[0], table.iloc[24 * 5]
-    assert monday[["hour_sine", "hour_cosine", "weekday_sine", "weekday_cosine"]].tolist() == pytest.approx(
-        [0, 1, 0, 1]
-    )
+    assert monday[["hour_sine", "hour_cosine", "weekday_sine", "weekday_cosine"]].tolist() == pytest.approx([0, 1, 0, 1])
     assert table["hour_sine"].iloc[6] == pytest.approx(1.0)
     assert (monday["is_weekend"], saturday["is_weekend"], table["is_weekend"].sum()) == (0, 1, 48)
 

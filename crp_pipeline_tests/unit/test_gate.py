@@ -86,9 +86,7 @@ def test_the_first_stage_that_fails_decides(changes, outcome, reason):
 
 
 def test_criteria_come_in_the_order_of_the_stages():
-    assert [criterion.stage for criterion in ASKED] == sorted(
-        [criterion.stage for criterion in ASKED], key=list(Stage).index
-    )
+    assert [criterion.stage for criterion in ASKED] == sorted([criterion.stage for criterion in ASKED], key=list(Stage).index)
     assert [stage.value for stage in Stage] == [
         "integrity",
         "evidence",
@@ -141,9 +139,7 @@ def test_a_number_just_across_its_threshold_fails_that_finding_alone(criterion):
     assert judge(AT_THE_THRESHOLD, ASKED).outcome is Outcome.PROMOTE
     verdict = judge({**AT_THE_THRESHOLD, criterion.name: worse(criterion)}, ASKED)
     assert failed(verdict) == {criterion.name}
-    assert verdict.outcome is (
-        Outcome.INSUFFICIENT_EVIDENCE if criterion.stage is Stage.EVIDENCE else Outcome.REJECT
-    )
+    assert verdict.outcome is (Outcome.INSUFFICIENT_EVIDENCE if criterion.stage is Stage.EVIDENCE else Outcome.REJECT)
 
 
 @given(st.sets(some_criterion, min_size=1), st.sampled_from(["absent", math.nan, math.inf, -math.inf]))
@@ -273,9 +269,7 @@ EIGHT = decisions_of(
         (0.1, 0.1, 0.8, "high"),  # no label
     ],
 )
-CAME = labels_of(
-    EIGHT_DAYS, [1.0, 1.0, 1.0, -1.0, 1.0, 0.0, -1.0, math.nan], [1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, math.nan]
-)
+CAME = labels_of(EIGHT_DAYS, [1.0, 1.0, 1.0, -1.0, 1.0, 0.0, -1.0, math.nan], [1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, math.nan])
 KNOWING_NOTHING = decisions_of(EIGHT_DAYS, [(1 / 3, 1 / 3, 1 / 3, "none")] * 8)
 
 
@@ -308,9 +302,7 @@ def test_bars_of_a_day_count_as_one_in_the_gain():
     hours = pd.DatetimeIndex([EIGHT_DAYS[0] + pd.Timedelta(hours=hour) for hour in (0, 1, 2, 24)], name="open_time")
     forecast = decisions_of(hours, [(0.1, 0.1, 0.8, "high")] * 3 + [(0.8, 0.1, 0.1, "high")])
     prior = decisions_of(hours, [(1 / 3, 1 / 3, 1 / 3, "none")] * 4)
-    found = forecast_evidence(
-        forecast, prior, labels_of(hours, [1.0] * 4, [1.0] * 4), horizon_days=0.1, config=CONFIG, seed=0
-    )
+    found = forecast_evidence(forecast, prior, labels_of(hours, [1.0] * 4, [1.0] * 4), horizon_days=0.1, config=CONFIG, seed=0)
     assert found["log_loss_gain_mean"] == pytest.approx((math.log(2.4) + math.log(0.3)) / 2)
 
 
@@ -352,9 +344,7 @@ FREE = ExecutionModel(fee_bps=0, spread_bps=0, slippage_bps=0, horizon=1)
 
 
 def traded(candles, signals, tiers, execution=FREE):
-    decisions = pd.DataFrame(
-        {"signal": signals, "confidence": 0.6, "tier": pd.array(tiers, dtype="str")}, index=candles.index
-    )
+    decisions = pd.DataFrame({"signal": signals, "confidence": 0.6, "tier": pd.array(tiers, dtype="str")}, index=candles.index)
     result = run_backtest(candles, decisions, execution=execution, sizing=Sizing(initial_equity=1_000))
     chances = [
         zero_skill(result, candles, decisions, execution, subset=subset, n_permutations=200)
@@ -365,9 +355,7 @@ def traded(candles, signals, tiers, execution=FREE):
 
 def test_trading_evidence_by_hand():
     """Long 100 to 110, short 110 to 99, long 99 to 88: two winners of three, one of two on the high tier."""
-    result, chances = traded(
-        flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"]
-    )
+    result, chances = traded(flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"])
     found = trading_evidence(result, *chances, config=CONFIG, seed=0)
     assert (found["trades"], found["win_rate"]) == (3.0, pytest.approx(2 / 3))
     assert (found["win_rate_low"], found["win_rate_high"]) == pytest.approx(wilson_by_hand(2 / 3, 3))
@@ -387,9 +375,7 @@ def test_trading_evidence_by_hand():
 
 
 def test_a_win_rate_is_shown_with_all_it_must_be_read_with():
-    result, chances = traded(
-        flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"]
-    )
+    result, chances = traded(flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"])
     found = trading_evidence(result, *chances, config=CONFIG, seed=0)
     assert win_rate_phrase(found) == "66.7% (20.8% to 93.9%, n 3); zero skill 44.4%, payoff 0.78, coverage 60%"
     assert win_rate_phrase(found, prefix="high_tier_").startswith("50.0% (9.5% to 90.5%, n 2); zero skill 50.0%")
@@ -484,9 +470,9 @@ def test_candidates_are_compared_on_the_bars_that_all_of_them_decided():
     candidates = {"late": late, **baselines(candles, late, horizon=1)}
     labels = labels_of(index, [1.0, -1.0, -1.0, 1.0, 0.0, math.nan, math.nan, math.nan], [0.5] * 8)
     exits = pd.DataFrame({"stop_distance": 0.9, "target_distance": 0.9}, index=index)
-    found = compare(
-        candidates, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0
-    ).set_index("candidate")
+    found = compare(candidates, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0).set_index(
+        "candidate"
+    )
     assert found.index.tolist() == ["late", "prior", "always_long", "persistence"]
     # labels of bars 2, 3 and 4 are known: -1, 1, 0
     assert found.loc["always_long", "accuracy"] == pytest.approx(1 / 3)
@@ -513,8 +499,6 @@ def test_candidates_that_share_no_bar_are_compared_without_an_error():
     nobody = decisions_of(candles.index, [None] * 4)
     labels = labels_of(candles.index, [1.0] * 4, [1.0] * 4)
     exits = pd.DataFrame({"stop_distance": math.nan, "target_distance": math.nan}, index=candles.index)
-    found = compare(
-        {"nobody": nobody}, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0
-    )
+    found = compare({"nobody": nobody}, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0)
     assert (found["trades"].item(), found["effective_n"].item()) == (0, 0)
     assert math.isnan(found["accuracy"].item())

@@ -1,5 +1,7 @@
 """Labels by hand and against a plain loop."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,19 +43,13 @@ def plain_labels(candles, config):
     for t in range(len(candles)):
         stretch = candles.iloc[t : t + config.horizon + 2]
         closes = candles["close"].iloc[max(t - config.volatility_window, 0) : t + 1]
-        whole = (
-            len(stretch) == config.horizon + 2
-            and not stretch["is_repaired"].any()
-            and stretch["segment"].nunique() == 1
-        )
+        whole = len(stretch) == config.horizon + 2 and not stretch["is_repaired"].any() and len(set(stretch["segment"])) == 1
         if not whole or len(closes) <= config.volatility_window:
             rows.append((np.nan, np.nan, pd.NaT))
             continue
         volatility = np.log(closes).diff().dropna().std()
         move = stretch["open"].iloc[-1] / stretch["open"].iloc[1] - 1
-        band = max(
-            config.round_trip_cost_bps / 1e4, config.neutral_volatility_multiple * volatility * config.horizon**0.5
-        )
+        band = max(config.round_trip_cost_bps / 1e4, config.neutral_volatility_multiple * volatility * config.horizon**0.5)
         rows.append((float((move > band) - float(move < -band)), move, stretch.index[-1]))
     return pd.DataFrame(rows, index=candles.index, columns=["signal", "forward_return", "label_end"])
 
@@ -127,7 +123,7 @@ def slow_uniqueness(start, end):
     edges = sorted({*start, *end})
     out = []
     for s, e in zip(start, end, strict=True):
-        cells = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a >= s and b <= e]
+        cells = [(a, b) for a, b in pairwise(edges) if a >= s and b <= e]
         shares = [(b - a) / sum(x <= a and y >= b for x, y in zip(start, end, strict=True)) for a, b in cells]
         out.append(sum(shares) / (e - s))
     return out

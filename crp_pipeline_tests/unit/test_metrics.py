@@ -126,9 +126,7 @@ def test_calibration_curve_puts_an_edge_into_the_upper_bin_and_one_into_the_last
     assert curve["hit_rate"].to_list() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("weighting", "expected"), [("none", (0.2 + 0.1) / 2), ("n", (0.2 * 4 + 0.1) / 5), ("max", 0.2)]
-)
+@pytest.mark.parametrize(("weighting", "expected"), [("none", (0.2 + 0.1) / 2), ("n", (0.2 * 4 + 0.1) / 5), ("max", 0.2)])
 def test_tier_calibration_error_weighs_tiers_as_told(weighting, expected):
     confidence = [0.7, 0.7, 0.7, 0.7, 0.9]
     hit = [1, 1, 0, 0, 1]

@@ -275,7 +275,10 @@ def answer_differently(folder):
         (lambda folder: reseal(folder, lambda card: {**card, "format": 2}), "not of bundle format 1"),
         (lambda folder: reseal(folder, lambda card: {**card, "model_type": "oracle"}), "'oracle' model, which this"),
         (lambda folder: reseal(folder, lambda _: {"feature_set_id": "fs1"}), "None model, which this"),
-        (lambda folder: reseal(folder, lambda card: {**card, "feature_set_id": "fs2"}), "trained on feature set fs2, .* is fs1"),
+        (
+            lambda folder: reseal(folder, lambda card: {**card, "feature_set_id": "fs2"}),
+            "trained on feature set fs2, .* is fs1",
+        ),
         (lambda folder: reseal(folder, lambda card: {**card, "feature_set_id": None}), "trained on feature set None"),
         (answer_differently, "answers its golden inputs differently, by up to 1e-05"),
     ],
@@ -336,9 +339,7 @@ def test_each_row_is_scored_by_the_model_of_its_fold(recorded):
     assert found[["p_short", "p_neutral", "p_long"]].iloc[:160].isna().all(axis=None)
     for number, fit in enumerate(recorded):
         shown, watched = fit.weight, fit.validation
-        weight = [
-            shown[fit.y == value].sum() + watched.weight[watched.y == value].sum() + 1 for value in (-1.0, 0.0, 1.0)
-        ]
+        weight = [shown[fit.y == value].sum() + watched.weight[watched.y == value].sum() + 1 for value in (-1.0, 0.0, 1.0)]
         shares = np.tile(np.array(weight) / sum(weight), (80, 1))
         of_fold = found.loc[found["fold"] == number, ["p_short", "p_neutral", "p_long"]]
         np.testing.assert_allclose(of_fold, shares, rtol=1e-12)

@@ -160,7 +160,7 @@ def test_coins_have_champions_of_their_own(book):
 
 
 def test_a_rollback_brings_back_the_champion_before_and_then_the_one_before_that(book):
-    first, second, third = (crown(book, name) for name in ("first", "second", "third"))
+    first, second, _ = (crown(book, name) for name in ("first", "second", "third"))
     assert book.rollback(COIN, now=NOW, reason="spread doubled") == second == book.champion(COIN)
     assert book.history(COIN)[-1].reason == "spread doubled"
     assert book.rollback(COIN, now=NOW) == first == book.champion(COIN)
@@ -168,7 +168,6 @@ def test_a_rollback_brings_back_the_champion_before_and_then_the_one_before_that
         book.rollback(COIN, now=NOW)
     assert book.champion(COIN) == first
     assert actions(book)[-2:] == [("rollback", second), ("rollback", first)]
-    assert third not in {book.champion(COIN)}
 
 
 def test_a_rollback_goes_past_what_was_rolled_back_before(book):
@@ -256,7 +255,7 @@ def test_a_line_that_was_altered_is_found(number, told, book):
     entry = json.loads(kept[number])
     kept[number] = json.dumps({**entry, "reason": "a better one"}, sort_keys=True) + "\n"
     journal(book).write_text("".join(kept))
-    with pytest.raises(RegistryError, match="line .* of the journal|the journal ends after line 5"):
+    with pytest.raises(RegistryError, match=r"line .* of the journal|the journal ends after line 5"):
         book.history(COIN)
 
 
@@ -265,7 +264,7 @@ def test_a_line_that_was_removed_is_found(number, told, book):
     kept = lines(book)
     del kept[number]
     journal(book).write_text("".join(kept))
-    with pytest.raises(RegistryError, match="line .* of the journal|the journal ends after line 4"):
+    with pytest.raises(RegistryError, match=r"line .* of the journal|the journal ends after line 4"):
         book.history(COIN)
 
 
@@ -274,11 +273,8 @@ def test_a_line_that_was_inserted_is_found(number, told, book):
     kept = lines(book)
     kept.insert(number, kept[0])
     journal(book).write_text("".join(kept))
-    if number == 0:
-        told_line = 2
-    else:
-        told_line = number + 1
-    with pytest.raises(RegistryError, match=f"line {told_line} of the journal does not follow"):
+    first_wrong = max(number + 1, 2)  # the first line may well stand first
+    with pytest.raises(RegistryError, match=f"line {first_wrong} of the journal does not follow"):
         book.history(COIN)
 
 
@@ -374,6 +370,16 @@ def test_an_altered_version_is_found_by_verify_promote_and_rollback(spoil, error
     with pytest.raises(error, match=says):
         book.rollback(COIN, now=NOW)
     assert book.champion(COIN) == second
+
+
+def test_a_version_that_was_thrown_away_is_found(book):
+    crown(book, "first")
+    version = register(book, "second")
+    shutil.rmtree(book.folder(COIN, version))
+    with pytest.raises(RegistryError, match=f"has no version {version}"):
+        book.verify(COIN)
+    assert register(book, "second") == version
+    book.verify(COIN)
 
 
 def test_a_rejected_version_that_was_given_a_promote_verdict_is_not_promoted(book):

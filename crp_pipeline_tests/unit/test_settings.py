@@ -119,9 +119,7 @@ def test_a_wrong_value_names_the_key_the_value_and_what_is_allowed(variable, val
 
 
 def test_every_wrong_value_of_pyproject_is_named_at_once(nowhere):
-    write_pyproject(
-        nowhere, "[tool.crp_pipeline]\nhorizon = 'x'\ncolour = 1\n[tool.crp_pipeline.sizing]\nmax_leverage = -2\n"
-    )
+    write_pyproject(nowhere, "[tool.crp_pipeline]\nhorizon = 'x'\ncolour = 1\n[tool.crp_pipeline.sizing]\nmax_leverage = -2\n")
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "horizon = 'x'" in str(caught.value)

@@ -53,7 +53,7 @@ def test_too_short_a_history_names_its_numbers():
 
 @pytest.mark.parametrize("wrong", [{"train_size": 0}, {"embargo": -1}, {"anchor": "end"}])
 def test_impossible_sizes_are_refused(wrong):
-    with pytest.raises(ValueError, match="allowed|positive"):
+    with pytest.raises(ValueError, match=r"allowed|positive"):
         PurgedWalkForward(**{"train_size": 4, "test_size": 3, **wrong})
 
 
