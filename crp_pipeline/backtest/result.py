@@ -26,6 +26,8 @@ from crp_pipeline.metrics import (
 )
 from crp_pipeline.settings import ExecutionModel, Sizing
 
+_TIERS = tuple(str(tier) for tier in Tier)
+
 
 @dataclass(frozen=True, eq=False)
 class BacktestResult:
@@ -78,7 +80,7 @@ def run_backtest(
         trades=trades,
         equity=equity,
         metrics=_metrics(trades, equity, decisions, initial=sizing.initial_equity),
-        by_tier=_by_group(trades, "tier", [str(tier) for tier in Tier]),
+        by_tier=_by_group(trades, "tier", list(_TIERS)).assign(coverage=_tier_coverage(decisions)),
         by_session=_by_group(trades, "session", [*(session.name for session in SESSIONS), "none"]),
     )
 
@@ -145,6 +147,12 @@ def _of_trades(trades: pd.DataFrame) -> dict[str, float]:
         "brier_score": binary_brier_score(sure, won),
         "calibration_error": expected_calibration_error(sure, won),
     }
+
+
+def _tier_coverage(decisions: pd.DataFrame) -> list[float]:
+    """Share of the decisions that take a side on each tier."""
+    tier = _column(decisions, "tier", default=str(Tier.NONE))
+    return [((decisions["signal"] != 0) & (tier == name)).mean() for name in _TIERS]
 
 
 def _by_group(trades: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:

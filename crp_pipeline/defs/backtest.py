@@ -6,7 +6,7 @@ import pandas as pd
 from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
 from crp_pipeline.defs.models import BASELINE
 from crp_pipeline.defs.partitions import coin_partitions
-from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
@@ -26,7 +26,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             value=result,
             metadata={
-                **{name: float(value) for name, value in result.metrics.items()},
+                **numbers(result.metrics),
                 "by_tier": table(result.by_tier.reset_index()),
                 "by_session": table(result.by_session.reset_index()),
                 "last_trades": table(result.trades.tail(10)),

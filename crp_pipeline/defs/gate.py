@@ -6,7 +6,7 @@ import pandas as pd
 from crp_pipeline.backtest import BacktestResult
 from crp_pipeline.defs.models import BASELINE
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
-from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import VERDICT, Places
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate import Finding, Stage, criteria, judge
@@ -15,7 +15,7 @@ from crp_pipeline.gate.scores import calibration_of, scored
 from crp_pipeline.provenance import code_revision
 from crp_pipeline.registry import fingerprint
 from crp_pipeline.reporting.figures import calibration_figure
-from crp_pipeline.reporting.verdicts import findings_table
+from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
 from crp_pipeline.settings import PipelineSettings
 
 
@@ -64,7 +64,9 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
             metadata={
                 "verdict": str(verdict.outcome),
                 "reason": verdict.reason,
-                **{name: float(value) for name, value in evidence.items()},
+                "all_trades": win_rate_phrase(evidence),
+                "high_tier": win_rate_phrase(evidence, prefix="high_tier_"),
+                **numbers(evidence),
                 "findings": table(findings_table(verdict)),
                 "picture": picture(calibration_figure(curve, error=error)),
             },

@@ -1,4 +1,6 @@
-"""Figures and tables as Dagster metadata."""
+"""Figures, tables and numbers as Dagster metadata."""
+
+from collections.abc import Mapping
 
 import dagster as dg
 import pandas as pd
@@ -11,6 +13,11 @@ from crp_pipeline.reporting.tables import to_markdown
 def picture(figure: Figure) -> dg.MetadataValue:
     """A figure inside the page."""
     return dg.MetadataValue.md(f"![picture]({inline(figure)})")
+
+
+def numbers(values: Mapping[str, float]) -> dict[str, float]:
+    """Six significant digits of each, which the page plots night by night."""
+    return {name: float(f"{value:.6g}") for name, value in values.items()}
 
 
 def table(frame: pd.DataFrame) -> dg.MetadataValue:

@@ -174,6 +174,7 @@ def trading_evidence(
         **_win_rate(result.trades, chance, "", config),
         **_win_rate(high_tier, high_tier_chance, "high_tier_", config),
         "coverage": float(result.metrics["coverage"]),
+        "high_tier_coverage": float(result.by_tier["coverage"][str(Tier.HIGH)]),
         "permutation_p": chance.p_value,
         "net_expectancy_bps": float(result.metrics["expectancy_bps"]),
         "net_expectancy_lower_bps": 1e4 * low,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from crp_pipeline.contracts import CLASSES
 from crp_pipeline.splits import PURGED, TEST, TRAIN
@@ -93,11 +94,15 @@ def calibration_figure(curve: pd.DataFrame, *, error: float) -> Figure:
 
 
 def equity_figure(equity: pd.Series, *, n_trades: int) -> Figure:
-    """Equity marked to market and its drawdown."""
+    """Equity marked to market, in thousands on a log scale, and its drawdown."""
     figure = Figure(figsize=(8, 4), dpi=DPI, layout="constrained")
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     drawdown = equity / equity.cummax() - 1
-    top.plot(equity.index, equity, color=INK, lw=0.9)
+    top.plot(equity.index, equity / 1e3, color=INK, lw=0.9)
+    top.set_yscale("log")
+    top.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    top.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
+    top.set_ylabel("equity, thousands")
     below.fill_between(drawdown.index, 100 * drawdown, 0, color=BAD, lw=0)
     below.set_ylabel("drawdown, %")
     gain = equity.iloc[-1] / equity.iloc[0] - 1

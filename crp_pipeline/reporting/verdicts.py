@@ -36,10 +36,10 @@ def win_rate_phrase(evidence: Mapping[str, float], *, prefix: str = "") -> str:
     number = {name: evidence.get(prefix + name, math.nan) for name in _WIN_RATE_PARTS}
     if not number["trades"] > 0:
         return "no trades"
-    coverage = evidence.get("coverage", math.nan)
+    rate, low, high = number["win_rate"], number["win_rate_low"], number["win_rate_high"]
     return (
-        f"{number['win_rate']:.1%} ({number['win_rate_low']:.1%} to {number['win_rate_high']:.1%}, n {number['trades']:,.0f}); "
-        f"zero skill {number['zero_skill_win_rate']:.1%}, payoff {number['payoff_ratio']:.2f}, coverage {coverage:.0%}"
+        f"{rate:.1%} ({low:.1%} to {high:.1%}, n {number['trades']:,.0f}); zero skill {number['zero_skill_win_rate']:.1%}, "
+        f"payoff {number['payoff_ratio']:.2f}, coverage {number['coverage']:.0%}"
     )
 
 
@@ -52,7 +52,7 @@ def fleet_sentence(verdicts: Sequence[Verdict], config: GateConfig) -> str:
     return f"{promoted} of {len(verdicts)} coins promoted; the rule '{rule}' asks for {needed} and {answer}"
 
 
-_WIN_RATE_PARTS = ("trades", "win_rate", "win_rate_low", "win_rate_high", "zero_skill_win_rate", "payoff_ratio")
+_WIN_RATE_PARTS = ("trades", "win_rate", "win_rate_low", "win_rate_high", "zero_skill_win_rate", "payoff_ratio", "coverage")
 
 
 def _row(coin: str, verdict: Verdict, champion: str | None) -> dict[str, object]:

@@ -371,14 +371,15 @@ def test_trading_evidence_by_hand():
     # two long and one short: the moves are up, down, down, so a shuffle wins 1, 1 or 2 of 3 times ... in the mean
     # 2/3 long times 1/3 up plus 1/3 short times 2/3 down
     assert found["zero_skill_win_rate"] == pytest.approx(2 / 3 * 1 / 3 + 1 / 3 * 2 / 3)
-    assert found["coverage"] == pytest.approx(3 / 5)
+    assert (found["coverage"], found["high_tier_coverage"]) == pytest.approx((3 / 5, 2 / 5))
 
 
 def test_a_win_rate_is_shown_with_all_it_must_be_read_with():
     result, chances = traded(flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"])
     found = trading_evidence(result, *chances, config=CONFIG, seed=0)
     assert win_rate_phrase(found) == "66.7% (20.8% to 93.9%, n 3); zero skill 44.4%, payoff 0.78, coverage 60%"
-    assert win_rate_phrase(found, prefix="high_tier_").startswith("50.0% (9.5% to 90.5%, n 2); zero skill 50.0%")
+    high_tier = win_rate_phrase(found, prefix="high_tier_")
+    assert high_tier == "50.0% (9.5% to 90.5%, n 2); zero skill 50.0%, payoff 0.74, coverage 40%"
     assert win_rate_phrase({**found, "trades": 0.0}) == "no trades"
 
 
