@@ -6,10 +6,10 @@
 
 PYTHON ?= python3
 PORT ?= 3000
-# cpu or gpu: which build of xgboost is installed
+# cpu or gpu: which build of xgboost is installed; each has an environment of its own, since both are one import
 COMPUTE ?= cpu
 
-VENV := .venv
+VENV := $(if $(filter gpu,$(COMPUTE)),.venv-gpu,.venv)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev

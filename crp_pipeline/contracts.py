@@ -14,6 +14,7 @@ import pandera.pandas as pa
 from numpy.typing import NDArray
 
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.settings import INTERVALS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,7 +38,9 @@ class Tier(StrEnum):
 
 
 def interval_length(interval: str) -> pd.Timedelta:
-    """Length of one bar: `interval_length("15m")` is 15 minutes."""
+    """Length of one bar: `interval_length("15m")` is 15 minutes; `DataContractError` for none of `settings.INTERVALS`."""
+    if interval not in INTERVALS:
+        raise DataContractError(f"interval = {interval!r} is not one of {', '.join(INTERVALS)}")
     return pd.Timedelta(interval.replace("m", "min").replace("d", "D"))
 
 
@@ -47,7 +50,7 @@ _open_time = pa.Index(
     unique=True,
     checks=pa.Check(lambda t: ~(t.diff() < pd.Timedelta(0)), name="times are in order"),
 )
-_price = pa.Column("float64", pa.Check.gt(0))
+_price = pa.Column("float64", [pa.Check.gt(0), pa.Check.lt(np.inf)])
 
 CandleSchema = pa.DataFrameSchema(
     {
@@ -55,7 +58,7 @@ CandleSchema = pa.DataFrameSchema(
         "high": _price,
         "low": _price,
         "close": _price,
-        "volume": pa.Column("float64", pa.Check.ge(0)),
+        "volume": pa.Column("float64", [pa.Check.ge(0), pa.Check.lt(np.inf)]),
         "is_repaired": pa.Column("bool"),
         "segment": pa.Column("int64", pa.Check.ge(0)),
     },
@@ -134,13 +137,20 @@ class Samples:
     """Rows to learn from or to score, inside the feature history they belong to.
 
     `history` is (time, features); `rows` are positions in it. A table row or a window ends at its row, so that nothing past a
-    row can be seen. `segment_start[t]` is the first position of the stretch without holes that `t` lies in.
+    row can be seen. `segment_start[t]` is the first position of the stretch without holes that `t` lies in. Raises
+    `DataContractError` for a row outside the history: a negative one would be read from the future end.
     """
 
     history: Floats
     rows: Ints
     segment_start: Ints | None = None
     columns: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        is_outside = (self.rows < 0) | (self.rows >= len(self.history))
+        if is_outside.any():
+            row, n_rows = self.rows[is_outside][0], len(self.history)
+            raise DataContractError(f"row {row} is not one of the {n_rows} rows of the history, counted from 0")
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -14,7 +14,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
     night_jobs = automation.jobs()
     return dg.Definitions(
         assets=[
-            *candles.assets(settings),
+            *candles.assets(settings, places),
             *features.assets(settings),
             *labels.assets(settings),
             *splits.assets(settings),
@@ -26,7 +26,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
         ],
         jobs=night_jobs,
         schedules=automation.schedules(settings, night_jobs),
-        sensors=automation.sensors(night_jobs),
+        sensors=automation.sensors(settings, night_jobs),
         resources={"io_manager": StageIOManager(places)},
         loggers={"console": console},
         executor=dg.in_process_executor,

@@ -13,8 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
 from crp_pipeline.contracts import CLASSES, PROBABILITIES, Bools, Floats, Fold, Ints, Tier
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
@@ -41,7 +39,7 @@ class Member:
     combination: str
     """`stack` or `mean`: the mean is taken when the stack does not beat it on the calibration slice."""
     weights: Floats
-    """(3, 3 * models), classes by log-probabilities; of no effect for `mean`."""
+    """(3, 3 * models), classes by log-probabilities; of no effect for `mean`, nought where nothing was learned."""
     intercept: Floats
     temperature: float
     tier_cuts: tuple[float, float]
@@ -53,6 +51,8 @@ class Member:
 
     def probabilities(self, logits: Floats) -> Floats:
         """Calibrated class probabilities of (n, 3 * models) base log-probabilities: (n, 3)."""
+        from scipy.special import softmax
+
         raw = _mean_logits(logits) if self.combination == "mean" else logits @ self.weights.T + self.intercept
         return np.asarray(softmax(raw / self.temperature, axis=1))
 
@@ -152,12 +152,14 @@ def _learnable(rows: Ints, since: pd.Timestamp, logits: Floats, labels: pd.DataF
 def _fit_member(
     since: pd.Timestamp, rows: Ints, logits: Floats, labels: pd.DataFrame, seed: int, config: EnsembleConfig
 ) -> Member:
+    from scipy.special import softmax
+
     learn, watch = purged_tail(rows, labels.index, labels["label_end"], share=config.calibration_share)
     signal, weight = labels["signal"].to_numpy(), labels["weight"].to_numpy()
     weights, intercept = _regression(logits[learn], signal[learn], weight[learn], seed, config)
     candidates = {"stack": logits[watch] @ weights.T + intercept, "mean": _mean_logits(logits[watch])}
     fitted = {name: _temperature(raw, signal[watch], weight[watch]) for name, raw in candidates.items()}
-    combination = "stack" if fitted["stack"][1] < fitted["mean"][1] else "mean"
+    combination = "stack" if weights.any() and fitted["stack"][1] < fitted["mean"][1] else "mean"
     temperature = fitted[combination][0]
     return Member(
         in_office_from=since,
@@ -175,10 +177,9 @@ def _fit_member(
 
 
 def _regression(logits: Floats, signal: Floats, weight: Floats, seed: int, config: EnsembleConfig) -> tuple[Floats, Floats]:
-    """Weights and intercept of the meta-model; those of the mean where there is too little to learn from."""
+    """Weights and intercept of the meta-model; all nought where there is too little to learn from."""
     if len(signal) < FEWEST_ROWS or len(np.unique(signal)) < len(CLASSES):
-        n_models = logits.shape[1] // len(CLASSES)
-        return np.tile(np.eye(len(CLASSES)), n_models) / n_models, np.zeros(len(CLASSES))
+        return np.zeros((len(CLASSES), logits.shape[1])), np.zeros(len(CLASSES))
     from sklearn.linear_model import LogisticRegression
 
     fitted = LogisticRegression(C=config.regularization, max_iter=2_000, random_state=seed).fit(logits, signal, weight)
@@ -187,6 +188,9 @@ def _regression(logits: Floats, signal: Floats, weight: Floats, seed: int, confi
 
 def _temperature(raw: Floats, signal: Floats, weight: Floats) -> tuple[float, float]:
     """The temperature that calibrates best, and the log-loss it leaves. Source: Guo et al. (2017)."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
     came = (np.arange(len(signal)), signal.astype(np.int64) + 1)
 
     def loss(log_temperature: float) -> float:

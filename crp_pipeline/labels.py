@@ -16,14 +16,16 @@ __all__ = ["LabelConfig", "average_uniqueness", "make_labels"]
 
 
 def make_labels(candles: pd.DataFrame, config: LabelConfig) -> pd.DataFrame:
-    """One label per bar of repaired candles, missing where none can be known; frame of `contracts.LabelSchema`.
+    """One label per bar of candles, missing where none can be known; frame of `contracts.LabelSchema`.
+
+    Candles without `is_repaired` have no filled-in bar, those without `segment` are one stretch.
 
     A decision at the close of bar t enters at the open of t+1 and leaves at the open of t+1+horizon, whose time is `label_end`.
 
     - `forward_return`: exit open over entry open, minus 1
     - `signal`: -1, 0 or 1; 0 within the larger of the round-trip cost and a multiple of volatility over the horizon
     - `trend_strength`: forward return in volatilities over the horizon, clipped
-    - `weight`: average uniqueness of the label among all labels, in (0, 1]
+    - `weight`: average uniqueness of the label among all labels, from entry to `label_end`, in (0, 1]
     - `volatility`: per-bar standard deviation of log returns up to t, known for every bar past its warm-up
     """
     volatility = causal_volatility(candles, config.volatility_window)
@@ -43,7 +45,8 @@ def make_labels(candles: pd.DataFrame, config: LabelConfig) -> pd.DataFrame:
     labels.loc[~known] = np.nan
     labels["label_end"] = pd.Series(candles.index, index=candles.index).shift(-leave).where(known)
     labels["weight"] = np.nan
-    labels.loc[known, "weight"] = average_uniqueness(candles.index[known], labels["label_end"][known])
+    entry_time = pd.Series(candles.index, index=candles.index).shift(-entry)
+    labels.loc[known, "weight"] = average_uniqueness(entry_time[known], labels["label_end"][known])
     labels["volatility"] = volatility
     return labels
 
@@ -80,14 +83,11 @@ def _as_numbers(times: ArrayLike | pd.Index) -> Floats:
 
 def _is_whole(candles: pd.DataFrame, leave: int) -> Bools:
     """True where the bars t..t+leave exist, lie in one segment and are all real."""
-    segment = candles["segment"].to_numpy()
-    filled = np.concatenate([[0], np.cumsum(candles["is_repaired"].to_numpy())])
-    last: Ints = np.arange(len(candles)) + leave
-    inside = last < len(candles)
-    last = np.where(inside, last, len(candles) - 1)
-    start = np.arange(len(candles))
-    real = filled[last + 1] == filled[np.minimum(start, last)]
-    return np.asarray(inside & (segment == segment[last]) & real)
+    start: Ints = np.arange(len(candles))
+    last = np.minimum(start + leave, len(candles) - 1)
+    segment = candles["segment"].to_numpy() if "segment" in candles else np.zeros(len(candles))
+    filled = np.concatenate([[0], np.cumsum(candles["is_repaired"] if "is_repaired" in candles else 0 * start)])
+    return np.asarray((last == start + leave) & (segment == segment[last]) & (filled[last + 1] == filled[start]))
 
 
 def _ahead(values: Floats, bars: int) -> Floats:

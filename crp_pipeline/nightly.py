@@ -2,6 +2,7 @@
 
 The phases of `automation`, one coin after another in this process, recorded in the same history that the web UI shows. A coin
 that fails is named at the end and holds up nobody; the exit code is 1 when one failed. A REJECT is not a failure.
+`DAGSTER_HOME` must name the folder of `dagster.yaml`; `make nightly` sees to that.
 """
 
 import sys
@@ -13,7 +14,7 @@ import dagster as dg
 import typer
 
 from crp_pipeline.candles.source import available_coins
-from crp_pipeline.definitions import floor_plan
+from crp_pipeline.definitions import defs
 from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.reporting.tables import to_blocks
@@ -21,15 +22,18 @@ from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
 
-def run_night(defs: dg.Definitions, coins: Sequence[str], instance: dg.DagsterInstance) -> list[str]:
-    """Run all phases for the coins and return those that failed."""
-    candles, market, corridor, summary = (defs.resolve_job_def(name) for name in PHASES)
+def run_night(floor_plan: dg.Definitions, coins: Sequence[str], instance: dg.DagsterInstance) -> list[str]:
+    """Run all phases for the coins and return what failed: coins, `market`, `summary`.
+
+    No coin trains on the market of an earlier night: when the market fails, so do all coins.
+    """
+    candles, market, corridor, summary = (floor_plan.resolve_job_def(name) for name in PHASES)
     with_candles = [coin for coin in coins if _run(candles, instance, coin)]
-    if with_candles:
-        _run(market, instance, None)
-    finished = [coin for coin in with_candles if _run(corridor, instance, coin)]
-    _run(summary, instance, None)
-    return [coin for coin in coins if coin not in finished]
+    has_market = bool(with_candles) and _run(market, instance, None)
+    finished = [coin for coin in with_candles if has_market and _run(corridor, instance, coin)]
+    has_summary = _run(summary, instance, None)
+    failed = [coin for coin in coins if coin not in finished]
+    return failed + ["market"] * (bool(with_candles) and not has_market) + ["summary"] * (not has_summary)
 
 
 def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, coin: str | None) -> bool:
@@ -54,9 +58,10 @@ def main(
     if strangers:
         raise typer.BadParameter(f"{strangers[0]} is not configured; there are {', '.join(known)}")
     with dg.DagsterInstance.get() as instance:
-        failed = run_night(floor_plan(settings), coins or known, instance)
-    verdicts = read_parquet(places.value(dg.AssetKey("summary"), None).with_suffix(".parquet"))
-    typer.echo("\n" + (to_blocks(verdicts) or "no coin has a verdict"))
+        failed = run_night(defs, coins or known, instance)
+    if "summary" not in failed:
+        verdicts = read_parquet(places.value(dg.AssetKey("summary"), None).with_suffix(".parquet"))
+        typer.echo("\n" + (to_blocks(verdicts) or "no coin has a verdict"))
     typer.echo(f"\nreports   {settings.data_dir / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000")
     if failed:
         typer.echo(f"failed    {', '.join(failed)}", err=True)

@@ -1,16 +1,76 @@
-"""What made a result, beside the data: the code and the libraries."""
+"""What made a result: the tables and models behind it, the settings, the code and the libraries.
 
+Every stored frame carries its lineage in `attrs`: the name of each table, model file and recipe behind it, its own among them,
+and the content hash that each had at the time. Where two ingredients of a verdict were made from different versions of a third,
+their lineages together hold two hashes for that one name.
+"""
+
+import hashlib
 import subprocess
+from collections.abc import Hashable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import cast
+
+import pandas as pd
+
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash
+
+Lineage = dict[str, list[str]]
+"""Sorted content hashes by name."""
 
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost")
 
 
+def stamp(
+    frame: pd.DataFrame,
+    name: str,
+    *,
+    behind: Iterable[pd.DataFrame] = (),
+    files: Mapping[str, str] | None = None,
+    **facts: object,
+) -> pd.DataFrame:
+    """Write into the frame's `attrs` what it is, what lies behind it and some facts more; returns the frame.
+
+    `behind` are the stamped frames that it was made from; the coin is theirs where `facts` names none. `files` are content
+    hashes of anything else that belongs to it, by name.
+    """
+    made_from = list(behind)
+    own = {name: frame_hash(frame), **(files or {})}
+    lineage = merged(*map(lineage_of, made_from), {key: [value] for key, value in own.items()})
+    coin: dict[Hashable, object] = {"coin": made_from[0].attrs["coin"]} if made_from else {}
+    frame.attrs = {**coin, **cast("dict[Hashable, object]", facts), "lineage": lineage}
+    return frame
+
+
+def lineage_of(frame: pd.DataFrame) -> Lineage:
+    """Everything behind a stamped frame, the frame included."""
+    return dict(frame.attrs["lineage"])
+
+
+def merged(*lineages: Lineage) -> Lineage:
+    """All hashes of every name."""
+    names = sorted({name for lineage in lineages for name in lineage})
+    return {name: sorted({found for lineage in lineages for found in lineage.get(name, [])}) for name in names}
+
+
+def conflicts(lineage: Lineage) -> list[str]:
+    """Names that stand for more than one content."""
+    return [name for name, found in lineage.items() if len(found) > 1]
+
+
+def recipe_hash(settings: PipelineSettings) -> str:
+    """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade depends on."""
+    elsewhere = {"source", "coins", "data_dir", "files_dir", "threads", "gate", "demo"}
+    return hashlib.sha256(settings.model_dump_json(exclude=elsewhere).encode()).hexdigest()[:16]
+
+
 def code_revision() -> str:
-    """The git commit of this code, `+changed` when files differ from it; the package version outside a checkout."""
+    """The git commit of this code, `+changed` when files differ from it; the package version where git does not keep it."""
     here = Path(__file__).parent
     try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name, cwd=here)
         commit = _git("rev-parse", "--short=12", "HEAD", cwd=here)
         return commit + ("+changed" if _git("status", "--porcelain", "--", ".", cwd=here) else "")
     except (OSError, subprocess.CalledProcessError):

@@ -6,15 +6,17 @@ was given and what is allowed. The parameter classes stand here, below all stage
 each stage re-exports its own.
 """
 
+import json
 import os
 import tomllib
 import warnings
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_settings import (
     BaseSettings,
@@ -32,7 +34,7 @@ INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 Interval = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class SettingsError(CrpError):
@@ -88,7 +90,7 @@ class ExecutionModel:
     gap_through_target: Literal["target", "open"] = "target"
     """A bar that opens beyond the target fills at the target (no gift) or at the open."""
     close_at_end: bool = True
-    """Close a position that is still open on the last bar at its close; False leaves it open, marked to market."""
+    """Close a position that is still open at the end at the close of the last bar that traded; False leaves it open."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the slippage draws."""
 
@@ -158,12 +160,18 @@ class GateConfig:
     fleet_of: Annotated[int, Field(ge=1)] = 3
     """... of this many coins are promoted (the share is applied to any number of coins)."""
 
+    @model_validator(mode="after")
+    def _attainable(self) -> Self:
+        if self.fleet_min_promoted > self.fleet_of:
+            raise ValueError(f"fleet_min_promoted = {self.fleet_min_promoted} must not exceed fleet_of = {self.fleet_of}")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DemoConfig:
     """The embedded synthetic market."""
 
-    n_bars: Annotated[int, Field(ge=500)] = 20_000
+    n_bars: Annotated[int, Field(ge=500, le=10_000_000)] = 20_000
     seed: Annotated[int, Field(ge=0)] = 7
     edge: Annotated[float, Field(ge=0, le=5)] = 1.0
     """kappa of EDGE-DEMO: drift per unit of hidden state, in volatilities."""
@@ -181,7 +189,7 @@ class PipelineSettings(BaseSettings):
     )
 
     source: Literal["demo", "files", "exchange"] = "demo"
-    coins: tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*$")], ...] = ()
+    coins: tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]+([-_][A-Z0-9]+)*$")], ...] = ()
     """Empty: every coin that the source has."""
     interval: Interval = "1h"
     horizon: Annotated[int, Field(ge=1, le=10_000)] = 24
@@ -213,23 +221,38 @@ class PipelineSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _one_horizon_one_cost(self) -> Self:
-        """Labels and execution share the horizon, and the neutral band covers the costs in force."""
-        costs = {"round_trip_cost_bps": 2 * self.execution.cost_per_side_bps}
-        self._follow("labels", {"horizon": self.horizon, **costs})
-        self._follow("execution", {"horizon": self.horizon})
+    def _each_coin_once(self) -> Self:
+        twice = sorted({coin for coin in self.coins if self.coins.count(coin) > 1})
+        if twice:
+            raise ValueError(f"coins names {twice[0]} more than once")
         return self
 
-    def _follow(self, section: str, values: dict[str, float]) -> None:
-        """Give a section what other settings decide; raises `ValueError` when it was set to something else."""
-        given, default = getattr(self, section), type(self).model_fields[section].default
-        for name, value in values.items():
-            if getattr(given, name) not in (value, getattr(default, name)):
-                raise ValueError(
-                    f"{section}.{name} = {getattr(given, name)!r} is not allowed: it follows "
-                    f"{'horizon' if name == 'horizon' else 'the costs in execution'} and is {value!r}"
-                )
-        object.__setattr__(self, section, replace(given, **values))
+    @model_validator(mode="after")
+    def _room_to_train(self) -> Self:
+        """The first training block outlasts a label and the embargo, or no label would be left to learn from."""
+        taken = self.horizon + 1 + self.walk_forward.embargo
+        if self.walk_forward.train_size <= taken:
+            raise ValueError(
+                f"walk_forward.train_size = {self.walk_forward.train_size} is not allowed: horizon and walk_forward.embargo "
+                f"keep {taken} bars before a test block free, so it must be larger"
+            )
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_horizon_one_cost(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Labels and execution share the horizon, and the neutral band covers the costs in force."""
+        settings = validate(given)
+        cost = 2 * settings.execution.cost_per_side_bps
+        decided: dict[str, dict[str, float]] = {
+            "labels": {"horizon": settings.horizon, "round_trip_cost_bps": cost},
+            "execution": {"horizon": settings.horizon},
+        }
+        for section, values in decided.items():
+            told = getattr(settings, section)
+            _refuse_another(section, _named(given.get(section), told) & set(values), told, values)
+            object.__setattr__(settings, section, replace(told, **values))
+        return settings
 
     @classmethod
     def settings_customise_sources(
@@ -242,6 +265,22 @@ class PipelineSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over `CRP_*` variables, those over pyproject.toml."""
         return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+
+
+def _named(given: object, section: Any) -> set[str]:
+    """What was set by name; of a ready-made section, what differs from its defaults."""
+    if isinstance(given, dict):
+        return set(given)
+    return {field.name for field in fields(section) if getattr(section, field.name) != field.default}
+
+
+def _refuse_another(section: str, names: set[str], told: object, decided: Mapping[str, float]) -> None:
+    """Raises `ValueError` when a section was told something else than other settings decide."""
+    for name in sorted(names):
+        if getattr(told, name) != decided[name]:
+            source = "horizon" if name == "horizon" else "the costs in execution"
+            rule = f"it follows {source} and is {decided[name]!r}"
+            raise ValueError(f"{section}.{name} = {getattr(told, name)!r} is not allowed: {rule}")
 
 
 def load_settings(**overrides: object) -> PipelineSettings:
@@ -271,7 +310,13 @@ def _unreadable(error: UnreadableVariableError) -> str:
     """What a variable that should have held JSON holds instead."""
     field = next((name for name in PipelineSettings.model_fields if f'"{name}"' in str(error)), "")
     variable = next((name for name in os.environ if name.upper() == f"CRP_{field.upper()}"), f"CRP_{field.upper()}")
-    return f'{variable} = {os.environ.get(variable)!r} is not allowed: write a list as JSON, such as ["A", "B"]'
+    kind = PipelineSettings.model_fields[field].annotation if field else None
+    if is_dataclass(kind):
+        name = fields(kind)[0].name
+        form = f'JSON, such as {{"{name}": {json.dumps(fields(kind)[0].default)}}}, or name by name: {variable}__{name.upper()}'
+    else:
+        form = 'a list as JSON, such as ["A", "B"]'
+    return f"{variable} = {os.environ.get(variable)!r} is not allowed: write {form}"
 
 
 def _warn_of_unknown_variables() -> None:

@@ -1,8 +1,8 @@
 """Purged splits: a training label never meets a test label in time.
 
-A label lives from its decision (`times`) to its `label_end`. Walking forward, a row may be learned from only if its label had
-ended before the first test decision; the embargo asks for that much more room. Rows without a label (`label_end` missing) are
-never learned from but are tested: at the time nobody knew that they would have none.
+A label lives from its row's time (the open of the bar at whose close is decided) to its `label_end`. Walking forward, a row may
+be learned from only if its label had ended before the first test row's time; the embargo asks for that much more room. Rows
+without a label (`label_end` missing) are never learned from but are tested: at the time nobody knew that they would have none.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.contracts import Bools, Fold, Ints
-from crp_pipeline.errors import InsufficientHistoryError
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.settings import WalkForwardConfig
 
 Times = pd.Index | pd.Series
@@ -51,10 +51,11 @@ class PurgedWalkForward:
 
     def split(self, times: Times, label_end: Times) -> list[Fold]:
         """Folds in time order; raises `InsufficientHistoryError` when there is no room for one test block."""
-        start, end = _as_ns(times), _as_ns(label_end)
+        start, end = _lives(times, label_end)
         if len(start) < self.train_size + (1 if self.partial else self.test_size):
+            tested = f"{'up to ' if self.partial else ''}{self.test_size} test rows"
             raise InsufficientHistoryError(
-                f"{len(start)} rows are too few for one fold of {self.train_size} training and {self.test_size} test rows"
+                f"{len(start)} rows are too few for one fold of {self.train_size} training and {tested}"
             )
         return [self._fold(number, first, start, end) for number, first in enumerate(self._block_starts(len(start)))]
 
@@ -81,9 +82,14 @@ class CombinatorialPurged:
     n_test_blocks: int
     embargo: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` unless some blocks are tested and some are left to learn from."""
+        if not 0 < self.n_test_blocks < self.n_blocks or self.embargo < 0:
+            raise ValueError(f"1 to n_blocks - 1 blocks can be tested and the embargo must not be negative, got {self}")
+
     def split(self, times: Times, label_end: Times) -> list[Fold]:
         """One fold per combination; raises `InsufficientHistoryError` when there are fewer rows than blocks."""
-        start, end = _as_ns(times), _as_ns(label_end)
+        start, end = _lives(times, label_end)
         if len(start) < self.n_blocks:
             raise InsufficientHistoryError(f"{len(start)} rows are too few for {self.n_blocks} blocks")
         blocks = np.array_split(np.arange(len(start)), self.n_blocks)
@@ -128,6 +134,12 @@ def walk_forward(labels: pd.DataFrame, ready: Bools, config: WalkForwardConfig) 
     )
     folds = splitter.split(labels.index, labels["label_end"].where(ready))
     return _tested_where(folds, ready)
+
+
+def fold_table(labels: pd.DataFrame, ready: Bools, config: WalkForwardConfig) -> pd.DataFrame:
+    """The role table of a label frame: a row that is not `ready` plays no role in any fold."""
+    folds = walk_forward(labels, ready, config)
+    return role_table(folds, labels.index, labels["label_end"].where(ready))
 
 
 def _tested_where(folds: list[Fold], ready: Bools) -> list[Fold]:
@@ -199,6 +211,21 @@ def timeline(roles: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(spans)
+
+
+def _lives(times: Times, label_end: Times) -> tuple[Ints, Ints]:
+    """Start and end of every label's life; raises `DataContractError` where time runs backwards."""
+    start, end = _as_ns(times), _as_ns(label_end)
+    if len(start) != len(end):
+        raise DataContractError(f"there are {len(start)} times and {len(end)} label ends: they must be about the same rows")
+    backwards = np.flatnonzero(np.diff(start) <= 0)
+    if len(backwards):
+        raise DataContractError(f"times must rise from row to row, {pd.Index(times)[backwards[0] + 1]} does not")
+    early = np.flatnonzero(_has_label(end) & (end < start))
+    if len(early):
+        row = early[0]
+        raise DataContractError(f"the label of {pd.Index(times)[row]} ends before it starts, at {pd.Index(label_end)[row]}")
+    return start, end
 
 
 def _as_ns(times: Times) -> Ints:

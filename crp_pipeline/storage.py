@@ -1,6 +1,7 @@
-"""Files that are there whole or not at all, and folders that prove they have not been altered.
+"""Files and folders that are there whole or not at all, and folders that prove they have not been altered.
 
-Every write goes to a temporary name in the same folder, is flushed to the disk and then renamed.
+Every write goes to a temporary name in the same folder, is flushed to the disk and then renamed. A file takes another's place
+in one step; a folder takes two, and whoever reads in between finds none: see `replace_folder`.
 """
 
 import hashlib
@@ -50,17 +51,31 @@ def fresh_folder(folder: Path) -> Path:
 
 
 def replace_folder(staging: Path, folder: Path) -> Path:
-    """Put a finished folder in another's place."""
-    for path in staging.rglob("*"):
-        _sync(path)
+    """Put a finished folder in another's place: what is there is whole, the old one, the new one or, for a moment, neither.
+
+    The old one steps aside to `.<name>.old` and is removed only once the new one is in place. When the power goes in between,
+    nothing is at `folder` until the next replacement; the old content is still aside, the new one still at `staging`.
+    """
+    sync_folder(staging)
     old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
-    staging.rename(folder)
+    try:
+        staging.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     _sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder, everything in it and its name to the disk."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        _sync(path)
 
 
 def sha256(path: Path) -> str:
@@ -78,13 +93,13 @@ def frame_hash(frame: pd.DataFrame) -> str:
 
 def seal(folder: Path, card: dict[str, Any]) -> None:
     """Write the manifest: the card and the SHA-256 of every file in the folder."""
-    write_json(folder / MANIFEST, {"format": FORMAT, **card, "files": {name: sha256(folder / name) for name in _files(folder)}})
+    write_json(folder / MANIFEST, {**card, "format": FORMAT, "files": {name: sha256(folder / name) for name in _files(folder)}})
 
 
 def verify(folder: Path) -> dict[str, Any]:
     """The manifest, when every file is there with its hash and no other; raises `BundleError` naming the file otherwise."""
     manifest = read_manifest(folder)
-    listed = manifest.get("files", {})
+    listed = manifest["files"]
     strangers = sorted(set(_files(folder)) ^ set(listed))
     if strangers:
         raise BundleError(f"{folder}: {strangers[0]} is missing, or was not there when the manifest was made")
@@ -100,7 +115,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{folder} has no readable {MANIFEST}: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
         raise BundleError(f"{folder}: {MANIFEST} is not of bundle format {FORMAT}")
     return manifest
 

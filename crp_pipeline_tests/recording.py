@@ -93,9 +93,9 @@ class Shrunken(Model):
         odds = np.exp(np.clip(X.table() @ self._slopes, -5, 5))
         return odds / odds.sum(axis=1, keepdims=True)
 
-    def save(self, folder):
+    def _write(self, folder):
         raise NotImplementedError
 
     @classmethod
-    def load(cls, folder):
+    def _read(cls, folder):
         raise NotImplementedError

@@ -11,8 +11,12 @@ Market rules, and where they are pessimistic:
 - One position at a time: decisions while in one are ignored. That a time exit comes is known at the close before it, so
   the decision at that close may enter at the very open at which the old position leaves. A stop or target is a
   surprise: the first decision that counts after it is the one at the close of the bar that it happened in.
+- A loss ends at the account. A position is closed at the price that leaves nothing, its fee paid, in the bar that
+  reaches that price; a gap, or the costs of another exit, fill there too. Equity is then 0 and nothing is opened any
+  more. An exchange liquidates earlier, at its maintenance margin; what a gap loses beyond the account is its loss.
 - Nothing is bought or sold on a repaired bar (it never traded), nor on a decision taken at one. Nothing is held from
-  one segment into the next: the last bar of a segment closes it at the close, and that of the data unless told not to.
+  one segment into the next: a position is closed at the close of the last bar of its segment that traded, in the last
+  segment as well unless told not to.
 
 Numba keeps compiled code per source file and does not see changes in another one: all compiled functions live here.
 """
@@ -26,8 +30,8 @@ from numba import njit
 from crp_pipeline.backtest.execution import Bars, Costs, Orders, Rules, Stake
 from crp_pipeline.contracts import Floats, Ints
 
-REASONS = ("stop", "target", "time", "gap", "end")
-STOP, TARGET, TIME, GAP, END = range(5)
+REASONS = ("stop", "target", "time", "gap", "end", "ruin")
+STOP, TARGET, TIME, GAP, END, RUIN = range(6)
 
 FILLS = np.dtype(
     [
@@ -61,27 +65,47 @@ def fill_price(price: float, side: int, bar: int, costs: Costs) -> float:
 
 
 @_compiled
-def position_units(equity: float, price: float, side: int, stop_distance: float, costs: Costs, stake: Stake) -> float:
+def position_units(
+    equity: float, price: float, paid: float, side: int, stop_distance: float, costs: Costs, stake: Stake
+) -> float:
     """Units that lose `stake.risk` of equity when the stop fills at its price, costs included; leverage caps them.
 
-    Costs are those to be expected: the draws are not known when the order is sized.
+    The costs at risk are those to be expected, for the draws are not known when the order is sized; the cap holds for
+    the price that is `paid`.
     """
-    adverse = costs.adverse + costs.expected_noise
-    entry = price * (1 + side * adverse)
-    cap = stake.leverage * equity / entry
+    cap = stake.leverage * equity / paid
     if np.isnan(stop_distance):
         return cap
+    adverse = costs.adverse + costs.expected_noise
+    entry = price * (1 + side * adverse)
     stop = price * (1 - side * stop_distance) * (1 - side * adverse)
     loss_per_unit = side * (entry - stop) + costs.fee * (entry + stop)
     return min(cap, stake.risk * equity / loss_per_unit)
 
 
 @_compiled
+def settled(cash: float, price: float, side: int, units: float, fee: float) -> float:
+    """Cash after a purchase (`side` 1) or a sale (-1), the fee paid."""
+    return cash - price * (units * (fee + side))
+
+
+@_compiled
+def ruin_price(cash: float, side: int, units: float, fee: float) -> float:
+    """Price at which closing a position leaves no cash; not positive, hence out of reach, where the cash never ends."""
+    return cash / (units * (fee - side))
+
+
+@_compiled
 def find_exit(
-    bars: Bars, entry: int, side: int, stop_distance: float, target_distance: float, rules: Rules
+    bars: Bars, entry: int, side: int, stop_distance: float, target_distance: float, ruin: float, rules: Rules
 ) -> tuple[int, float, int]:
-    """Bar, quote and reason of the exit of a position opened at the open of bar `entry`."""
+    """Bar, quote and reason of the exit of a position opened at the open of bar `entry`.
+
+    `ruin` is a stop of last resort, NaN for a position without an account.
+    """
     stop = bars.open[entry] * (1 - side * stop_distance)
+    if np.isnan(stop) or side * (ruin - stop) > 0:
+        stop = ruin
     target = bars.open[entry] * (1 + side * target_distance)
     worst, best = (bars.low, bars.high) if side > 0 else (bars.high, bars.low)
     bar = entry
@@ -100,7 +124,7 @@ def find_exit(
             if side * (best[bar] - target) >= 0:
                 return bar, target, TARGET
         if bars.last[bar]:
-            return bar, bars.close[bar], GAP if bar + 1 < len(bars.close) else END
+            return bar, bars.close[bar], END if bar == bars.end else GAP
         bar += 1
 
 
@@ -118,7 +142,8 @@ def _next_entry(bars: Bars, signal: Ints, bar: int) -> int:
 @_compiled
 def _mark(equity: Floats, close: Floats, first: int, end: int, cash: float, position: float) -> None:
     for bar in range(first, end):
-        equity[bar] = cash + position * close[bar]
+        # ruin closes a position at any close that traded, but a repaired one may be anything
+        equity[bar] = max(0.0, cash + position * close[bar])
 
 
 @_compiled
@@ -126,10 +151,13 @@ def _trade(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stake,
     """One position from its entry at the open of `bar`, as the fields of `FILLS`."""
     side, stop_distance = orders.signal[bar - 1], orders.stop[bar - 1]
     entry_open = bars.open[bar]
-    units = position_units(cash, entry_open, side, stop_distance, costs, stake)
     entry_price = fill_price(entry_open, side, bar, costs)
-    leave, quote, reason = find_exit(bars, bar, side, stop_distance, orders.target[bar - 1], rules)
+    units = position_units(cash, entry_open, entry_price, side, stop_distance, costs, stake)
+    ruin = ruin_price(settled(cash, entry_price, side, units, costs.fee), side, units, costs.fee)
+    leave, quote, reason = find_exit(bars, bar, side, stop_distance, orders.target[bar - 1], ruin, rules)
     exit_price = fill_price(quote, -side, leave, costs)
+    if side * (exit_price - ruin) <= 0 and (reason != END or rules.close_at_end):
+        quote, exit_price, reason = ruin, ruin, RUIN
     return bar, leave, side, reason, units, entry_open, entry_price, quote, exit_price
 
 
@@ -144,8 +172,8 @@ def _log(fills: Any, place: int, trade: Any) -> None:
 def simulate(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stake) -> tuple[Any, Floats]:
     """Walk all bars: closed trades, a record array of `FILLS`, and equity at each close, (n,).
 
-    Equity is cash plus the position at the close. At or below 0 nothing is opened any more. A position that is still
-    open at the end and may stay so is in the equity, not among the trades.
+    Equity is cash plus the position at the close, never below 0. At 0 nothing is opened any more. A position that is
+    still open at the end and may stay so is in the equity, not among the trades.
     """
     n = len(bars.close)
     equity = np.empty(n)
@@ -160,12 +188,12 @@ def simulate(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stak
         trade = _trade(bars, orders, costs, rules, stake, bar, cash)
         _, leave, side, reason, units, _, entry_price, _, exit_price = trade
         position = side * units
-        cash -= position * entry_price + costs.fee * units * entry_price
+        cash = settled(cash, entry_price, side, units, costs.fee)
         if reason == END and not rules.close_at_end:
             _mark(equity, bars.close, bar, n, cash, position)
             break
         _mark(equity, bars.close, bar, leave, cash, position)
-        cash += position * exit_price - costs.fee * units * exit_price
+        cash = 0.0 if reason == RUIN else settled(cash, exit_price, -side, units, costs.fee)
         _log(fills, closed, trade)
         closed += 1
         bar = leave
@@ -181,13 +209,14 @@ def outcome_of_side(
 ) -> tuple[Ints, Floats, Floats]:
     """Exit bar, exit price and net return on entry notional of positions opened at the opens of `entries`, (m,) each.
 
-    Every position stands alone: none keeps another from being opened, and one that reaches the end is closed there.
+    Every position stands alone: none keeps another from being opened, none ruins an account, and one that reaches the
+    end is closed there.
     """
     m = len(entries)
     leaves, exits, returns = np.empty(m, np.int64), np.empty(m), np.empty(m)
     for k in range(m):
         entry, side = entries[k], sides[k]
-        leave, quote, _ = find_exit(bars, entry, side, stops[k], targets[k], rules)
+        leave, quote, _ = find_exit(bars, entry, side, stops[k], targets[k], np.nan, rules)
         paid = fill_price(bars.open[entry], side, entry, costs)
         got = fill_price(quote, -side, leave, costs)
         leaves[k], exits[k] = leave, got

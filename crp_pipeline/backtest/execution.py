@@ -1,10 +1,10 @@
 """What a fill costs, where stop and target lie, and how frames become the arrays that the engine walks."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
@@ -15,7 +15,7 @@ _FOREVER = np.iinfo(np.int64).max
 
 
 class Bars(NamedTuple):
-    """Candles of one coin, (n,) each; `last` marks the last bar of every segment and of the data."""
+    """Candles of one coin, (n,) each."""
 
     open: Floats
     high: Floats
@@ -23,6 +23,9 @@ class Bars(NamedTuple):
     close: Floats
     repaired: Bools
     last: Bools
+    """The last bar of each segment that is not repaired."""
+    end: int
+    """The last of them when it lies in the last segment, else -1: beyond it the data ends, not a segment."""
 
 
 class Orders(NamedTuple):
@@ -127,8 +130,11 @@ def bars_of(candles: pd.DataFrame) -> Bars:
             raise DataContractError(f"candles: {name} is {price[bad][0]} at {candles.index[bad][0]}, not a price")
     repaired = candles["is_repaired"].to_numpy(dtype=bool) if "is_repaired" in candles else np.zeros(len(candles), bool)
     segment = candles["segment"].to_numpy() if "segment" in candles else np.zeros(len(candles))
-    last = np.r_[segment[1:] != segment[:-1], True][: len(candles)]
-    return Bars(**prices, repaired=np.ascontiguousarray(repaired), last=last)
+    traded = np.flatnonzero(~repaired)
+    last = np.zeros(len(candles), dtype=bool)
+    last[traded[_ends(segment[traded])]] = True
+    end = int(traded[-1]) if len(traded) and segment[traded[-1]] == segment[-1] else -1
+    return Bars(**prices, repaired=np.ascontiguousarray(repaired), last=last, end=end)
 
 
 def orders_of(decisions: pd.DataFrame, candles: pd.DataFrame) -> Orders:
@@ -151,6 +157,12 @@ def orders_of(decisions: pd.DataFrame, candles: pd.DataFrame) -> Orders:
     for whole, given in zip(orders, (signal, stop, target), strict=True):
         whole[place] = given
     return orders
+
+
+def _ends(segment: NDArray[Any]) -> Bools:
+    """Whether the next row belongs to another segment, or there is none, (n,)."""
+    ends: Bools = np.r_[segment[1:] != segment[:-1], True][: len(segment)]
+    return ends
 
 
 def _distance(decisions: pd.DataFrame, name: str) -> Floats:

@@ -5,13 +5,14 @@ import math
 from pathlib import Path
 
 from crp_pipeline.backtest.result import BacktestResult
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.storage import fresh_folder, read_parquet, replace_folder, write_json, write_parquet
 
 TABLES = ("trades", "by_tier", "by_session")
 
 
 def save_result(result: BacktestResult, folder: Path) -> Path:
-    """Write a result whole or not at all; an earlier one there is replaced at once."""
+    """Write a result whole or not at all; an earlier one there is replaced."""
     staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
     for name in TABLES:
         write_parquet(staging / f"{name}.parquet", getattr(result, name))
@@ -22,9 +23,15 @@ def save_result(result: BacktestResult, folder: Path) -> Path:
 
 
 def load_result(folder: Path) -> BacktestResult:
-    """The result that `save_result` wrote; raises `DataContractError` when a table is missing or damaged."""
+    """The result that `save_result` wrote; raises `DataContractError` when a part is missing or damaged."""
     tables = {name: read_parquet(folder / f"{name}.parquet") for name in TABLES}
     equity = read_parquet(folder / "equity.parquet")["equity"]
-    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    metrics = {name: math.nan if value is None else float(value) for name, value in stored.items()}
-    return BacktestResult(equity=equity, metrics=metrics, **tables)
+    return BacktestResult(equity=equity, metrics=_read_metrics(folder / "metrics.json"), **tables)
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {name: math.nan if value is None else float(value) for name, value in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataContractError(f"{path} cannot be read: {error}") from error

@@ -43,11 +43,11 @@ class BacktestResult:
     - `gross_pnl` before and `pnl` after `costs` (spread, slippage, fees), in units of equity; `return_net` is `pnl`
       over the notional at entry.
     - `bars_held`: bars in which the position was open, parts counting as whole. `exit_reason`: stop, target, time, gap
-      (its segment ended), end (the data ended).
+      (its segment ended), end (the data ended), ruin (nothing was left; its `exit_price` is the one that leaves nothing).
 
-    `equity` is marked at every close from the first decision's bar to the last candle, indexed by `open_time`, and
-    includes a position left open at the end. `metrics`, `by_tier` and `by_session` hold NaN where nothing can be said;
-    all tiers and sessions have a row, those without trades too.
+    `equity` is marked at every close from the first decision's bar to the last candle, indexed by `open_time`, includes
+    a position left open at the end and is 0 from a ruin on. `metrics`, `by_tier` and `by_session` hold NaN where nothing
+    can be said; all tiers and sessions have a row, those without trades too.
     """
 
     trades: pd.DataFrame
@@ -58,7 +58,7 @@ class BacktestResult:
 
 
 def run_backtest(
-    candles: pd.DataFrame, decisions: pd.DataFrame, *, execution: ExecutionModel, sizing: Sizing
+    candles: pd.DataFrame, decisions: pd.DataFrame, *, execution: ExecutionModel, sizing: Sizing, rules: None = None
 ) -> BacktestResult:
     """Trade the decisions on the candles by the market rules of `engine`.
 
@@ -66,10 +66,12 @@ def run_backtest(
     `decisions`: `signal` in {-1, 0, 1} at some or all of these times, and optionally `stop_distance` and
     `target_distance` (fractions of the entry price, NaN for none), `tier` and `confidence`. Without a stop a position
     is as large as leverage allows. Raises `DataContractError` naming the first time that breaks this. Same arguments,
-    same result.
+    same result. `rules` is kept for the limits of prop firms: anything but None raises `NotImplementedError`.
     """
     from crp_pipeline.backtest.engine import simulate
 
+    if rules is not None:
+        raise NotImplementedError("prop-firm rules are not built yet: leave rules out")
     bars, orders = bars_of(candles), orders_of(decisions, candles)
     costs = costs_of(execution, len(candles))
     fills, marked = simulate(bars, orders, costs, rules_of(execution), stake_of(sizing))
@@ -145,7 +147,7 @@ def _of_trades(trades: pd.DataFrame) -> dict[str, float]:
         "profit_factor": profit_factor(pnl),
         "mean_confidence": expectancy(sure),
         "brier_score": binary_brier_score(sure, won),
-        "calibration_error": expected_calibration_error(sure, won),
+        "win_calibration_error": expected_calibration_error(sure, won),
     }
 
 

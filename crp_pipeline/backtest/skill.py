@@ -48,8 +48,8 @@ def zero_skill(
 
     `candles`, `decisions` and `execution` are those of the result; `subset` (one bool per trade) compares only some,
     such as the high tier. A stop three times wider than the target wins 75 % of such shuffles: that is what a win rate
-    must be held against. Trades of one side only cannot be told from chance: their p-value is 1. NaN, and p-value 1,
-    without trades.
+    must be held against. No account stands behind a shuffle, so a trade that ruined one counts up to its stop, target
+    or time. Trades of one side only cannot be told from chance: their p-value is 1. NaN, and p-value 1, without trades.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")

@@ -1,14 +1,15 @@
 """Stage 1: candles that later stages can rely on.
 
-    read_candles / load_candles / demo_market -> validate_candles -> repair_candles -> causal_volatility, market_closes
+    read_source / load_candles / demo_market -> validate_candles -> repair_candles -> causal_volatility, market_closes
 
 A file or the demo market gives a table of OHLCV; `validate_candles` counts what breaks the contract; `repair_candles`
 gives the frame of `contracts.CandleSchema`, whose filled bars are flagged and whose long holes part it into segments.
 """
 
-from crp_pipeline.candles.contract import CandleReport, Issue, IssueKind, validate_candles
+from crp_pipeline.candles.contract import CandleReport, Issue, IssueKind, require_history, validate_candles
 from crp_pipeline.candles.demo import (
     DEMO_COINS,
+    DEMO_END,
     DEMO_START,
     CoinSpec,
     bayes_accuracy,
@@ -19,15 +20,18 @@ from crp_pipeline.candles.demo import (
 from crp_pipeline.candles.files import coin_files, load_candles, read_candles, to_candles
 from crp_pipeline.candles.market import market_closes
 from crp_pipeline.candles.repair import repair_candles
+from crp_pipeline.candles.source import available_coins, read_source, source_name
 from crp_pipeline.candles.volatility import causal_volatility
 
 __all__ = [
     "DEMO_COINS",
+    "DEMO_END",
     "DEMO_START",
     "CandleReport",
     "CoinSpec",
     "Issue",
     "IssueKind",
+    "available_coins",
     "bayes_accuracy",
     "causal_volatility",
     "coin_files",
@@ -36,7 +40,10 @@ __all__ = [
     "load_candles",
     "market_closes",
     "read_candles",
+    "read_source",
     "repair_candles",
+    "require_history",
+    "source_name",
     "to_candles",
     "validate_candles",
     "visible_state",

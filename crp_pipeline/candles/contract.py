@@ -14,7 +14,7 @@ from pandas.api.typing import NaTType
 
 from crp_pipeline.candles.volume_units import quote_volume_rows
 from crp_pipeline.contracts import OHLCV, Bools, Ints, interval_length
-from crp_pipeline.errors import DataContractError
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 
 Moment = pd.Timestamp | NaTType
 """An open time; NaT where there is no bar."""
@@ -125,13 +125,15 @@ BAR_RULES = (
 )
 
 
-def validate_candles(df: pd.DataFrame, interval: str, *, now: pd.Timestamp | None = None) -> CandleReport:
+def validate_candles(
+    df: pd.DataFrame, interval: str, *, now: pd.Timestamp | None = None, source: str = "candles"
+) -> CandleReport:
     """Report on candles of any row order; bad values are counted, never raised.
 
     A hole between two values of a `segment` column is declared and no issue. With `now`, a bar that closes after it is
-    unfinished. Raises `DataContractError` when there is no OHLCV table on a UTC index to look at.
+    unfinished. Raises `DataContractError`, beginning with `source`, when there is no OHLCV table on a UTC index to look at.
     """
-    candles = require_candles(df)
+    candles = require_candles(df, source=source)
     bars = candles.sort_index(kind="stable")
     is_possible, repeated, off_grid = possible(bars), np.asarray(bars.index.duplicated()), ~on_grid(bars, interval)
     traded = bars[is_possible & (bars.volume > 0)]
@@ -165,6 +167,13 @@ def require_candles(df: pd.DataFrame, *, source: str = "candles") -> pd.DataFram
     return candles.set_axis(df.index.tz_convert("UTC").as_unit("ns").rename("open_time"))
 
 
+def require_history(bars: pd.DataFrame, n_bars: int, *, source: str, setting: str = "walk_forward.train_size") -> pd.DataFrame:
+    """The bars, unchanged, when there are at least `n_bars`; else `InsufficientHistoryError` names the `setting`."""
+    if len(bars) < n_bars:
+        raise InsufficientHistoryError(f"{source}: {len(bars):,} bars are too few, at least {n_bars:,} are needed ({setting})")
+    return bars
+
+
 def nanoseconds(bars: pd.DataFrame) -> Ints:
     """(n,) open times since 1970-01-01 UTC."""
     return bars.index.to_numpy(dtype="datetime64[ns]").astype(np.int64)
@@ -184,6 +193,8 @@ def closed(bars: pd.DataFrame, interval: str, now: pd.Timestamp | None) -> Bools
     """(n,) True where a bar is over at `now`; without `now`, every bar is."""
     if now is None:
         return np.ones(len(bars), dtype=bool)
+    if now.tzinfo is None:
+        raise DataContractError(f"now = {now} has no time zone, and bars are in UTC")
     return np.asarray(pd.DatetimeIndex(bars.index) + interval_length(interval) <= now)
 
 

@@ -16,11 +16,11 @@ one, and a coin does not change when others join it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from numbers import Real
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter
 
 from crp_pipeline.contracts import OHLCV, Floats, interval_length
 from crp_pipeline.errors import DataContractError
@@ -36,6 +36,11 @@ BARS_PER_CHUNK = 4_096
 """Bars whose bridges are held at once: 2 MiB."""
 DEMO_START = pd.Timestamp("2022-01-01", tz="UTC")
 """Open time of the first bar. Fixed, because a market that began at the clock would be another one each day."""
+DEMO_END = pd.Timestamp("2025-01-01", tz="UTC")
+"""No demo bar closes later: bars still to come would be cut off at the clock, elsewhere each day."""
+
+DEMO_FLOOR = pd.Timestamp("1800-01-01", tz="UTC")
+"""No demo bar opens earlier: nanoseconds reach little further back."""
 
 _HOUR, _DAY = pd.Timedelta(hours=1), pd.Timedelta(days=1)
 
@@ -81,22 +86,32 @@ def demo_market(
     times = pd.date_range(start, periods=n_bars, freq=bar, name="open_time", unit="ns")
     if isinstance(coins, CoinSpec):
         return _simulate(coins, times, seed, bar)
-    if isinstance(coins, Mapping):
-        specs = [_spec(name, value) for name, value in coins.items()]
-    elif isinstance(coins, Sequence):
-        specs = list(coins)
-    else:
-        return _simulate(CoinSpec("DEMO", kappa=float(coins)), times, seed, bar)
+    if isinstance(coins, str) or not isinstance(coins, Mapping | Sequence):
+        return _simulate(_spec("DEMO", coins), times, seed, bar)
+    named = coins.items() if isinstance(coins, Mapping) else ((None, coin) for coin in coins)
+    specs = [_spec(name, value) for name, value in named]
+    if not specs:
+        raise DataContractError("a market has at least one coin, none was given")
     return pd.concat({spec.name: _simulate(spec, times, seed, bar) for spec in specs}, axis=1, names=["coin", "field"])
 
 
 def demo_candles(coin: str, config: DemoConfig, interval: str = "1h") -> pd.DataFrame:
-    """OHLCV of one of `DEMO_COINS`; `config.edge` is the kappa of the coin that has an edge."""
+    """OHLCV of one of `DEMO_COINS`, over before `DEMO_END`; `config.edge` is the kappa of the coin that has an edge."""
     if coin not in DEMO_COINS:
         raise DataContractError(f"{coin} is not a coin of the demo market, which has {', '.join(DEMO_COINS)}")
     spec = DEMO_COINS[coin]
     kappa = config.edge if spec.kappa else 0.0
-    return demo_market(replace(spec, kappa=kappa), n_bars=config.n_bars, seed=config.seed, interval=interval)
+    start = _demo_start(config.n_bars, interval)
+    return demo_market(replace(spec, kappa=kappa), n_bars=config.n_bars, seed=config.seed, interval=interval, start=start)
+
+
+def _demo_start(n_bars: int, interval: str) -> pd.Timestamp:
+    most = (DEMO_END - DEMO_FLOOR) // interval_length(interval)
+    if n_bars > most:
+        raise DataContractError(
+            f"demo.n_bars = {n_bars:,} is too many bars of {interval}: {most:,} reach back to {DEMO_FLOOR:%Y}"
+        )
+    return min(DEMO_START, DEMO_END - n_bars * interval_length(interval))
 
 
 def bayes_accuracy(kappa: float, horizon: int = 1) -> float:
@@ -120,8 +135,12 @@ def visible_state(candles: pd.DataFrame, spec: CoinSpec) -> Floats:
     return (log_volume - _log_volume_without_state(pd.DatetimeIndex(candles.index), spec)) / spec.state_weight
 
 
-def _spec(name: str, value: float | CoinSpec) -> CoinSpec:
-    return replace(value, name=name) if isinstance(value, CoinSpec) else CoinSpec(name, kappa=float(value))
+def _spec(name: str | None, value: object) -> CoinSpec:
+    if isinstance(value, CoinSpec):
+        return replace(value, name=value.name if name is None else name)
+    if name is None or not isinstance(value, Real):
+        raise TypeError(f"{value!r} is no coin: give an edge, a CoinSpec such as DEMO_COINS['EDGE-DEMO'], or several of them")
+    return CoinSpec(name, kappa=float(value))
 
 
 def _stream(seed: int, *names: str) -> np.random.Generator:
@@ -149,6 +168,8 @@ def _simulate(spec: CoinSpec, times: pd.DatetimeIndex, seed: int, bar: pd.Timede
 
 
 def _state(n: int, stream: np.random.Generator) -> Floats:
+    from scipy.signal import lfilter
+
     noise = stream.standard_normal(n) * np.sqrt(1 - PHI**2)
     noise[:1] /= np.sqrt(1 - PHI**2)  # the first value has the marginal's variance, not the innovation's
     return np.asarray(lfilter([1.0], [1.0, -PHI], noise), dtype="float64")

@@ -20,6 +20,7 @@ from crp_pipeline.contracts import OHLCV, Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+COIN_NAME = re.compile("[A-Z0-9]+([-_][A-Z0-9]+)*")
 
 # names as `_plain` leaves them; an epoch column comes first: its text says exactly one moment
 TIME_SPELLINGS = (
@@ -40,22 +41,35 @@ TEXT_FORMATS = (
     "%Y-%m-%d %I-%p",  # CryptoDataDownload: 2020-01-31 05-PM
     "%d.%m.%Y %H:%M:%S.%f",  # Dukascopy: 31.01.2020 17:00:00.000
     "%d.%m.%Y %H:%M:%S.%f GMT%z",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
     "%Y.%m.%d %H:%M",  # MetaTrader: 2020.01.31 17:00
     "%Y.%m.%d %H:%M:%S",
+    "%Y.%m.%d %H:%M:%S.%f",
 )
-EPOCH_UNITS = ("s", "ms", "us", "ns")
-EPOCH_BOUNDS = (1e8, 1e11, 1e14, 1e17, 1e20)  # neighbours differ 1000-fold: each unit covers 1973 to 5138
+COMPACT_DIGITS = (8, 12, 14)
+"""Digits of YYYYMMDD, YYYYMMDDhhmm and YYYYMMDDhhmmss. As unix times those would lie before 1977 or after 2500."""
+DAY = re.compile(r"\d{4}\D?\d\d\D?\d\d")
+CLOCK = re.compile(r"\d{1,2}:\d\d")
+BARE_CLOCK = re.compile(r"\d{1,6}")
+"""hhmm, or hhmmss where any row has more than four digits; leading zeros are lost where it was read as a number."""
+EPOCH_BOUNDS = (1e8, 1e11, 1e14, 1e17, 1e20)
+"""Where s, ms, us and ns part; neighbours differ 1000-fold, so that each unit covers 1973 to 5138."""
+N_EPOCH_UNITS = len(EPOCH_BOUNDS) - 1
 
+_FIRST, _LAST = pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC")
 _ENCODING = "utf-8-sig"  # with or without the byte order mark that spreadsheets put first
 
 
-def read_candles(path: str | PathLike[str]) -> pd.DataFrame:
+def read_candles(path: str | PathLike[str], *, source: str | None = None) -> pd.DataFrame:
     """Candles of a parquet, CSV or gzipped CSV file, in the file's own row order.
 
-    A CSV header may follow one line of comment. Raises `DataContractError` naming file, row, value and rule.
+    A CSV header may follow one line of comment. Raises `DataContractError` naming file, row, value and rule, which begins
+    with `source`, by default the path.
     """
-    path = Path(path)
-    return to_candles(_read_table(path), source=str(path))
+    source = str(path) if source is None else source
+    return to_candles(_read_table(Path(path), source), source=source)
 
 
 def load_candles(path: str | PathLike[str]) -> pd.DataFrame:
@@ -66,7 +80,7 @@ def load_candles(path: str | PathLike[str]) -> pd.DataFrame:
 def coin_files(folder: str | PathLike[str]) -> dict[str, Path]:
     """Candle file of each coin in a folder, by upper-case file stem: `btc-usdt.csv.gz` holds BTC-USDT.
 
-    Raises `DataContractError` when the folder is missing or two files claim one coin.
+    Raises `DataContractError` when the folder is missing, a name cannot be that of a coin or two files claim one coin.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -77,6 +91,8 @@ def coin_files(folder: str | PathLike[str]) -> dict[str, Path]:
         if suffix is None or path.name.startswith(".") or not path.is_file():
             continue
         coin = path.name[: -len(suffix)].upper()
+        if not COIN_NAME.fullmatch(coin):
+            raise DataContractError(f"{folder}: {path.name} does not name a coin: letters and digits, parted by single - or _")
         if coin in found:
             raise DataContractError(f"{folder}: {found[coin].name} and {path.name} both claim the coin {coin}")
         found[coin] = path
@@ -86,12 +102,14 @@ def coin_files(folder: str | PathLike[str]) -> dict[str, Path]:
 def to_candles(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
     """Candles of a table with any of the usual column spellings, in the table's row order.
 
-    Times without a zone are UTC; epochs are seconds to nanoseconds, told apart by their size. A quote volume is taken
-    only where there is no other, and stays in quote units. Raises `DataContractError`: one sentence that begins with
+    Times without a zone are UTC; epochs are seconds to nanoseconds, told apart row by row by their size. An index with
+    the name of a time is a time column. A quote volume is taken only where there is no other, and stays in quote units.
+    Raises `DataContractError`: one sentence that begins with
     `source`.
     """
     if table.empty:
         raise DataContractError(f"{source} has no rows")
+    table = _with_time_of_index(table)
     open_time = _open_time(table, source)
     columns = {name: _column(table, spellings, name, source) for name, spellings in PRICE_SPELLINGS.items()}
     columns["volume"] = _volume_column(table, source)
@@ -103,19 +121,19 @@ def _suffix(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, source: str) -> pd.DataFrame:
     suffix = _suffix(path)
     if suffix is None:
-        raise DataContractError(f"{path} is not a candle file: the name must end in {', '.join(SUFFIXES)}")
+        raise DataContractError(f"{source} is not a candle file: the name must end in {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise DataContractError(f"{path} does not exist")
+        raise DataContractError(f"{source} does not exist")
     if path.stat().st_size == 0:
-        raise DataContractError(f"{path} is empty")
+        raise DataContractError(f"{source} is empty")
     try:
         return pd.read_parquet(path) if suffix == ".parquet" else _read_csv(path)
     except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, pd.errors.ParserWarning) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise DataContractError(f"{path} cannot be read as {suffix[1:]}: {reason}") from error
+        raise DataContractError(f"{source} cannot be read as {suffix[1:]}: {reason}") from error
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -181,6 +199,13 @@ def _cell(cells: pd.Series, position: int, source: str) -> str:
     return f"{source}: row {position + 1}, column {cells.name}: {str(cells.iloc[position])!r}"
 
 
+def _with_time_of_index(table: pd.DataFrame) -> pd.DataFrame:
+    index = table.index
+    if isinstance(index, pd.DatetimeIndex) or _plain(index.name) not in TIME_SPELLINGS or index.name in table:
+        return table
+    return table.reset_index()
+
+
 def _open_time(table: pd.DataFrame, source: str) -> pd.DatetimeIndex:
     if isinstance(table.index, pd.DatetimeIndex):
         cells = table.index.to_series(name=table.index.name or "index")
@@ -192,8 +217,14 @@ def _open_time(table: pd.DataFrame, source: str) -> pd.DatetimeIndex:
 def _time_cells(table: pd.DataFrame, source: str) -> pd.Series:
     column = _column(table, TIME_SPELLINGS, "time", source)
     clock = _find(table, ("time",))
-    if _plain(column) == "date" and clock is not None and re.match(r"\d{1,2}:\d\d", str(table[clock].iloc[0])):
-        return (table[column].astype(str) + " " + table[clock].astype(str)).rename(f"{column} {clock}")
+    if _plain(column) != "date" or clock is None:
+        return table[column]
+    day, hour = table[column].astype("str"), table[clock].astype("str")
+    if CLOCK.match(hour.iloc[0]):
+        return (day + " " + hour).rename(f"{column} {clock}")
+    if DAY.fullmatch(day.iloc[0]) and hour.str.fullmatch(BARE_CLOCK).all():
+        digits = hour.str.zfill(6 if hour.str.len().max() > 4 else 4)
+        return (day.str.replace(r"\D", "", regex=True) + digits).rename(f"{column} {clock}")
     return table[column]
 
 
@@ -202,7 +233,9 @@ def _parsed(cells: pd.Series, source: str) -> pd.DatetimeIndex:
         return _from_datetimes(cells, source)
     numbers = pd.to_numeric(cells, errors="coerce")
     if pd.api.types.is_numeric_dtype(cells) or pd.notna(numbers.iloc[0]):
-        return _from_epochs(cells, numbers.to_numpy(dtype="float64", na_value=np.nan), source)
+        values = np.nan_to_num(numbers.to_numpy(dtype="float64", na_value=np.nan))
+        stamps = _compact_stamps(values)
+        return _from_stamps(cells, stamps, source) if stamps[0] else _from_epochs(cells, values, source)
     return _from_datetimes(_from_text(cells, source), source)
 
 
@@ -210,22 +243,33 @@ def _from_datetimes(cells: pd.Series, source: str) -> pd.DatetimeIndex:
     times = pd.DatetimeIndex(cells)
     _refuse_first(np.asarray(times.isna()), cells, source, "is not a time")
     times = times.tz_localize("UTC") if times.tz is None else times.tz_convert("UTC")
-    try:
-        return times.as_unit("ns")
-    except pd.errors.OutOfBoundsDatetime as error:
-        raise DataContractError(f"{source}: column {cells.name}: {error}") from error
+    _refuse_first(np.asarray((times < _FIRST) | (times > _LAST)), cells, source, "is not a time from 1678 to 2261")
+    return times.as_unit("ns")
+
+
+def _compact_stamps(values: Floats) -> Floats:
+    """(n,) YYYYMMDDhhmmss of the dates written without punctuation, 0 for other numbers."""
+    stamps = np.zeros(len(values))
+    for digits in COMPACT_DIGITS:
+        is_compact = np.isin(values // 10.0 ** (digits - 2), (19, 20))
+        stamps[is_compact] = values[is_compact] * 10.0 ** (COMPACT_DIGITS[-1] - digits)
+    return stamps
+
+
+def _from_stamps(cells: pd.Series, stamps: Floats, source: str) -> pd.DatetimeIndex:
+    text = pd.Series(stamps.astype("int64").astype("str"), index=cells.index)
+    times = _to_datetime(text, "%Y%m%d%H%M%S")
+    _refuse_first(times.isna().to_numpy(), cells, source, "is not a date of the form YYYYMMDD, YYYYMMDDhhmm or YYYYMMDDhhmmss")
+    return pd.DatetimeIndex(times).as_unit("ns")
 
 
 def _from_epochs(cells: pd.Series, epochs: Floats, source: str) -> pd.DatetimeIndex:
-    unit: Ints = np.digitize(np.nan_to_num(epochs), EPOCH_BOUNDS) - 1
-    _refuse_first((unit < 0) | (unit == len(EPOCH_UNITS)), cells, source, "is not a unix time after 1973")
-    usual = int(np.bincount(unit).argmax())
-    other = int((unit != usual).argmax())
-    if unit[other] != usual:
-        rule = f"is a unix time in {EPOCH_UNITS[unit[other]]} where most rows are in {EPOCH_UNITS[usual]}"
-        raise DataContractError(f"{_cell(cells, other, source)} {rule}")
-    milliseconds = np.rint(epochs * 10.0 ** (3 * (1 - usual))).astype("int64")
-    return pd.DatetimeIndex(milliseconds.astype("datetime64[ms]"), tz="UTC").as_unit("ns")
+    """Each row by its own unit: exchanges' dumps change theirs from one month to the next."""
+    thousands: Ints = np.digitize(epochs, EPOCH_BOUNDS) - 1
+    _refuse_first((thousands < 0) | (thousands == N_EPOCH_UNITS), cells, source, "is not a unix time after 1973")
+    milliseconds = np.rint(epochs * 10.0 ** (3 * (1 - thousands)))
+    _refuse_first(milliseconds > _LAST.timestamp() * 1_000, cells, source, "is not a unix time before 2262")
+    return pd.DatetimeIndex(milliseconds.astype("int64").astype("datetime64[ms]"), tz="UTC").as_unit("ns")
 
 
 def _from_text(cells: pd.Series, source: str) -> pd.Series:

@@ -1,10 +1,11 @@
 """The night, unattended: candles of every coin, then the market, then one run per coin, then the summary.
 
 The schedule starts the first phase; the sensor starts each next one when every run of the phase before has ended. A coin whose
-candles fail is left out of its night and holds up nobody. A night is told by the tag `crp/night`, its date.
+candles fail is left out of its night and holds up nobody; when the market fails nobody trains, and the summary follows at once.
+A night is told by the tag `crp/night`, its date.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -52,8 +53,9 @@ def schedules(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJo
     return [nightly]
 
 
-def sensors(night_jobs: Sequence[UnresolvedAssetJobDefinition]) -> list[dg.SensorDefinition]:
+def sensors(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJobDefinition]) -> list[dg.SensorDefinition]:
     """`night_watch`: starts each phase of a night when the one before has ended."""
+    coins = coin_partitions(settings)
 
     @dg.sensor(
         jobs=list(night_jobs[1:]),
@@ -62,32 +64,35 @@ def sensors(night_jobs: Sequence[UnresolvedAssetJobDefinition]) -> list[dg.Senso
         description="Starts each phase of the night when every run of the phase before has ended.",
     )
     def night_watch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
-        yield from next_requests(context.instance)
+        yield from next_requests(context.instance, coins.get_partition_keys())
 
     return [night_watch]
 
 
-def next_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """What the latest night needs now: nothing while a phase runs or when all phases are done."""
-    runs = _runs_of_latest_night(instance)
-    if not runs or any(run.status not in ENDED for run in runs):
+def next_requests(instance: dg.DagsterInstance, coins: Sequence[str]) -> list[dg.RunRequest]:
+    """What the latest night needs now: nothing while a run goes on, a coin's first is still to come, or all is done."""
+    night, runs = _latest_night(instance)
+    candles, market, corridor, summary = ({coin: run for (of, coin), run in runs.items() if of == phase} for phase in PHASES)
+    if not set(coins) <= set(candles) or any(run.status not in ENDED for run in runs.values()):
         return []
-    night = runs[0].tags[NIGHT]
-    done = max(PHASES.index(run.tags[PHASE]) for run in runs)
-    good = sorted(
-        run.tags["dagster/partition"]
-        for run in runs
-        if run.tags[PHASE] == PHASES[0] and run.status is dg.DagsterRunStatus.SUCCESS
-    )
-    if done + 1 == len(PHASES) or not good:
-        return []
-    following = PHASES[done + 1]
-    return _requests(following, night, good if following == "nightly" else [None])
+    with_candles = [coin for coin in coins if candles[coin].status is dg.DagsterRunStatus.SUCCESS]
+    if with_candles and not market:
+        return _requests(PHASES[1], night, [None])
+    has_market = any(run.status is dg.DagsterRunStatus.SUCCESS for run in market.values())
+    waiting = [coin for coin in with_candles if has_market and coin not in corridor]
+    if waiting:
+        return _requests(PHASES[2], night, waiting)
+    return [] if summary else _requests(PHASES[3], night, [None])
 
 
-def _runs_of_latest_night(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+def _latest_night(instance: dg.DagsterInstance) -> tuple[str, Mapping[tuple[str, str | None], dg.DagsterRun]]:
+    """Date of the latest night, and the latest run of each of its phases and coins."""
     latest = instance.get_runs(dg.RunsFilter(tags={PHASE: PHASES[0]}), limit=1)
-    return list(instance.get_runs(dg.RunsFilter(tags={NIGHT: latest[0].tags[NIGHT]}))) if latest else []
+    if not latest:
+        return "", {}
+    night = latest[0].tags[NIGHT]
+    newest_first = instance.get_runs(dg.RunsFilter(tags={NIGHT: night}))
+    return night, {(run.tags[PHASE], run.tags.get("dagster/partition")): run for run in reversed(newest_first)}
 
 
 def _requests(phase: str, night: str, coins: Sequence[str | None]) -> list[dg.RunRequest]:

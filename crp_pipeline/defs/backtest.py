@@ -8,6 +8,7 @@ from crp_pipeline.defs.models import BASELINE
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
+from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -23,6 +24,8 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
         """Every decision traded at the next open, with spread, slippage, fees, stop, target and horizon."""
         exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
         result = run_backtest(candles, with_exits(ensemble, exits), execution=settings.execution, sizing=settings.sizing)
+        behind = [candles, labels, ensemble]
+        stamp(result.trades, "backtest", behind=behind, files={"settings": recipe_hash(settings)})
         return dg.MaterializeResult(
             value=result,
             metadata={
@@ -64,6 +67,8 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
             config=settings.gate,
             seed=settings.seed,
         )
+        behind = [candles, labels, prior, *models.values(), ensemble]
+        stamp(compared, "comparison", behind=behind, files={"settings": recipe_hash(settings)})
         return dg.MaterializeResult(value=compared, metadata={"table": table(compared)})
 
     return comparison

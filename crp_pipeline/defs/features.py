@@ -7,9 +7,9 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.features import CATALOG, compute_features, feature_set_id, leak_table, prove_causal, spread_cuts
+from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import features_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import frame_hash
 
 PROOF_CUTS = 8
 """Moments of the real table at which each night's proof compares what was known with what is known now."""
@@ -40,15 +40,10 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             seed=settings.seed,
         )
         leaking = len({leak.feature for leak in leaks})
-        made.attrs = {
-            **candles.attrs,
-            "feature_set_id": set_id,
-            "leaking_features": leaking,
-            "table_hash": frame_hash(made),
-        }
+        stamp(made, "features", behind=[candles, market], feature_set_id=set_id, leaking_features=leaking)
         return dg.MaterializeResult(
             value=made,
-            data_version=dg.DataVersion(made.attrs["table_hash"]),
+            data_version=dg.DataVersion(lineage_of(made)["features"][0]),
             check_results=[
                 dg.AssetCheckResult(
                     check_name="is_causal",

@@ -1,5 +1,7 @@
 """Room 8 in Dagster: the verdict per coin, one asset check per criterion."""
 
+from typing import Any
+
 import dagster as dg
 import pandas as pd
 
@@ -9,10 +11,10 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import VERDICT, Places
 from crp_pipeline.ensemble import Stack
-from crp_pipeline.gate import Finding, Stage, criteria, judge
+from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.gate.scores import calibration_of, scored
-from crp_pipeline.provenance import code_revision
+from crp_pipeline.provenance import code_revision, conflicts, lineage_of, recipe_hash
 from crp_pipeline.registry import fingerprint
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
@@ -45,34 +47,44 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
     ) -> dg.MaterializeResult:
         """PROMOTE, REJECT or INSUFFICIENT_EVIDENCE, with every number behind it."""
         coin = context.partition_key
-        stack = Stack.load(places.stack(coin))
-        candidate = Candidate(candles, features, labels, splits, prior, ensemble, stack, backtest, comparison)
-        evidence = measure(candidate, settings)
-        subject = {
-            "coin": coin,
-            "data_hash": candles.attrs["data_hash"],
-            "feature_set_id": features.attrs["feature_set_id"],
-            "candidate": fingerprint({name: places.bundle(coin, name) for name in settings.roster}, places.stack(coin)),
-            "code": code_revision(),
-        }
-        verdict = judge(evidence, asked, subject=subject)
+        stack, files = Stack.load(places.stack(coin)), places.candidate_files(coin, settings.roster)
+        candidate = Candidate(candles, features, labels, splits, prior, ensemble, stack, backtest, comparison, files)
+        verdict = judge(measure(candidate, settings), asked, subject=_subject(candidate, settings, places))
         context.log.info(f"{coin}: {verdict.outcome}, {verdict.reason}")
-        curve, error = calibration_of(scored(ensemble, labels))
         return dg.MaterializeResult(
             value=verdict,
             check_results=[_check(finding) for finding in verdict.findings],
-            metadata={
-                "verdict": str(verdict.outcome),
-                "reason": verdict.reason,
-                "all_trades": win_rate_phrase(evidence),
-                "high_tier": win_rate_phrase(evidence, prefix="high_tier_"),
-                **numbers(evidence),
-                "findings": table(findings_table(verdict)),
-                "picture": picture(calibration_figure(curve, error=error)),
-            },
+            metadata=_metadata(verdict, candidate),
         )
 
     return [gate]
+
+
+def _subject(candidate: Candidate, settings: PipelineSettings, places: Places) -> dict[str, str]:
+    """What the verdict is about."""
+    coin = candidate.candles.attrs["coin"]
+    return {
+        "coin": coin,
+        "data_hash": lineage_of(candidate.candles)["candles"][0],
+        "feature_set_id": candidate.features.attrs["feature_set_id"],
+        "recipe": recipe_hash(settings),
+        "candidate": fingerprint({name: places.bundle(coin, name) for name in settings.roster}, places.stack(coin)),
+        "code": code_revision(),
+    }
+
+
+def _metadata(verdict: Verdict, candidate: Candidate) -> dict[str, Any]:
+    curve, error = calibration_of(scored(candidate.decisions, candidate.labels))
+    return {
+        "verdict": str(verdict.outcome),
+        "reason": verdict.reason,
+        "mismatched": ", ".join(conflicts(candidate.lineage)) or "none",
+        "all_trades": win_rate_phrase(verdict.evidence),
+        "high_tier": win_rate_phrase(verdict.evidence, prefix="high_tier_"),
+        **numbers(verdict.evidence),
+        "findings": table(findings_table(verdict)),
+        "picture": picture(calibration_figure(curve, error=error)),
+    }
 
 
 def _check(finding: Finding) -> dg.AssetCheckResult:

@@ -7,6 +7,7 @@ from crp_pipeline.contracts import LabelSchema, check_frame
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture
 from crp_pipeline.labels import make_labels
+from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import labels_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -19,7 +20,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         """What a decision at each bar's close would have earned, and when that was known."""
         coin = candles.attrs["coin"]
         made = check_frame(make_labels(candles, settings.labels), LabelSchema, what=f"labels of {coin}")
-        made.attrs = dict(candles.attrs)
+        stamp(made, "labels", behind=[candles], files={"settings": recipe_hash(settings)})
         return dg.MaterializeResult(
             value=made,
             metadata={

@@ -8,12 +8,12 @@ from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.models import ModelSpec, samples_of, save_bundle, train
+from crp_pipeline.provenance import lineage_of, merged, stamp
 from crp_pipeline.reporting.figures import folds_figure
 from crp_pipeline.settings import PipelineSettings
 
 BASELINE = "prior"
 GOLDEN_ROWS = 32
-LINEAGE = ("data_hash", "feature_set_id", "table_hash")
 
 
 class TrainingConfig(dg.Config):
@@ -60,12 +60,13 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             validation_share=settings.walk_forward.validation_share,
             progress=context.log.info,
         )
-        predictions, lineage = trained.predictions, {name: features.attrs[name] for name in LINEAGE}
+        predictions, behind = trained.predictions, [features, labels, splits]
         recipe = {"variant": config.variant, "seed": seed, "rounds": trained.rounds, "features": list(features.columns)}
         golden = samples_of(features.loc[predictions["fold"] >= 0].tail(GOLDEN_ROWS))
-        card = {"coin": coin, **lineage, **recipe}
+        lineage = merged(*map(lineage_of, behind))
+        card = {"coin": coin, "feature_set_id": features.attrs["feature_set_id"], "lineage": lineage, **recipe}
         save_bundle(trained.model, places.bundle(coin, model_type), card=card, golden=golden)
-        predictions.attrs.update({"coin": coin, **lineage})
+        stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
         losses = log_loss_by_fold(predictions, baseline.get(BASELINE, predictions), labels)
         return dg.MaterializeResult(
             value=predictions,

@@ -6,15 +6,17 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult
+from crp_pipeline.defs.models import BASELINE
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import table
+from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import Places, read_verdict
 from crp_pipeline.errors import RegistryError
-from crp_pipeline.gate import Outcome, Verdict
-from crp_pipeline.provenance import library_versions
-from crp_pipeline.registry import Registry, fingerprint, gather
+from crp_pipeline.gate import Outcome, Verdict, is_in_force
+from crp_pipeline.provenance import library_versions, recipe_hash
+from crp_pipeline.registry import Registry, gather
 from crp_pipeline.reporting.page import coin_page
-from crp_pipeline.reporting.verdicts import fleet_sentence, verdict_table
+from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import write_text
 
@@ -29,18 +31,19 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
         coin, now, book = context.partition_key, datetime.now(UTC), Registry(places.registry)
+        if not is_in_force(gate, settings.gate) or gate.subject["recipe"] != recipe_hash(settings):
+            raise RegistryError(f"{coin}: the settings have changed since the gate judged it; materialize `gate` again")
         models = {name: places.bundle(coin, name) for name in settings.roster}
-        if fingerprint(models, places.stack(coin)) != gate.subject["candidate"]:
-            raise RegistryError(f"{coin}: the models have changed since the gate judged them; materialize `gate` again")
         card = {
             "coin": coin,
             "verdict": gate.to_dict(),
             "settings": settings.model_dump(mode="json", exclude={"data_dir", "files_dir"}),
             "libraries": library_versions(),
-            **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "code")},
+            **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
         version = book.register(gather(models, places.stack(coin), places.candidate(coin)), card, now=now)
-        if gate.outcome is Outcome.PROMOTE:
+        rolled_back = book.is_rolled_back(coin, version)
+        if gate.outcome is Outcome.PROMOTE and not rolled_back:
             book.promote(coin, version, gate, now=now)
         champion = book.champion(coin)
         return dg.MaterializeResult(
@@ -49,6 +52,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
                 "champion": champion or "none",
                 "verdict": str(gate.outcome),
                 "reason": gate.reason,
+                "rolled_back_before": rolled_back,
                 "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
             }
         )
@@ -78,6 +82,9 @@ def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
 
 def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
+    models = [["models", name] for name in (BASELINE, *settings.roster)]
+    rooms = ["candles", "features", "labels", "splits", *models, "ensemble", "backtest", "comparison", "gate", "registry"]
+    corridor = [dg.AssetKey(room) for room in rooms]
 
     @dg.asset(
         group_name="registry",
@@ -85,12 +92,14 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         deps=[dg.AssetDep("registry", partition_mapping=dg.AllPartitionMapping())],
     )
     def summary(context: dg.AssetExecutionContext) -> dg.MaterializeResult[pd.DataFrame]:
-        """The verdict on every coin, side by side, and whether the night is good as a whole."""
-        files = {coin: places.value(dg.AssetKey("gate"), coin).with_name(f"{coin}.json") for coin in coins.get_partition_keys()}
-        verdicts = {coin: read_verdict(path) for coin, path in files.items() if path.exists()}
-        champions = {coin: Registry(places.registry).champion(coin) for coin in files}
-        verdicts_by_coin = verdict_table(verdicts, champions)
-        sentence = fleet_sentence(list(verdicts.values()), settings.gate)
+        """The verdict on every coin, side by side, and whether the night is good as a whole; a coin that failed has none."""
+        failed = failed_assets(context.instance, corridor, coins)
+        judged = [coin for coin in coins.get_partition_keys() if coin not in failed and places.verdict(coin).exists()]
+        verdicts = {coin: read_verdict(places.verdict(coin)) for coin in judged}
+        book = Registry(places.registry)
+        champions = {coin: champion_phrase(book, coin) for coin in {*verdicts, *failed}}
+        verdicts_by_coin = verdict_table(verdicts, champions, failed)
+        sentence = fleet_sentence(list(verdicts.values()), settings.gate, n_coins=len(coins.get_partition_keys()))
         context.log.info(sentence)
         return dg.MaterializeResult(
             value=verdicts_by_coin,
@@ -98,7 +107,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
                 "fleet": sentence,
                 "promoted": sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values()),
                 "coins": len(verdicts),
-                "without_verdict": ", ".join(sorted(set(files) - set(verdicts))) or "none",
+                "without_verdict": ", ".join(coin for coin in coins.get_partition_keys() if coin not in verdicts) or "none",
                 "verdicts": table(verdicts_by_coin),
             },
         )

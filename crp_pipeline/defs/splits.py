@@ -7,9 +7,10 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.features import ready_rows
+from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import timeline_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.splits import folds_of, overlaps, role_table, timeline, walk_forward
+from crp_pipeline.splits import fold_table, folds_of, overlaps, timeline
 
 
 def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
@@ -27,9 +28,8 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     )
     def splits(candles: pd.DataFrame, labels: pd.DataFrame) -> dg.MaterializeResult:
         """What each bar is to each fold: learned from, purged or tested."""
-        folds = walk_forward(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
-        found = role_table(folds, labels.index, labels["label_end"])
-        found.attrs = dict(candles.attrs)
+        found = fold_table(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
+        stamp(found, "splits", behind=[candles, labels], files={"settings": recipe_hash(settings)})
         overlapping = overlaps(folds_of(found), labels.index, labels["label_end"])
         return dg.MaterializeResult(
             value=found,
@@ -42,7 +42,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             ],
             metadata={
                 "dagster/row_count": len(found),
-                "folds": len(folds),
+                "folds": found.shape[1],
                 "timeline": table(timeline(found)),
                 "picture": picture(timeline_figure(found)),
             },

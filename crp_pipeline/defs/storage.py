@@ -1,9 +1,10 @@
 """Where every stage's files lie, and the IO manager that reads and writes the values between assets."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -12,7 +13,7 @@ from crp_pipeline.backtest.files import load_result, save_result
 from crp_pipeline.backtest.result import BacktestResult
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate import Verdict
-from crp_pipeline.storage import read_parquet, write_json, write_parquet
+from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_json, write_parquet
 
 # with check_specs, dagster takes a type from here and not from the annotation
 FRAME = dg.DagsterType(lambda _, value: isinstance(value, pd.DataFrame), "DataFrame", typing_type=pd.DataFrame)
@@ -30,9 +31,29 @@ class Places:
         stage, *rest = key.path
         return self.root.joinpath(stage, *([coin] if coin else []), *rest) if coin or rest else self.root / stage / stage
 
+    def candles(self, coin: str) -> Path:
+        """File of a coin's candles."""
+        return self.value(dg.AssetKey("candles"), coin).with_name(f"{coin}.parquet")
+
+    def verdict(self, coin: str) -> Path:
+        """File of the verdict on a coin's candidate."""
+        return self.value(dg.AssetKey("gate"), coin).with_name(f"{coin}.json")
+
     def bundle(self, coin: str, model_type: str) -> Path:
         """Folder of a coin's final model of one type."""
         return self.root / "models" / coin / f"{model_type}.bundle"
+
+    def model_file(self, coin: str, model_type: str) -> dict[str, str]:
+        """Content hash of a coin's final model of one type, by its name in a lineage."""
+        return {f"models/{model_type}.bundle": sha256(self.bundle(coin, model_type) / MANIFEST)}
+
+    def stack_file(self, coin: str) -> dict[str, str]:
+        """Content hash of a coin's stack, by its name in a lineage."""
+        return {"ensemble.stack": sha256(self.stack(coin))}
+
+    def candidate_files(self, coin: str, roster: Iterable[str]) -> dict[str, str]:
+        """Content hashes of everything that a promotion would put into production."""
+        return {**self.stack_file(coin), **{key: it for name in roster for key, it in self.model_file(coin, name).items()}}
 
     def stack(self, coin: str) -> Path:
         """File of a coin's stack."""
@@ -75,27 +96,17 @@ class StageIOManager(dg.IOManager):
                 )
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """The value of one coin, or of every coin that has one where the asset asks for all."""
+        """The value that `handle_output` wrote."""
         kind = context.dagster_type.typing_type
-        if get_origin(kind) is dict:
-            paths = {coin: self._places.value(context.asset_key, coin) for coin in context.asset_partition_keys}
-            return {coin: self._load(path, pd.DataFrame) for coin, path in paths.items() if _frame_file(path).exists()}
-        coin = context.asset_partition_key if context.has_asset_partitions else None
-        return self._load(self._places.value(context.asset_key, coin), kind)
-
-    def _load(self, path: Path, kind: Any) -> Any:
+        path = self._places.value(context.asset_key, context.asset_partition_key if context.has_asset_partitions else None)
         if kind is Verdict:
             return read_verdict(path.with_name(f"{path.name}.json"))
-        return load_result(path) if kind is BacktestResult else read_parquet(_frame_file(path))
+        return load_result(path) if kind is BacktestResult else read_parquet(path.with_name(f"{path.name}.parquet"))
 
 
 def read_verdict(path: Path) -> Verdict:
     """A stored verdict; raises `DataContractError` when it is missing or damaged."""
     try:
         return Verdict.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataContractError(f"{path} holds no verdict: {error}") from error
-
-
-def _frame_file(path: Path) -> Path:
-    return path.with_name(f"{path.name}.parquet")

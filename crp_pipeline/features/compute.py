@@ -11,6 +11,9 @@ from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.features.catalog import CATALOG
 from crp_pipeline.features.feature import Bars, Feature
 
+BARS_TO_TELL = 10
+"""Equal closes, as far as known, that make a market's coin this coin itself: two coins may share a few."""
+
 
 def compute_features(
     candles: pd.DataFrame,
@@ -141,7 +144,15 @@ def _checked_market(market: pd.DataFrame | None, candles: pd.DataFrame) -> pd.Da
             f"market: the close of {market.columns[column]} is {values[row, column]} at {market.index[row]}; "
             "it must be finite and positive, or missing"
         )
-    is_own = (values == candles[["close"]].to_numpy(np.float64)).all(axis=0)
-    if len(candles) > 1 and is_own.any():
+    is_own = _is_own(values, candles["close"].to_numpy(np.float64))
+    if is_own.any():
         raise DataContractError(f"market: {market.columns[is_own][0]} is this coin itself; drop its column")
     return market
+
+
+def _is_own(closes: Floats, own: Floats) -> Bools:
+    """(coins,) True where every known close of (n, coins) is the coin's own, and enough of them are known."""
+    is_known = np.isfinite(closes)
+    is_other = is_known & (closes != own[:, None])
+    is_own: Bools = ~is_other.any(axis=0) & (is_known.sum(axis=0) >= max(2, min(BARS_TO_TELL, len(own))))
+    return is_own

@@ -7,8 +7,9 @@ the code, which is
 - the source of `compute` without comments, docstrings and layout, and what it closes over (`window = 20`);
 - the same for each function, property of `Bars` and constant of this package (or of the feature's own) that it names.
 
-Bytecode differs between Python versions and line numbers between edits, so neither is part of it. Code of other
-packages and classes are named only, and of versions only TA-Lib's counts.
+Bytecode differs between Python versions and line numbers between edits, so neither is part of it, but for code without
+source. Code of other packages and classes are named only, and of versions only TA-Lib's counts. The code of a method is
+more than its function, so that methods and instances that are called are refused.
 """
 
 import ast
@@ -19,7 +20,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cached_property, lru_cache, partial
 from hashlib import sha256
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ Seen = frozenset[object]
 def feature_set_id(features: Sequence[Feature]) -> str:
     """Content hash of the definitions in this order: the same ones give the same id, in any process.
 
-    Raises `TypeError` when a feature's code depends on a value without stable content, such as an open file.
+    Raises `TypeError` when a feature's code depends on a value without stable content, such as an open file or a method.
     """
     # the C library states its build date after its version, which differs between wheels of one release
     version = f"TA-Lib {talib.__version__} {talib.__ta_version__.split()[0]!r}"
@@ -49,6 +50,7 @@ def _definition(feature: Feature) -> str:
 
 def _content(value: object, seen: Seen) -> str:
     """Text that is the same exactly when the value is."""
+    value = _unwrapped(value)
     match value:
         case FunctionType() if _is_own(value, seen):
             return _function(value, seen)
@@ -58,11 +60,18 @@ def _content(value: object, seen: Seen) -> str:
             return f"{type(value).__name__}({', '.join(_content(item, seen) for item in value)})"
         case dict():
             return f"dict({', '.join(f'{key!r}: {_content(item, seen)}' for key, item in value.items())})"
-        case _ if is_dataclass(value) and not isinstance(value, type):
+        case _ if is_dataclass(value) and not isinstance(value, type) and not callable(value):
             values = tuple(getattr(value, field.name) for field in fields(value))
             return f"{type(value).__name__} {_content(values, seen)}"
         case _:
             return _atom(value)
+
+
+def _unwrapped(value: object) -> object:
+    """The function behind a cache or a compiler; any other value itself."""
+    wrapped = getattr(value, "__wrapped__", None)
+    is_code = isinstance(value, FunctionType | MethodType)
+    return wrapped if isinstance(wrapped, FunctionType) and not is_code else value
 
 
 def _atom(value: object) -> str:
@@ -75,7 +84,7 @@ def _atom(value: object) -> str:
             return f"array({value.dtype}, {value.shape}, {sha256(np.ascontiguousarray(value).tobytes()).hexdigest()})"
         case ModuleType() | np.ufunc():
             return f"{type(value).__name__} {value.__name__}"
-        case _ if callable(value) and hasattr(value, "__qualname__"):
+        case _ if callable(value) and hasattr(value, "__qualname__") and not isinstance(value, MethodType):
             return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
     raise TypeError(f"a feature's code depends on {value!r}, a {type(value).__name__} without stable content")
 
@@ -132,7 +141,7 @@ def _source(function: FunctionType) -> str:
     try:
         lines, _ = inspect.findsource(code)
     except OSError:
-        return f"{code.co_code.hex()} {[constant for constant in code.co_consts if not isinstance(constant, CodeType)]!r}"
+        return _bytecode(code)
     written = [w for w in _written_functions("".join(lines)) if (w.name, w.line) == (code.co_name, code.co_firstlineno)]
     if len(written) > 1:
         positions = set(code.co_positions())
@@ -141,6 +150,19 @@ def _source(function: FunctionType) -> str:
         where = f"{code.co_filename}, line {code.co_firstlineno}"
         raise TypeError(f"{function.__qualname__} is not the only function that starts at {where}, or the file has changed")
     return written[0].text
+
+
+def _bytecode(code: CodeType) -> str:
+    """Instructions with the names and constants that they refer to by number, nested functions among these."""
+    return f"{code.co_code.hex()} {code.co_names} [{', '.join(map(_constant, code.co_consts))}]"
+
+
+def _constant(value: object) -> str:
+    if isinstance(value, CodeType):
+        return _bytecode(value)
+    if isinstance(value, frozenset):  # whose order differs between processes
+        return f"frozenset({sorted(map(repr, value))})"
+    return repr(value)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.contracts import OHLCV, Floats
+from crp_pipeline.errors import InsufficientHistoryError
 from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows
 from crp_pipeline.features.feature import Feature
 
@@ -75,7 +76,12 @@ def prove_causal(
 
 
 def spread_cuts(n_rows: int, n_cuts: int, *, seed: int) -> tuple[int, ...]:
-    """Distinct random rows past the first, in order, the last row but one among them."""
+    """Distinct random rows past the first, in order, the last row but one among them.
+
+    Raises `InsufficientHistoryError` below three rows: a cut has rows on both sides.
+    """
+    if n_rows < 3:
+        raise InsufficientHistoryError(f"rows found: {n_rows}; a cut with rows on both sides takes 3")
     drawn = np.random.default_rng(seed).choice(np.arange(1, n_rows - 1), min(n_cuts, n_rows - 2), replace=False)
     return tuple(sorted({*drawn.tolist(), n_rows - 2}))
 

@@ -1,7 +1,6 @@
 """Shape and memory of the returns."""
 
 import numpy as np
-from scipy.special import entr
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature
@@ -140,6 +139,8 @@ def _excess_kurtosis(values: Floats, window: int) -> Floats:
 
 
 def _direction_entropy(bars: Bars, window: int) -> Floats:
+    from scipy.special import entr
+
     up = rolling_mean((bars.log_return > 0).astype(np.float64), window)
     entropy: Floats = (entr(up) + entr(1 - up)) / np.log(2)
     return entropy

@@ -3,8 +3,8 @@
 `evidence` measures, `criteria` says what must hold, `verdict` judges. A number that was not measured passes nothing.
 """
 
-from crp_pipeline.gate.criteria import criteria
+from crp_pipeline.gate.criteria import criteria, is_in_force
 from crp_pipeline.gate.verdict import Criterion, Finding, Outcome, Stage, Verdict, judge
 from crp_pipeline.settings import GateConfig
 
-__all__ = ["Criterion", "Finding", "GateConfig", "Outcome", "Stage", "Verdict", "criteria", "judge"]
+__all__ = ["Criterion", "Finding", "GateConfig", "Outcome", "Stage", "Verdict", "criteria", "is_in_force", "judge"]

@@ -4,12 +4,11 @@ Every interval is for dependent data: accuracy counts independent labels, log-lo
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kurtosis, skew
 
 from crp_pipeline.backtest import BacktestResult, ZeroSkill, exit_table, zero_skill
 from crp_pipeline.contracts import Tier, interval_length
@@ -27,6 +26,7 @@ from crp_pipeline.metrics import (
     wilson_interval,
     win_rate,
 )
+from crp_pipeline.provenance import Lineage, conflicts, lineage_of, merged
 from crp_pipeline.settings import GateConfig, PipelineSettings
 from crp_pipeline.splits import folds_of, overlaps
 
@@ -45,19 +45,20 @@ class Candidate:
     stack: Stack
     result: BacktestResult
     comparison: pd.DataFrame
+    files: Mapping[str, str]
+    """Content hashes of the models and the stack as they lie there now, by the names that they have in a lineage."""
+
+    @property
+    def lineage(self) -> Lineage:
+        """Everything behind every ingredient, and the files that would be promoted."""
+        tables = (self.candles, self.features, self.labels, self.roles, self.prior, self.decisions, self.comparison)
+        made_from = [lineage_of(table) for table in (*tables, self.result.trades)]
+        return merged(*made_from, {name: [found] for name, found in self.files.items()})
 
 
 def measure(candidate: Candidate, settings: PipelineSettings) -> dict[str, float]:
-    """Every number of a verdict, in the order of the stages; tables carry their data hash and leaks in `attrs`."""
+    """Every number of a verdict, in the order of the stages; tables carry their lineage and leaks in `attrs`."""
     gate, seed = settings.gate, settings.seed
-    ingredients = (
-        candidate.candles,
-        candidate.features,
-        candidate.labels,
-        candidate.roles,
-        candidate.prior,
-        candidate.decisions,
-    )
     chance, high_tier_chance = _chances(candidate, settings)
     return {
         **integrity_evidence(
@@ -65,7 +66,7 @@ def measure(candidate: Candidate, settings: PipelineSettings) -> dict[str, float
             candidate.labels,
             candidate.stack,
             leaking_features=candidate.features.attrs["leaking_features"],
-            data_hashes=[table.attrs["data_hash"] for table in ingredients],
+            lineage=candidate.lineage,
         ),
         **forecast_evidence(
             candidate.decisions,
@@ -101,18 +102,18 @@ def _chances(candidate: Candidate, settings: PipelineSettings) -> tuple[ZeroSkil
 
 
 def integrity_evidence(
-    roles: pd.DataFrame, labels: pd.DataFrame, stack: Stack, *, leaking_features: int, data_hashes: Collection[str]
+    roles: pd.DataFrame, labels: pd.DataFrame, stack: Stack, *, leaking_features: int, lineage: Lineage
 ) -> dict[str, float]:
     """Faults that make every other number worthless; each must be nought.
 
-    The purge is audited on the fold table that was used; `data_hashes` are those of the candles behind every ingredient.
+    The purge is audited on the fold table that was used; an ingredient of which `lineage` knows two versions is mismatched.
     """
     audited = overlaps(folds_of(roles), pd.DatetimeIndex(labels.index), labels["label_end"])
     return {
         "overlapping_training_labels": float(len(audited)),
         "leaking_features": float(leaking_features),
         "late_stack_members": float(sum(member.learned_until >= member.in_office_from for member in stack.members)),
-        "mismatched_ingredients": float(len(set(data_hashes)) - 1) if data_hashes else math.nan,
+        "mismatched_ingredients": float(len(conflicts(lineage))) if lineage else math.nan,
     }
 
 
@@ -185,19 +186,21 @@ def trading_evidence(
 def sharpe_evidence(result: BacktestResult, trial_sharpes: "pd.Series[float]") -> dict[str, float]:
     """Whether the Sharpe ratio is more than luck, and more than the luck of the best of all trials.
 
-    `trial_sharpes` are per-day Sharpe ratios of every candidate that was tried, the winner among them.
+    `trial_sharpes` are per-day Sharpe ratios of every candidate that was tried, the winner among them. Where
+    there are several and not two that could be measured their spread is unknown, and so is the deflated ratio.
     """
+    from scipy.stats import kurtosis, skew
+
     daily = daily_returns(result.equity)
     sharpe, n = sharpe_ratio(daily, periods_per_year=1), len(daily)
     shape = {"skew": float(skew(daily)), "kurtosis": float(kurtosis(daily, fisher=False))}
-    trials = trial_sharpes.dropna()
-    variance = float(np.var(trials, ddof=1)) if len(trials) > 1 else 0.0
+    n_trials, spread = len(trial_sharpes), float(trial_sharpes.var(ddof=1))
+    trials = {"n_trials": n_trials, "trial_variance": 0.0 if n_trials == 1 else spread}
+    is_known = n_trials > 0 and math.isfinite(trials["trial_variance"])
     return {
-        "trials": float(len(trial_sharpes)),
+        "trials": float(n_trials),
         "probabilistic_sharpe_ratio": probabilistic_sharpe_ratio(sharpe, n, **shape),
-        "deflated_sharpe_ratio": deflated_sharpe_ratio(
-            sharpe, n, **shape, n_trials=max(len(trial_sharpes), 1), trial_variance=variance
-        ),
+        "deflated_sharpe_ratio": deflated_sharpe_ratio(sharpe, n, **shape, **trials) if is_known else math.nan,
     }
 
 
@@ -248,5 +251,6 @@ def _log_loss_gain(
 
 
 def _days(decisions: pd.DataFrame) -> float:
-    decided = decisions.index[decisions["confidence"].notna()]
-    return float((decided[-1] - decided[0]) / pd.Timedelta(1, "D")) if len(decided) else 0.0
+    """UTC days on which something was decided."""
+    decided = pd.DatetimeIndex(decisions.index[decisions["confidence"].notna()])
+    return float(decided.floor("D").nunique())

@@ -1,12 +1,13 @@
 """Criteria, findings and the verdict: numbers in, a decision with its reasons out.
 
->>> verdict = judge({"trades": 120.0}, (Criterion("trades", Stage.EVIDENCE, ">=", 200),))
+>>> verdict = judge({"trades": 120.0}, (Criterion("trades", ">=", 200, Stage.EVIDENCE),))
 >>> print(verdict.outcome, "|", verdict.reason)
 INSUFFICIENT_EVIDENCE | trades is 120, needs >= 200
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Self
@@ -31,21 +32,28 @@ class Outcome(StrEnum):
     INSUFFICIENT_EVIDENCE = "INSUFFICIENT_EVIDENCE"
 
 
+Comparison = Literal[">=", "<=", ">"]
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt}
+
+
 @dataclass(frozen=True)
 class Criterion:
     """A named number and the bound it must keep."""
 
     name: str
-    stage: Stage
-    comparison: Literal[">=", "<=", ">"]
+    comparison: Comparison
     threshold: float
+    stage: Stage = Stage.THRESHOLDS
     meaning: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a comparison that does not exist or a threshold that is no number."""
+        if self.comparison not in COMPARISONS or not math.isfinite(self.threshold):
+            raise ValueError(f"{self.name} {self.comparison} {self.threshold} is no bound: compare by {', '.join(COMPARISONS)}")
 
     def holds(self, value: float) -> bool:
         """True when the value keeps the bound; a number that was not measured (NaN, infinite) keeps none."""
-        if not math.isfinite(value):
-            return False
-        return {">=": value >= self.threshold, "<=": value <= self.threshold, ">": value > self.threshold}[self.comparison]
+        return math.isfinite(value) and COMPARISONS[self.comparison](value, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,11 @@ class Finding:
 
     criterion: Criterion
     value: float
-    passed: bool
+
+    @property
+    def passed(self) -> bool:
+        """True when the value keeps the criterion's bound."""
+        return self.criterion.holds(self.value)
 
     @property
     def sentence(self) -> str:
@@ -70,14 +82,25 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome, every finding behind it and what the candidate was made of."""
+    """Every finding on a candidate, the outcome that follows from them, and what the candidate was made of."""
 
-    outcome: Outcome
     findings: tuple[Finding, ...]
     subject: Mapping[str, str] = field(default_factory=dict)
     """Coin, data hash, feature set and code that the numbers are about."""
     evidence: Mapping[str, float] = field(default_factory=dict)
     """Every number measured, also those that no criterion asks for."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a verdict without findings: there is nothing to promote on."""
+        if not self.findings:
+            raise ValueError("a verdict needs at least one criterion")
+
+    @property
+    def outcome(self) -> Outcome:
+        """Decided by the stage of the first finding that did not pass; PROMOTE when all did."""
+        if self.first_failed is None:
+            return Outcome.PROMOTE
+        return Outcome.INSUFFICIENT_EVIDENCE if self.first_failed.criterion.stage is Stage.EVIDENCE else Outcome.REJECT
 
     @property
     def first_failed(self) -> Finding | None:
@@ -104,33 +127,30 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Self:
-        """The verdict that `to_dict` described."""
-        evidence = {name: math.nan if value is None else float(value) for name, value in stored["evidence"].items()}
-        findings = tuple(_finding_from_dict(finding) for finding in stored["findings"])
-        return cls(Outcome(stored["outcome"]), findings, stored["subject"], evidence)
+        """The verdict that `to_dict` described; raises `ValueError` when its outcome does not follow from its findings."""
+        evidence = {name: _measured(value) for name, value in stored["evidence"].items()}
+        verdict = cls(tuple(_finding_from_dict(finding) for finding in stored["findings"]), stored["subject"], evidence)
+        told = verdict.to_dict()
+        if told != stored:
+            altered = next(key for key in (*told, *stored) if told.get(key) != stored.get(key))
+            raise ValueError(f"{altered} = {stored.get(altered)!r} does not follow from the findings")
+        return verdict
 
 
-def judge(evidence: Mapping[str, float], criteria: Sequence[Criterion], *, subject: Mapping[str, str] | None = None) -> Verdict:
+def judge(
+    evidence: Mapping[str, float | None], criteria: Sequence[Criterion], *, subject: Mapping[str, str] | None = None
+) -> Verdict:
     """The verdict on a candidate: all criteria are judged, in the order of their stages, and the first stage to fail decides.
 
-    A failure of evidence is INSUFFICIENT_EVIDENCE, any other a REJECT. A number that is missing from `evidence` counts as not
-    measured and passes nothing. Without criteria there is nothing to promote on: raises `ValueError`.
+    A failure of evidence is INSUFFICIENT_EVIDENCE, any other a REJECT. A number that `evidence` lacks, or None, counts as not
+    measured and passes nothing. Raises `ValueError` without criteria.
     """
-    if not criteria:
-        raise ValueError("a verdict needs at least one criterion")
-    order = list(Stage)
+    order, measured = list(Stage), {name: _measured(value) for name, value in evidence.items()}
     findings = tuple(
-        Finding(criterion, value := float(evidence.get(criterion.name, math.nan)), criterion.holds(value))
+        Finding(criterion, measured.get(criterion.name, math.nan))
         for criterion in sorted(criteria, key=lambda criterion: order.index(criterion.stage))
     )
-    return Verdict(_outcome(findings), findings, dict(subject or {}), dict(evidence))
-
-
-def _outcome(findings: Sequence[Finding]) -> Outcome:
-    failed = next((finding.criterion.stage for finding in findings if not finding.passed), None)
-    if failed is None:
-        return Outcome.PROMOTE
-    return Outcome.INSUFFICIENT_EVIDENCE if failed is Stage.EVIDENCE else Outcome.REJECT
+    return Verdict(findings, dict(subject or {}), measured)
 
 
 def _finding_to_dict(finding: Finding) -> dict[str, Any]:
@@ -145,8 +165,11 @@ def _finding_to_dict(finding: Finding) -> dict[str, Any]:
 def _finding_from_dict(stored: dict[str, Any]) -> Finding:
     names = ("name", "comparison", "threshold", "meaning")
     criterion = Criterion(stage=Stage(stored["stage"]), **{name: stored[name] for name in names})
-    value = math.nan if stored["value"] is None else float(stored["value"])
-    return Finding(criterion, value, bool(stored["passed"]))
+    return Finding(criterion, _measured(stored["value"]))
+
+
+def _measured(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _number_or_none(value: float) -> float | None:

@@ -80,7 +80,8 @@ def _binned(probability: ArrayLike, outcome: ArrayLike, n_bins: int) -> tuple[Fl
     if n_bins < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
     p, hit = binary(probability, outcome)
-    edges = np.linspace(0, 1, n_bins + 1)
+    # linspace multiplies by a rounded step: its 0.3 is above 0.3
+    edges = np.arange(n_bins + 1) / n_bins
     return p, hit, np.searchsorted(edges[1:-1], p, side="right"), edges
 
 

@@ -2,8 +2,8 @@
 
 `probability` is (n, classes) with rows that sum to 1 and `outcome` (n,) the column that came true: for our three
 classes the signal plus one. The binary forms take the probability of one event, (n,), and whether it happened. Every
-score is the mean over rows and NaN without rows; a probability outside [0, 1] or an outcome without a column is a
-`ValueError`.
+score is the mean over rows and NaN without rows; a probability outside [0, 1], an outcome without a column or a hit that
+is neither 0 nor 1 is a `ValueError`.
 """
 
 import numpy as np
@@ -48,12 +48,15 @@ def binary_brier_score(probability: ArrayLike, hit: ArrayLike) -> float:
 
 
 def binary(probability: ArrayLike, hit: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
-    """Both as arrays of one length; raises `ValueError` on a probability that is missing or outside [0, 1]."""
-    p, happened = np.asarray(probability, dtype=float), np.asarray(hit).astype(bool)
+    """Both as arrays of one length; raises `ValueError` on a probability or a hit that is missing or none."""
+    p, happened = np.asarray(probability, dtype=float), np.asarray(hit, dtype=float)
     if p.ndim != 1 or p.shape != happened.shape:
         raise ValueError(f"probability and hit must be (n,), got {p.shape} and {happened.shape}")
     _require_probabilities(p)
-    return p, happened
+    # a missing hit would count as one: bool(nan) is True
+    if (wrong := ~np.isin(happened, (0, 1))).any():
+        raise ValueError(f"row {int(wrong.argmax())} of hit is {happened[wrong][0]:g}, neither 0 nor 1")
+    return p, happened == 1
 
 
 def _classes(probability: ArrayLike, outcome: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""What trades and an equity curve earned. Ratios are NaN where there is nothing to divide by."""
+"""What trades and an equity curve earned. Numbers are NaN where there is nothing to divide by or a value is missing."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def daily_returns(equity: "pd.Series[float]", *, initial: float | None = None) -
 
     `equity` is indexed by the open time of each bar and holds the value at its close, so a bar that opens at 23:00
     still belongs to its day. With `initial` the first day has a return too. A day without bars returns 0: nothing is
-    held across a hole.
+    held across a hole. So does a day after ruin, when equity was 0 already.
     """
     time = pd.DatetimeIndex(equity.index)
     if time.tz is None:
@@ -36,7 +36,7 @@ def daily_returns(equity: "pd.Series[float]", *, initial: float | None = None) -
     before = last.shift(1)
     if initial is not None and len(last):
         before.iloc[0] = initial
-    return (last / before - 1).dropna()
+    return (last / before - 1).mask(before == 0, 0.0).dropna()
 
 
 def max_drawdown(equity: ArrayLike) -> float:
@@ -52,7 +52,7 @@ def average_drawdown(equity: ArrayLike) -> float:
     none.
     """
     depth = _depth(equity)
-    if not len(depth):
+    if not len(depth) or np.isnan(depth).any():
         return float("nan")
     under = depth > 0
     episode = np.cumsum(under & ~np.r_[False, under[:-1]])[under]
@@ -62,7 +62,8 @@ def average_drawdown(equity: ArrayLike) -> float:
 def win_rate(pnl: ArrayLike) -> float:
     """Share of trades that made money; a trade that broke even did not."""
     values = np.asarray(pnl, dtype=float)
-    return float((values > 0).mean()) if len(values) else float("nan")
+    won = np.where(np.isnan(values), np.nan, values > 0)
+    return float(won.mean()) if len(won) else float("nan")
 
 
 def expectancy(returns: ArrayLike) -> float:
@@ -73,16 +74,20 @@ def expectancy(returns: ArrayLike) -> float:
 
 def payoff_ratio(pnl: ArrayLike) -> float:
     """Mean win over mean loss; NaN without a win or without a loss. Break-even win rate is 1 / (1 + payoff)."""
-    values = np.asarray(pnl, dtype=float)
-    wins, losses = values[values > 0], values[values < 0]
+    wins, losses = _wins_and_losses(pnl)
     return float(wins.mean() / -losses.mean()) if len(wins) and len(losses) else float("nan")
 
 
 def profit_factor(pnl: ArrayLike) -> float:
     """Sum of wins over sum of losses; NaN without a loss."""
+    wins, losses = _wins_and_losses(pnl)
+    return float(wins.sum() / -losses.sum()) if len(losses) else float("nan")
+
+
+def _wins_and_losses(pnl: ArrayLike) -> tuple[Floats, Floats]:
+    """What each won and what each lost; a missing result is among both, so that sums and means of them are missing."""
     values = np.asarray(pnl, dtype=float)
-    lost = -values[values < 0].sum()
-    return float(values[values > 0].sum() / lost) if lost > 0 else float("nan")
+    return values[~(values <= 0)], values[~(values >= 0)]
 
 
 def _depth(equity: ArrayLike) -> Floats:

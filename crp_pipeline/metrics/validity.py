@@ -5,21 +5,27 @@ What cannot be computed (fewer than two values, a variance that is not positive)
 argument without meaning (a level of 1.5, no trials) is a `ValueError` that names it.
 """
 
+import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
 
 from crp_pipeline.contracts import Bools, Floats, Ints
 
-Statistic = Callable[..., Floats]
-"""Called as `statistic(samples, axis=-1)` on (resamples, n); `numpy.mean` and its kin are such."""
+Statistic = Callable[..., Any]
+"""A number of one sample, (n,). One that takes `axis`, like `numpy.mean`, is given many samples at once, which is faster."""
 
 _CELLS_AT_ONCE = 4_000_000
 """Resampled values held in memory together: 32 MB."""
+
+_SAME = 1e-12
+"""Sharpe ratios that differ by less are equal: matrix products round the columns of copies differently."""
 
 
 def probabilistic_sharpe_ratio(sharpe: float, n: float, *, skew: float, kurtosis: float, benchmark: float = 0.0) -> float:
@@ -27,7 +33,8 @@ def probabilistic_sharpe_ratio(sharpe: float, n: float, *, skew: float, kurtosis
     variance = _sharpe_variance(sharpe, skew, kurtosis)
     if n < 2 or not variance > 0:
         return math.nan
-    return float(ndtr((sharpe - benchmark) * math.sqrt((n - 1) / variance)))
+    z = (sharpe - benchmark) * math.sqrt((n - 1) / variance)
+    return math.erfc(-z / math.sqrt(2)) / 2
 
 
 def deflated_sharpe_ratio(
@@ -45,7 +52,8 @@ def deflated_sharpe_ratio(
 def expected_maximum_sharpe(n_trials: float, trial_variance: float) -> float:
     """Largest Sharpe ratio to expect among independent trials whose true one is 0; 0 for a single trial.
 
-    The extreme-value approximation of Bailey and Lopez de Prado 2014; 8 % low at two trials, 1 % high at a hundred.
+    The extreme-value approximation of Bailey and Lopez de Prado 2014; 8 % low at two trials, 1 % high at a hundred. An
+    effective number of trials may be fractional; below 1.28, where the approximation turns negative, the value is 0.
 
     >>> round(expected_maximum_sharpe(100, 0.5 / 250), 4)
     0.1132
@@ -56,8 +64,8 @@ def expected_maximum_sharpe(n_trials: float, trial_variance: float) -> float:
         raise ValueError(f"trial_variance must not be negative, got {trial_variance}")
     if n_trials == 1:
         return 0.0
-    usual, rare = ndtri(1 - 1 / n_trials), ndtri(1 - 1 / (n_trials * math.e))
-    return math.sqrt(trial_variance) * float((1 - np.euler_gamma) * usual + np.euler_gamma * rare)
+    usual, rare = -_quantile(1 / n_trials), -_quantile(1 / (n_trials * math.e))
+    return math.sqrt(trial_variance) * max(0.0, (1 - np.euler_gamma) * usual + np.euler_gamma * rare)
 
 
 def minimum_track_record_length(
@@ -107,8 +115,8 @@ def block_bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval of a statistic of dependent values, (n,); NaN below two values.
 
-    `block` is the mean block length, no shorter than the dependence reaches: a mean over values that share a horizon of
-    24 bars needs at least 24. Same seed, same interval.
+    `statistic` is any function of one sample that gives a number. `block` is the mean block length, no shorter than the
+    dependence reaches: a mean over values that share a horizon of 24 bars needs at least 24. Same seed, same interval.
     """
     reach = _probability(level) / 2
     found = block_bootstrap(values, statistic, block=block, n_resamples=n_resamples, seed=seed)
@@ -131,17 +139,21 @@ def block_bootstrap(values: ArrayLike, statistic: Statistic, *, block: float, n_
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS_AT_ONCE // len(data))
     sizes = [min(step, n_resamples - done) for done in range(0, n_resamples, step)]
-    return np.concatenate([statistic(data[_stationary_rows(len(data), block, size, rng)], axis=-1) for size in sizes])
+    of_each = _of_each_sample(statistic)
+    return np.concatenate([of_each(data[_stationary_rows(len(data), block, size, rng)]) for size in sizes])
 
 
 def probability_of_backtest_overfitting(performance: ArrayLike, *, n_blocks: int = 16) -> float:
-    """How often the trial that is best in one half of the history is below the median in the other half.
+    """How often the trial that is best in one half of the history is at or below the median in the other half.
 
     Combinatorially symmetric cross-validation (Bailey, Borwein, Lopez de Prado and Zhu 2017): `performance` holds
     per-period returns, (n_periods, n_trials); its last `n_blocks * k` rows are cut into `n_blocks` blocks, every half
-    of them is once the choice and the rest the test, ranked by Sharpe ratio. About 0.5 when trials are alike, 0 when
-    one is truly best. NaN below two trials or two periods per block; `n_blocks` must be even and at most 20 (184,756
-    halves).
+    of them is once the choice and the rest the test, ranked by Sharpe ratio. A rank counts when its logit is 0 or less,
+    as in the paper, and so does the middle one of an odd number of trials.
+
+    0 when one trial is truly best. About 0.5 when all are worthless, but (n + 1) / 2n for an odd number n of them: 2/3
+    for three, 0.6 for five. Trials that tie take their places by lot, so that copies of one trial give the same. NaN
+    below two trials or two periods per block; `n_blocks` must be even and at most 20 (184,756 halves).
     """
     returns = np.asarray(performance, dtype=float)
     if returns.ndim != 2:
@@ -152,7 +164,7 @@ def probability_of_backtest_overfitting(performance: ArrayLike, *, n_blocks: int
     if returns.shape[1] < 2 or length < 2 or not np.isfinite(returns).all():
         return math.nan
     blocks = returns[-n_blocks * length :].reshape(n_blocks, length, -1)
-    below = [_below_median(blocks, chosen) for chosen in np.array_split(_halves(n_blocks), max(1, n_blocks * n_blocks))]
+    below = [_at_or_below_median(blocks, part) for part in np.array_split(_halves(n_blocks), n_blocks * n_blocks)]
     return float(np.concatenate(below).mean())
 
 
@@ -189,11 +201,30 @@ def _probability(level: float) -> float:
 
 
 def _one_sided(level: float) -> float:
-    return float(ndtri(_probability(level)))
+    return -_quantile(1 - _probability(level))
 
 
 def _two_sided(level: float) -> float:
-    return float(ndtri((1 + _probability(level)) / 2))
+    return -_quantile((1 - _probability(level)) / 2)
+
+
+def _quantile(p: float) -> float:
+    """Standard normal quantile, asked for the lower tail, where a small `p` keeps all its digits."""
+    return NormalDist().inv_cdf(p)
+
+
+def _of_each_sample(statistic: Statistic) -> Callable[[Floats], Floats]:
+    """The statistic of every row of (samples, n), as (samples,)."""
+    if _takes_axis(statistic):
+        return partial(statistic, axis=-1)
+    return partial(np.apply_along_axis, statistic, -1)
+
+
+def _takes_axis(statistic: Statistic) -> bool:
+    try:
+        return "axis" in inspect.signature(statistic).parameters
+    except ValueError:  # some builtins, `max` among them, tell no signature
+        return False
 
 
 def _stationary_rows(n: int, block: float, n_resamples: int, rng: np.random.Generator) -> Ints:
@@ -214,14 +245,19 @@ def _halves(n_blocks: int) -> Bools:
     return mask
 
 
-def _below_median(blocks: Floats, chosen: Bools) -> Bools:
-    """Whether the best trial of the chosen half ranks at or below the middle of the other half, (ways,)."""
+def _at_or_below_median(blocks: Floats, chosen: Bools) -> Floats:
+    """Chance that the best trial of the chosen half ranks no higher than the middle of the other half, (ways,).
+
+    0 or 1, but for ties: the best takes each of the tied places with equal chance.
+    """
     best = _block_sharpe(blocks, chosen).argmax(axis=1)
     tested = _block_sharpe(blocks, ~chosen)
-    of_best = tested[np.arange(len(best)), best][:, None]
-    rank = (tested < of_best).sum(axis=1) + ((tested == of_best).sum(axis=1) + 1) / 2
-    below: Bools = rank <= (tested.shape[1] + 1) / 2
-    return below
+    ahead = tested - tested[np.arange(len(best)), best][:, None]
+    tied = np.abs(ahead) <= _SAME
+    worse, level = (ahead < -_SAME).sum(axis=1), tied.sum(axis=1)
+    places = (tested.shape[1] + 1) // 2
+    chance: Floats = np.clip(places - worse, 0, level) / level
+    return chance
 
 
 def _block_sharpe(blocks: Floats, chosen: Bools) -> Floats:

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from inspect import isabstract
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -34,9 +35,9 @@ class ModelSpec:
 class Model(ABC):
     """A classifier of the next move into short, neutral and long.
 
-    `fit` may be called once; `predict` gives (n, 3) probabilities in the order of `outputs`, each row summing to 1. Labels are
-    signals in {-1, 0, 1}. Raises `NotFittedError` before fitting, `InsufficientHistoryError` for no rows or a single class and
-    `DataContractError` for labels that are missing or of another kind.
+    A second `fit` takes the place of the first; `predict` gives (n, 3) probabilities in the order of `outputs`, each row
+    summing to 1. Labels are signals in {-1, 0, 1}. Raises `NotFittedError` before fitting, `InsufficientHistoryError` for no
+    rows or a single class and `DataContractError` for labels, learned from or watched, that are missing or of another kind.
     """
 
     model_type: ClassVar[str]
@@ -45,6 +46,8 @@ class Model(ABC):
 
     rounds: int = 0
     """Boosting rounds or epochs that the fit settled on."""
+    _learned: Any = None
+    """What the fit left behind; None before."""
 
     @abstractmethod
     def fit(
@@ -62,17 +65,30 @@ class Model(ABC):
     def predict(self, X: Samples) -> Floats:
         """Probability of each output for every sample: (n, 3)."""
 
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted model into a folder, which is made when missing, in its library's portable format."""
+        self._require_fitted()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._write(Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The model that `save` wrote, with its `rounds`; what steered its training is not stored."""
+        if isabstract(cls):
+            raise TypeError(f"{cls.__name__} has no files of its own: load a kind of model, or a bundle")
+        return cls._read(Path(folder))
+
     @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write the fitted model into an existing folder, in its library's portable format."""
+    def _write(self, folder: Path) -> None:
+        """Write what was learned into the folder."""
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path) -> Self:
-        """The model that `save` wrote."""
+    def _read(cls, folder: Path) -> Self:
+        """The model that `_write` wrote into the folder."""
 
-    def _require_fitted(self, fitted: object) -> None:
-        if fitted is None:
+    def _require_fitted(self) -> None:
+        if self._learned is None:
             raise NotFittedError(f"{self.model_type} was asked for something it can only know after fit()")
 
 
@@ -80,9 +96,16 @@ def class_index(y: Floats) -> Ints:
     """Class positions 0, 1, 2 of signals -1, 0, 1; raises when there is nothing to tell apart."""
     if len(y) == 0:
         raise InsufficientHistoryError("there are no labelled rows to learn from")
-    signals = np.unique(y)
-    if not np.isin(signals, (-1.0, 0.0, 1.0)).all():
-        raise DataContractError(f"labels must be -1, 0 or 1, got {signals[~np.isin(signals, (-1.0, 0.0, 1.0))][0]}")
-    if len(signals) == 1:
-        raise InsufficientHistoryError(f"all {len(y)} labels are {signals[0]:+.0f}: there is nothing to tell apart")
+    index = watched_class_index(y)
+    if (index == index[0]).all():
+        raise InsufficientHistoryError(f"all {len(y)} labels are {y[0]:+.0f}: there is nothing to tell apart")
+    return index
+
+
+def watched_class_index(y: Floats) -> Ints:
+    """Class positions of signals that are only watched: one class will do; raises `DataContractError` for another label."""
+    is_wrong = ~np.isin(y, (-1.0, 0.0, 1.0))
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        raise DataContractError(f"labels must be -1, 0 or 1, got {y[row]} in row {row + 1} of {len(y)}")
     return np.asarray(y, dtype=np.int64) + 1

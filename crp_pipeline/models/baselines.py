@@ -17,9 +17,6 @@ class Prior(Model):
     is_baseline = True
     file_name = "prior.json"
 
-    def __init__(self) -> None:
-        self._shares: Floats | None = None
-
     def fit(
         self,
         X: Samples,
@@ -35,24 +32,21 @@ class Prior(Model):
             y = np.append(y, validation.y)
         counts = np.bincount(class_index(y), weights=weight, minlength=len(CLASSES)).astype(np.float64)
         # Laplace's rule keeps a class that was never seen possible
-        self._shares = (counts + 1) / (counts + 1).sum()
+        self._learned = (counts + 1) / (counts + 1).sum()
         return self
 
     def predict(self, X: Samples) -> Floats:
         """The same shares for every sample: (n, 3)."""
-        self._require_fitted(self._shares)
-        return np.tile(np.asarray(self._shares), (len(X), 1))
+        self._require_fitted()
+        return np.tile(self._learned, (len(X), 1))
 
-    def save(self, folder: Path) -> None:
-        """Write the shares as JSON."""
-        self._require_fitted(self._shares)
-        shares = np.asarray(self._shares).tolist()
+    def _write(self, folder: Path) -> None:
+        shares = self._learned.tolist()
         (folder / self.file_name).write_text(json.dumps(dict(zip(CLASSES, shares, strict=True))))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """The shares that `save` wrote."""
+    def _read(cls, folder: Path) -> Self:
         model = cls()
         stored = json.loads((folder / cls.file_name).read_text())
-        model._shares = np.array([stored[name] for name in CLASSES])
+        model._learned = np.array([stored[name] for name in CLASSES])
         return model

@@ -1,6 +1,8 @@
 """A fitted model as a folder: the library's own file, a manifest with the SHA-256 of each, and golden inputs to replay.
 
-Nothing in a bundle can execute. It appears whole or not at all; loading verifies every byte and replays the golden inputs.
+Nothing in a bundle can execute. It appears whole or not at all; loading verifies every file against the manifest and replays
+the golden inputs. The manifest vouches for the files and nothing in the bundle for the manifest: whoever can write here can
+seal another model. Only a hash of the manifest kept elsewhere, as in the registry's version names, proves the bundle unaltered.
 """
 
 from pathlib import Path
@@ -19,7 +21,7 @@ GOLDEN_TOLERANCE = 1e-6
 
 
 def save_bundle(model: Model, folder: Path, *, card: dict[str, Any], golden: Samples) -> Path:
-    """Write the model, its card and its answers to the golden samples; an earlier bundle there is replaced at once."""
+    """Write the model, its card and its answers to the golden samples; an earlier bundle there is replaced."""
     staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
     model.save(staging)
     np.savez(staging / GOLDEN, inputs=golden.table(), outputs=model.predict(golden))
@@ -28,7 +30,7 @@ def save_bundle(model: Model, folder: Path, *, card: dict[str, Any], golden: Sam
 
 
 def load_bundle(folder: Path, *, feature_set_id: str | None = None) -> tuple[Model, dict[str, Any]]:
-    """The model and its card; raises `BundleError` for an altered byte, another feature set or another answer."""
+    """The model and its card; raises `BundleError` for a file that is not the manifest's, another feature set or answer."""
     manifest = verify(folder)
     if feature_set_id is not None and manifest.get("feature_set_id") != feature_set_id:
         raise BundleError(

@@ -18,7 +18,7 @@ VARIANTS = tuple(GBDT_VARIANTS)
 
 
 def create_model(model_type: str, *, variant: str = "default", **params: Parameter) -> Model:
-    """An unfitted model; raises `ValueError` that lists what exists for an unknown type, variant or parameter."""
+    """An unfitted model; raises `ValueError` that says what is allowed for an unknown type, variant, parameter or value."""
     kind = MODEL_CLASSES.get(model_type)
     if kind is None:
         raise ValueError(f"model_type = {model_type!r} does not exist; there are {', '.join(MODEL_TYPES)}")
@@ -26,6 +26,8 @@ def create_model(model_type: str, *, variant: str = "default", **params: Paramet
         raise ValueError(f"variant = {variant!r} does not exist; there are {', '.join(VARIANTS)}")
     if issubclass(kind, Booster):
         return kind(_with(GBDT_VARIANTS[variant], params))
+    if variant != "default":
+        raise ValueError(f"variant = {variant!r} does not exist: {model_type} has no variants")
     if params:
         raise ValueError(f"{model_type} has no parameters, got {', '.join(params)}")
     return kind()

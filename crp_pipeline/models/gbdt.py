@@ -6,19 +6,23 @@ are saved in the library's own portable format. The same rows, parameters, threa
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from crp_pipeline.contracts import Floats, Samples
-from crp_pipeline.models.base import Model, Validation, class_index
+from crp_pipeline.models.base import Model, Validation, class_index, watched_class_index
 
 
 @dataclass(frozen=True, kw_only=True)
 class GbdtParams:
-    """What the three libraries have in common, under one name each."""
+    """What the three libraries have in common, under one name each; raises `ValueError` for a value out of its range."""
 
     n_rounds: int = 400
     """Most boosting rounds; early stopping usually ends sooner."""
@@ -32,6 +36,30 @@ class GbdtParams:
     """Rounds without improvement on the validation slice before stopping."""
     n_threads: int = 1
 
+    def __post_init__(self) -> None:
+        for name, rule in PARAMETER_RULES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, rule.kind) or not rule.holds(value):
+                raise ValueError(f"{name} = {value!r} is not allowed: it must be {rule.sentence}")
+
+
+@dataclass(frozen=True)
+class ParameterRule:
+    """What a parameter may be."""
+
+    sentence: str
+    kind: type
+    holds: Callable[[Any], bool]
+
+
+COUNT = ParameterRule("a whole number from 1 on", Integral, lambda value: value >= 1)
+SHARE = ParameterRule("a number above 0, at most 1", Real, lambda value: 0 < value <= 1)
+PARAMETER_RULES = {
+    **dict.fromkeys(("n_rounds", "max_depth", "min_leaf_rows", "patience", "n_threads"), COUNT),
+    **dict.fromkeys(("row_share", "column_share"), SHARE),
+    "learning_rate": ParameterRule("a positive number", Real, lambda value: 0 < value < inf),
+    "l2": ParameterRule("a number from 0 on", Real, lambda value: 0 <= value < inf),
+}
 
 VARIANTS: dict[str, GbdtParams] = {
     "default": GbdtParams(),
@@ -47,7 +75,6 @@ class Booster(Model):
 
     def __init__(self, params: GbdtParams) -> None:
         self.params = params
-        self._booster: Any = None
 
     def fit(
         self,
@@ -59,37 +86,36 @@ class Booster(Model):
         seed: int = 0,
     ) -> Self:
         """Boost until the validation slice no longer improves, or for `n_rounds` without one."""
-        self._booster, self.rounds = self._train((X.table(), class_index(y), weight), _table_of(validation), seed)
+        self._learned, self.rounds = self._train((X.table(), class_index(y), weight), _table_of(validation), seed)
         return self
 
     def predict(self, X: Samples) -> Floats:
         """Probability of short, neutral and long: (n, 3)."""
-        self._require_fitted(self._booster)
+        self._require_fitted()
         if len(X) == 0:
             return np.empty((0, 3))
         return np.asarray(self._probabilities(X.table()), dtype=np.float64).reshape(-1, 3)
 
-    def save(self, folder: Path) -> None:
-        """Write the booster in its library's own format."""
-        self._require_fitted(self._booster)
-        self._booster.save_model(str(folder / self.file_name))
+    def _write(self, folder: Path) -> None:
+        self._learned.save_model(str(folder / self.file_name))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """The booster that `save` wrote; it predicts, and cannot be trained further."""
+    def _read(cls, folder: Path) -> Self:
         model = cls(GbdtParams())
-        model._booster = cls._read(str(folder / cls.file_name))
+        model._learned, model.rounds = cls._booster(str(folder / cls.file_name))
         return model
 
+    @abstractmethod
     def _train(self, train: Table, validation: Table | None, seed: int) -> tuple[Any, int]:
-        raise NotImplementedError
+        """The booster and the rounds it settled on."""
 
-    def _probabilities(self, table: Floats) -> Floats:
-        raise NotImplementedError
+    @abstractmethod
+    def _probabilities(self, table: Floats) -> Floats: ...
 
     @classmethod
-    def _read(cls, path: str) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _booster(cls, path: str) -> tuple[Any, int]:
+        """The stored booster and its rounds."""
 
 
 Table = tuple[Floats, np.ndarray, Floats | None]
@@ -98,7 +124,7 @@ Table = tuple[Floats, np.ndarray, Floats | None]
 def _table_of(validation: Validation | None) -> Table | None:
     if validation is None:
         return None
-    return validation.samples.table(), np.asarray(validation.y, dtype=np.int64) + 1, validation.weight
+    return validation.samples.table(), watched_class_index(validation.y), validation.weight
 
 
 class XGBoost(Booster):
@@ -141,13 +167,14 @@ class XGBoost(Booster):
         return booster[:rounds], rounds
 
     def _probabilities(self, table: Floats) -> Floats:
-        return np.asarray(self._booster.inplace_predict(table))
+        return np.asarray(self._learned.inplace_predict(table))
 
     @classmethod
-    def _read(cls, path: str) -> Any:
+    def _booster(cls, path: str) -> tuple[Any, int]:
         import xgboost as xgb
 
-        return xgb.Booster(model_file=path)
+        booster = xgb.Booster(model_file=path)
+        return booster, booster.num_boosted_rounds()
 
 
 class LightGBM(Booster):
@@ -179,20 +206,22 @@ class LightGBM(Booster):
         }
         data = lgb.Dataset(train[0], train[1], weight=train[2], params={"verbosity": -1})
         if validation is None:
-            return lgb.train(settings, data, p.n_rounds), p.n_rounds
+            booster = lgb.train(settings, data, p.n_rounds)
+            return booster, booster.current_iteration()
         later = lgb.Dataset(validation[0], validation[1], weight=validation[2], reference=data, params={"verbosity": -1})
         stop = lgb.early_stopping(p.patience, verbose=False)
         booster = lgb.train(settings, data, p.n_rounds, valid_sets=[later], callbacks=[stop])
         return booster, booster.best_iteration or booster.current_iteration()
 
     def _probabilities(self, table: Floats) -> Floats:
-        return np.asarray(self._booster.predict(table, num_threads=self.params.n_threads))
+        return np.asarray(self._learned.predict(table, num_threads=self.params.n_threads))
 
     @classmethod
-    def _read(cls, path: str) -> Any:
+    def _booster(cls, path: str) -> tuple[Any, int]:
         import lightgbm as lgb
 
-        return lgb.Booster(model_file=path)
+        booster = lgb.Booster(model_file=path)
+        return booster, booster.current_iteration()
 
 
 class CatBoost(Booster):
@@ -230,10 +259,11 @@ class CatBoost(Booster):
         return booster, booster.tree_count_
 
     def _probabilities(self, table: Floats) -> Floats:
-        return np.asarray(self._booster.predict(table, prediction_type="Probability", thread_count=self.params.n_threads))
+        return np.asarray(self._learned.predict(table, prediction_type="Probability", thread_count=self.params.n_threads))
 
     @classmethod
-    def _read(cls, path: str) -> Any:
+    def _booster(cls, path: str) -> tuple[Any, int]:
         import catboost as cb
 
-        return cb.CatBoost().load_model(path)
+        booster = cb.CatBoost().load_model(path)
+        return booster, booster.tree_count_

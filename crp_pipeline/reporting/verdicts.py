@@ -5,12 +5,31 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from crp_pipeline.errors import CrpError
 from crp_pipeline.gate import GateConfig, Outcome, Verdict
+from crp_pipeline.registry import Registry
+
+COLUMNS = ("coin", "verdict", "win rate", "high tier", "net expectancy", "calibration error", "failed first", "champion")
 
 
-def verdict_table(verdicts: Mapping[str, Verdict], champions: Mapping[str, str | None]) -> pd.DataFrame:
-    """One row per coin: verdict, win rate with everything it must be read with, expectancy, calibration, first failure."""
-    return pd.DataFrame([_row(coin, verdict, champions.get(coin)) for coin, verdict in sorted(verdicts.items())])
+def champion_phrase(book: Registry, coin: str) -> str:
+    """The coin's champion, `none`, or why it cannot be told: one coin's damaged registry hides no other coin's verdict."""
+    try:
+        return book.champion(coin) or "none"
+    except CrpError as error:
+        return f"unreadable: {error}"
+
+
+def verdict_table(
+    verdicts: Mapping[str, Verdict], champions: Mapping[str, str], failed: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """One row per coin: verdict, win rate with everything it must be read with, expectancy, calibration, first failure.
+
+    A coin of `failed` has no verdict tonight, and the table says which asset it failed at.
+    """
+    rows = {coin: _row(coin, verdict, champions[coin]) for coin, verdict in verdicts.items()}
+    missing = {coin: _row_without_verdict(coin, at, champions[coin]) for coin, at in (failed or {}).items()}
+    return pd.DataFrame([row for _, row in sorted({**rows, **missing}.items())], columns=COLUMNS)
 
 
 def findings_table(verdict: Verdict) -> pd.DataFrame:
@@ -43,19 +62,19 @@ def win_rate_phrase(evidence: Mapping[str, float], *, prefix: str = "") -> str:
     )
 
 
-def fleet_sentence(verdicts: Sequence[Verdict], config: GateConfig) -> str:
-    """Whether enough coins were promoted; only coins that pass are promoted whatever the answer."""
+def fleet_sentence(verdicts: Sequence[Verdict], config: GateConfig, *, n_coins: int) -> str:
+    """Whether enough of all configured coins were promoted; only coins that pass are promoted whatever the answer."""
     promoted = sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts)
-    needed = max(math.ceil(config.fleet_min_promoted / config.fleet_of * len(verdicts)), 1)
+    needed = max(math.ceil(config.fleet_min_promoted / config.fleet_of * n_coins), 1)
     rule = f"at least {config.fleet_min_promoted} of {config.fleet_of}"
     answer = "holds" if promoted >= needed else "does not hold"
-    return f"{promoted} of {len(verdicts)} coins promoted; the rule '{rule}' asks for {needed} and {answer}"
+    return f"{promoted} of {n_coins} coins promoted; the rule '{rule}' asks for {needed} and {answer}"
 
 
 _WIN_RATE_PARTS = ("trades", "win_rate", "win_rate_low", "win_rate_high", "zero_skill_win_rate", "payoff_ratio", "coverage")
 
 
-def _row(coin: str, verdict: Verdict, champion: str | None) -> dict[str, object]:
+def _row(coin: str, verdict: Verdict, champion: str) -> dict[str, object]:
     evidence, failed = verdict.evidence, verdict.first_failed
     return {
         "coin": coin,
@@ -65,7 +84,17 @@ def _row(coin: str, verdict: Verdict, champion: str | None) -> dict[str, object]
         "net expectancy": _expectancy(evidence),
         "calibration error": f"{evidence.get('calibration_error', math.nan):.1%}",
         "failed first": "-" if failed is None else failed.sentence,
-        "champion": champion or "none",
+        "champion": champion,
+    }
+
+
+def _row_without_verdict(coin: str, at: str, champion: str) -> dict[str, object]:
+    return {
+        **dict.fromkeys(COLUMNS, "-"),
+        "coin": coin,
+        "verdict": "NO VERDICT",
+        "failed first": f"the run failed at {at}",
+        "champion": champion,
     }
 
 

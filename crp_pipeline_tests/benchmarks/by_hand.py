@@ -10,9 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from crp_pipeline.backtest import exit_table, run_backtest
-from crp_pipeline.candles import market_closes, repair_candles
-from crp_pipeline.candles.source import read_source
-from crp_pipeline.contracts import CandleSchema, DecisionSchema, LabelSchema, check_frame
+from crp_pipeline.candles import market_closes, read_source, repair_candles, source_name, validate_candles
+from crp_pipeline.contracts import DecisionSchema, LabelSchema, check_frame
 from crp_pipeline.ensemble import fit_stack
 from crp_pipeline.features import CATALOG, compute_features, feature_set_id, prove_causal, ready_rows, spread_cuts
 from crp_pipeline.gate import Outcome, criteria, judge
@@ -20,12 +19,12 @@ from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, wi
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.labels import make_labels
 from crp_pipeline.models import ModelSpec, samples_of, save_bundle, train
-from crp_pipeline.provenance import code_revision, library_versions
+from crp_pipeline.provenance import code_revision, library_versions, lineage_of, recipe_hash, stamp
 from crp_pipeline.registry import Registry, fingerprint, gather
 from crp_pipeline.reporting.page import coin_page
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.splits import folds_of, overlaps, role_table, walk_forward
-from crp_pipeline.storage import frame_hash, read_parquet, write_text
+from crp_pipeline.splits import fold_table, folds_of, overlaps
+from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_text
 from crp_pipeline_tests.benchmarks.cases import settings_of
 from crp_pipeline_tests.benchmarks.timing import Laps
 
@@ -40,10 +39,10 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     lap("candles")
     market = _market(folder, coin, candles)
     lap("market")
-    features = _features(candles, market.drop(columns=coin), settings)
+    features = _features(candles, market, settings)
     lap("features")
     labels = check_frame(make_labels(candles, settings.labels), LabelSchema, what=coin)
-    labels.attrs = dict(candles.attrs)
+    stamp(labels, "labels", behind=[candles], files={"settings": recipe_hash(settings)})
     lap("labels")
     roles = _roles(candles, labels, settings)
     lap("splits")
@@ -55,16 +54,18 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     stack = fit_stack(forecasts, labels, folds_of(roles), seed=settings.seed, config=settings.ensemble)
     decisions = check_frame(stack.decide(forecasts), DecisionSchema, what=coin)
     stack.save(folder / "stack.json")
-    decisions.attrs = dict(candles.attrs)
+    stamp(decisions, "ensemble", behind=[labels, roles, *forecasts.values()], files=_stack_file(folder))
     lap("ensemble")
     exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
     result = run_backtest(candles, with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing)
+    stamp(result.trades, "backtest", behind=[candles, labels, decisions], files={"settings": recipe_hash(settings)})
     lap("backtest")
     compared = _comparison(candles, labels, exits, prior, forecasts, decisions, settings)
+    stamp(compared, "comparison", behind=[candles, labels, prior, *forecasts.values(), decisions])
     lap("comparison")
-    verdict = _verdict(
-        Candidate(candles, features, labels, roles, prior, decisions, stack, result, compared), settings, coin, folder
-    )
+    files = {**_stack_file(folder), **{key: it for name in settings.roster for key, it in _model_file(folder, name).items()}}
+    candidate = Candidate(candles, features, labels, roles, prior, decisions, stack, result, compared, files)
+    verdict = _verdict(candidate, settings, coin, folder)
     lap("gate")
     _register(verdict, coin, settings, folder, now)
     lap("registry")
@@ -74,38 +75,30 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
 
 
 def _candles(settings: PipelineSettings, coin: str, now: datetime) -> pd.DataFrame:
-    bars, _ = repair_candles(
-        read_source(settings, coin), settings.interval, max_gap=settings.max_gap, now=pd.Timestamp(now), source=coin
-    )
-    check_frame(bars, CandleSchema, what=coin)
-    bars.attrs = {"coin": coin, "data_hash": frame_hash(bars)}
-    return bars
+    raw, moment, source = read_source(settings, coin), pd.Timestamp(now), source_name(settings, coin)
+    bars, _ = repair_candles(raw, settings.interval, max_gap=settings.max_gap, now=moment, source=source)
+    validate_candles(bars, settings.interval, now=moment)
+    return stamp(bars, "candles", coin=coin)
 
 
 def _market(folder: Path, coin: str, candles: pd.DataFrame) -> pd.DataFrame:
     others = {path.stem: read_parquet(path) for path in (folder / "candles").glob("*.parquet") if path.stem != coin}
-    closes = market_closes({coin: candles, **others})
-    frame_hash(closes)
-    return closes
+    return stamp(market_closes({coin: candles, **others}), "market")
 
 
-def _features(candles: pd.DataFrame, others: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
+def _features(candles: pd.DataFrame, market: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
+    others = market.drop(columns=candles.attrs["coin"])
     made = compute_features(candles, CATALOG, market=others)
     cuts = spread_cuts(len(candles), PROOF_CUTS, seed=settings.seed)
     leaks = prove_causal(CATALOG, candles, market=others, cuts=cuts, seed=settings.seed)
-    made.attrs = {
-        **candles.attrs,
-        "feature_set_id": feature_set_id(CATALOG),
-        "leaking_features": len({leak.feature for leak in leaks}),
-        "table_hash": frame_hash(made),
-    }
-    return made
+    leaking = len({leak.feature for leak in leaks})
+    behind = [candles, market]
+    return stamp(made, "features", behind=behind, feature_set_id=feature_set_id(CATALOG), leaking_features=leaking)
 
 
 def _roles(candles: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
-    folds = walk_forward(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
-    roles = role_table(folds, labels.index, labels["label_end"])
-    roles.attrs = dict(candles.attrs)
+    roles = fold_table(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
+    stamp(roles, "splits", behind=[candles, labels])
     overlaps(folds_of(roles), labels.index, labels["label_end"])
     return roles
 
@@ -118,8 +111,8 @@ def _forecast(
     trained = train(spec, features, labels, roles, seed=settings.seed, validation_share=share)
     golden = samples_of(features.loc[trained.predictions["fold"] >= 0].tail(GOLDEN_ROWS))
     save_bundle(trained.model, bundle, card=dict(features.attrs), golden=golden)
-    trained.predictions.attrs.update(features.attrs)
-    return trained.predictions
+    files = _model_file(bundle.parent.parent, name)
+    return stamp(trained.predictions, f"models/{name}", behind=[features, labels, roles], files=files)
 
 
 def _comparison(
@@ -143,7 +136,7 @@ def _comparison(
 def _verdict(candidate: Candidate, settings: PipelineSettings, coin: str, folder: Path):
     subject = {
         "coin": coin,
-        "data_hash": candidate.candles.attrs["data_hash"],
+        "data_hash": lineage_of(candidate.candles)["candles"][0],
         "feature_set_id": candidate.features.attrs["feature_set_id"],
         "candidate": fingerprint(_bundles(folder, settings), folder / "stack.json"),
         "code": code_revision(),
@@ -158,6 +151,14 @@ def _register(verdict, coin: str, settings: PipelineSettings, folder: Path, now:
     if verdict.outcome is Outcome.PROMOTE:
         book.promote(coin, version, verdict, now=now)
     book.champion(coin)
+
+
+def _stack_file(folder: Path) -> dict[str, str]:
+    return {"ensemble.stack": sha256(folder / "stack.json")}
+
+
+def _model_file(folder: Path, name: str) -> dict[str, str]:
+    return {f"models/{name}.bundle": sha256(folder / "models" / f"{name}.bundle" / MANIFEST)}
 
 
 def _bundles(folder: Path, settings: PipelineSettings) -> dict[str, Path]:

@@ -14,12 +14,15 @@ CANDLES, MARKET, CORRIDOR, SUMMARY = PHASES
 OK, BAD, RUNNING = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
 
 
-def with_runs(instance, *runs, night="2026-03-03"):
-    for number, (phase, coin, status) in enumerate(runs):
+def with_runs(instance, *runs, night="2026-03-03", coins=None):
+    """What is asked for next when these runs, oldest first, are all there is; the coins are those with candle runs."""
+    before = instance.get_runs_count()
+    for number, (phase, coin, status) in enumerate(runs, start=before):
         tags = {NIGHT: night, PHASE: phase} | ({"dagster/partition": coin} if coin else {})
         run = dg.DagsterRun(job_name=phase, run_id=f"{night}-{number}", tags=tags, status=status)
         instance.add_run(run)
-    return [(request.job_name, request.partition_key) for request in next_requests(instance)]
+    coins = coins or sorted({coin for phase, coin, _ in runs if phase == CANDLES})
+    return [(request.job_name, request.partition_key) for request in next_requests(instance, coins)]
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def test_the_schedule_is_at_a_quarter_past_midnight_utc():
 
 
 def test_nothing_follows_before_a_night_has_begun(instance):
-    assert with_runs(instance) == []
+    assert with_runs(instance, coins=["A"]) == []
 
 
 def test_the_market_waits_for_every_coin(instance):
@@ -63,8 +66,26 @@ def test_a_coin_without_candles_holds_up_nobody(instance):
     assert with_runs(instance, *runs) == [(CORRIDOR, "A"), (CORRIDOR, "C")]
 
 
-def test_a_night_without_any_candles_ends_there(instance):
-    assert with_runs(instance, (CANDLES, "A", BAD)) == []
+def test_a_night_without_any_candles_goes_straight_to_its_summary(instance):
+    assert with_runs(instance, (CANDLES, "A", BAD)) == [(SUMMARY, None)]
+
+
+def test_nobody_trains_on_the_market_of_an_earlier_night(instance):
+    assert with_runs(instance, (CANDLES, "A", OK), (MARKET, None, BAD)) == [(SUMMARY, None)]
+
+
+def test_the_market_waits_for_a_coin_that_the_schedule_has_not_launched_yet(instance):
+    assert with_runs(instance, (CANDLES, "A", OK), coins=["A", "B"]) == []
+
+
+def test_a_coin_whose_run_was_never_launched_is_launched_before_the_summary(instance):
+    runs = [(CANDLES, "A", OK), (CANDLES, "B", OK), (MARKET, None, OK), (CORRIDOR, "A", OK)]
+    assert with_runs(instance, *runs) == [(CORRIDOR, "B")]
+
+
+def test_a_coin_whose_candles_came_at_the_second_try_is_not_left_out(instance):
+    runs = [(CANDLES, "A", OK), (CANDLES, "B", BAD), (MARKET, None, OK), (CORRIDOR, "A", OK), (CANDLES, "B", OK)]
+    assert with_runs(instance, *runs) == [(CORRIDOR, "B")]
 
 
 def test_the_summary_comes_even_after_a_failed_corridor(instance):
@@ -84,4 +105,4 @@ def test_last_night_is_none_of_tonights_business(instance):
 
 def test_a_phase_is_asked_for_under_one_key(instance):
     with_runs(instance, (CANDLES, "A", OK))
-    assert [request.run_key for request in next_requests(instance)] == ["2026-03-03 nightly_market all"]
+    assert [request.run_key for request in next_requests(instance, ["A"])] == ["2026-03-03 nightly_market all"]

@@ -15,6 +15,7 @@ from crp_pipeline.definitions import floor_plan
 from crp_pipeline.features import CATALOG, Family, Feature
 from crp_pipeline.gate import Outcome, criteria
 from crp_pipeline.nightly import run_night
+from crp_pipeline.provenance import lineage_of
 from crp_pipeline.registry import Registry
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
@@ -116,8 +117,9 @@ def test_every_table_names_the_candles_it_came_from(night):
             read_parquet(night[0] / name.format(coin))
             for name in ("candles/{}.parquet", "features/{}.parquet", "labels/{}.parquet", "splits/{}.parquet")
         ]
-        assert len({table.attrs["data_hash"] for table in tables}) == 1
-        assert verdict_of(night[0], coin)["subject"]["data_hash"] == tables[0].attrs["data_hash"]
+        [candles] = lineage_of(tables[0])["candles"]
+        assert all(lineage_of(table)["candles"] == [candles] for table in tables)
+        assert verdict_of(night[0], coin)["subject"]["data_hash"] == candles
 
 
 def test_there_is_one_check_per_criterion_and_coin(night):
@@ -206,7 +208,7 @@ def test_a_coin_with_a_broken_file_fails_alone(tmp_path, capfd):
     assert failed == ["NOISE-DEMO"]
     assert verdict_of(tmp_path, "EDGE-DEMO")["outcome"]
     assert not (tmp_path / "candles" / "NOISE-DEMO.parquet").exists()
-    assert "NOISE-DEMO: " in capfd.readouterr().err
+    assert "NOISE-DEMO ({}): row 101, at ".format(tmp_path / "raw" / "NOISE-DEMO.csv") in capfd.readouterr().err
     assert read_parquet(tmp_path / "market" / "market.parquet").columns.tolist() == ["EDGE-DEMO"]
 
 

@@ -60,7 +60,7 @@ def folds_that_saw_it():
 
 def late_members(stack):
     roles = role_table(FOLDS, TIMES, ENDS)
-    return integrity_evidence(roles, LABELS, stack, leaking_features=0, data_hashes=["a"])["late_stack_members"]
+    return integrity_evidence(roles, LABELS, stack, leaking_features=0, lineage={"candles": ["a"]})["late_stack_members"]
 
 
 def test_there_are_folds_to_look_at():

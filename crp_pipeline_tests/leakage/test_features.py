@@ -6,6 +6,7 @@ import pytest
 import talib
 from pandas.testing import assert_frame_equal
 
+from crp_pipeline.errors import InsufficientHistoryError
 from crp_pipeline.features import (
     CATALOG,
     Family,
@@ -132,6 +133,13 @@ def test_cuts_are_rows_in_order():
     assert list(cuts) == sorted(set(cuts))
     assert 1 <= cuts[0] < cuts[-1] < 500
     assert cuts == spread_cuts(500, 8, seed=3)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 2])
+def test_too_few_rows_have_no_cut(n_rows):
+    with pytest.raises(InsufficientHistoryError, match=f"rows found: {n_rows}; a cut with rows on both sides takes 3"):
+        spread_cuts(n_rows, 4, seed=0)
+    assert spread_cuts(3, 4, seed=0) == (1,)
 
 
 def test_every_value_is_ready_at_the_first_cut():

@@ -1,6 +1,6 @@
 """The compiled engine against a slow one written from the rules, and what must hold on every market."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, slippage_draws, zero_skill
+from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, zero_skill
+from crp_pipeline_tests.properties.slow_broker import FILLS, Market, SlowBroker
 
 FREE = ExecutionModel(fee_bps=0, spread_bps=0, slippage_bps=0, horizon=None)
 WIDE = Sizing(max_leverage=100)
 """Leverage that never caps, so that risk alone sizes."""
-
-FILLS = ["entry_time", "exit_time", "side", "entry_price", "exit_price", "units", "exit_reason"]
 
 seeds = st.integers(0, 2**32 - 1)
 some = settings(max_examples=60, deadline=None)
@@ -24,21 +23,14 @@ executions = st.builds(
     fee_bps=st.sampled_from([0.0, 5.0, 60.0]),
     spread_bps=st.sampled_from([0.0, 3.0]),
     slippage_bps=st.sampled_from([0.0, 2.0]),
-    slippage_noise_bps=st.sampled_from([0.0, 4.0]),
+    slippage_noise_bps=st.sampled_from([0.0, 4.0, 50.0]),
     horizon=st.sampled_from([None, 1, 2, 7]),
     gap_through_target=st.sampled_from(["target", "open"]),
     close_at_end=st.booleans(),
     seed=st.integers(0, 9),
 )
-sizings = st.builds(Sizing, risk_per_trade=st.sampled_from([0.01, 0.3]), max_leverage=st.sampled_from([0.5, 3.0, 100.0]))
-
-
-@dataclass(frozen=True)
-class Market:
-    """Candles and decisions that fit to each other."""
-
-    candles: pd.DataFrame
-    decisions: pd.DataFrame
+# no price on a tick lies exactly where such a leverage is ruined
+sizings = st.builds(Sizing, risk_per_trade=st.sampled_from([0.01, 0.3]), max_leverage=st.sampled_from([0.5, 3.1, 97.3]))
 
 
 @st.composite
@@ -75,103 +67,13 @@ def markets(draw, *, smallest=2, ticks=(None, 0.5, 1.0), distances=(0.01, 0.02, 
 smooth = markets(smallest=20, ticks=(None,), distances=(0.01, 0.02, 0.05))
 
 
+def last_traded(candles):
+    """Time of the last bar that is not repaired, that of the first bar without one."""
+    return max(candles.index[~candles["is_repaired"]], default=candles.index[0])
+
+
 def run(market, execution=FREE, sizing=WIDE):
     return run_backtest(market.candles, market.decisions, execution=execution, sizing=sizing)
-
-
-class SlowBroker:
-    """The market rules as a diary: every bar is asked, in this order, what happens at its open, within it and at its close."""
-
-    def __init__(self, market, execution, sizing):
-        self.bars = market.candles.reset_index().to_dict("records")
-        self.orders = market.decisions.to_dict("records")
-        self.execution, self.sizing = execution, sizing
-        self.noise = slippage_draws(len(self.bars), execution)
-        self.cash, self.held, self.equity, self.diary = sizing.initial_equity, None, [], []
-
-    def live(self):
-        for now in range(len(self.bars)):
-            was_held = self.held is not None
-            time_is_up = was_held and self.held["horizon"] is not None and now - self.held["bar"] >= self.held["horizon"]
-            if not self.bars[now]["is_repaired"]:
-                if was_held:
-                    self.at_the_open(now, time_is_up)
-                # at the last close only somebody who was out, or knew that he would be, could decide
-                if self.held is None and (not was_held or time_is_up):
-                    self.perhaps_enter(now)
-                if self.held is not None:
-                    self.within(now)
-            self.at_the_close(now)
-        return self
-
-    def at_the_open(self, now, time_is_up):
-        price, held = self.bars[now]["open"], self.held
-        if time_is_up:
-            self.leave(now, price, "time")
-        elif beyond(price, held["stop"], -held["side"]):
-            self.leave(now, price, "stop")
-        elif beyond(price, held["target"], held["side"]):
-            self.leave(now, price if self.execution.gap_through_target == "open" else held["target"], "target")
-
-    def within(self, now):
-        bar, held = self.bars[now], self.held
-        against, favour = (bar["low"], bar["high"]) if held["side"] == 1 else (bar["high"], bar["low"])
-        if beyond(against, held["stop"], -held["side"]):
-            self.leave(now, held["stop"], "stop")
-        elif beyond(favour, held["target"], held["side"]):
-            self.leave(now, held["target"], "target")
-
-    def at_the_close(self, now):
-        close, last = self.bars[now]["close"], now == len(self.bars) - 1
-        if self.held is not None:
-            if last and self.execution.close_at_end:
-                self.leave(now, close, "end")
-            elif not last and self.bars[now + 1]["segment"] != self.bars[now]["segment"]:
-                self.leave(now, close, "gap")
-        worth = 0 if self.held is None else self.held["side"] * self.held["units"] * close
-        self.equity.append(self.cash + worth)
-
-    def perhaps_enter(self, now):
-        before, order = self.bars[now - 1], self.orders[now - 1]
-        if now == 0 or before["is_repaired"] or before["segment"] != self.bars[now]["segment"]:
-            return
-        if order["signal"] == 0 or self.cash <= 0:
-            return
-        side, quote = order["signal"], self.bars[now]["open"]
-        stop = quote * (1 - side * order["stop_distance"])
-        units = self.affordable(side, quote, stop)
-        price = self.filled(now, quote, side)
-        self.cash -= side * units * price + units * price * self.execution.fee_bps / 1e4
-        target = quote * (1 + side * order["target_distance"])
-        self.held = {"bar": now, "side": side, "units": units, "price": price, "stop": stop, "target": target,
-                     "horizon": self.execution.horizon}  # fmt: skip
-
-    def affordable(self, side, quote, stop):
-        planned = self.execution.cost_per_side_bps - self.execution.fee_bps
-        entry, leave = quote * (1 + side * planned / 1e4), stop * (1 - side * planned / 1e4)
-        most = self.sizing.max_leverage * self.cash / entry
-        if np.isnan(stop):
-            return most
-        loss = side * (entry - leave) + (entry + leave) * self.execution.fee_bps / 1e4
-        return min(most, self.sizing.risk_per_trade * self.cash / loss)
-
-    def filled(self, now, quote, direction):
-        worse = (self.execution.spread_bps / 2 + self.execution.slippage_bps) / 1e4
-        if len(self.noise):
-            worse += self.noise[now][0 if direction == 1 else 1]
-        return quote * (1 + direction * worse)
-
-    def leave(self, now, quote, reason):
-        held, self.held = self.held, None
-        price = self.filled(now, quote, -held["side"])
-        self.cash += held["side"] * held["units"] * price - held["units"] * price * self.execution.fee_bps / 1e4
-        times = self.bars[held["bar"]]["open_time"], self.bars[now]["open_time"]
-        self.diary.append((*times, held["side"], held["price"], price, held["units"], reason))
-
-
-def beyond(price, level, direction):
-    """Whether `price` has reached `level` in this direction; a missing level is never reached."""
-    return price >= level if direction == 1 else price <= level
 
 
 @many
@@ -284,10 +186,13 @@ def test_bars_that_come_later_do_not_change_closed_trades(market, execution, siz
     cut = min(cut, len(market.candles) - 1)
     then = run(Market(market.candles.iloc[:cut], market.decisions.iloc[:cut]), execution, sizing)
     now = run(market, execution, sizing)
-    known = then.trades[then.trades["exit_reason"] != "end"]
+    # a sale at the last close, which may ruin by its cost, is the only one that more bars would have put off
+    last = last_traded(market.candles.iloc[:cut])
+    ruined_last = (then.trades["exit_reason"] == "ruin") & (then.trades["exit_time"] == last)
+    at_the_end = (then.trades["exit_reason"] == "end") | ruined_last
+    known, still_open = then.trades[~at_the_end], then.trades[at_the_end]
     pd.testing.assert_frame_equal(known, now.trades.iloc[: len(known)], check_exact=True)
-    still_open = then.trades[then.trades["exit_reason"] == "end"]
-    before = then.equity.index < (still_open["entry_time"].min() if len(still_open) else then.equity.index[-1])
+    before = then.equity.index < (still_open["entry_time"].min() if len(still_open) else last)
     pd.testing.assert_series_equal(then.equity[before], now.equity.iloc[:cut][before], check_exact=True)
 
 
@@ -315,23 +220,42 @@ def test_no_quote_lies_outside_its_bar_but_a_target_that_was_jumped_over(market,
         entry, leave = market.candles.loc[trade.entry_time], market.candles.loc[trade.exit_time]
         assert trade.entry_price == entry["open"]
         inside = leave["low"] <= trade.exit_price <= leave["high"]
-        jumped = trade.exit_reason == "target" and trade.side * (leave["open"] - trade.exit_price) > 0
-        assert inside or (jumped and gap == "target")
+        jumped = trade.side * (leave["open"] - trade.exit_price)
+        no_gift = trade.exit_reason == "target" and jumped > 0 and gap == "target"
+        nothing_left = trade.exit_reason == "ruin" and jumped < 0
+        assert inside or no_gift or nothing_left
 
 
 @some
 @given(markets(), executions, sizings)
 def test_positions_do_not_overlap_and_respect_repairs_holes_and_leverage(market, execution, sizing):
-    result = run(market, replace(execution, slippage_noise_bps=0), sizing)
-    trades, candles = result.trades, market.candles
+    trades, candles = run(market, execution, sizing).trades, market.candles
     assert (trades["entry_time"].iloc[1:].to_numpy() >= trades["exit_time"].iloc[:-1].to_numpy()).all()
     assert not candles.loc[trades["entry_time"], "is_repaired"].any()
     assert not candles.loc[trades["decision_time"], "is_repaired"].any()
     segment = candles["segment"]
+    assert not candles.loc[trades["exit_time"], "is_repaired"].any()
     for name in ("decision_time", "exit_time"):
         assert (segment[trades[name]].to_numpy() == segment[trades["entry_time"]].to_numpy()).all()
     equity = sizing.initial_equity + trades["pnl"].shift(1, fill_value=0.0).cumsum()
     assert (trades["units"] * trades["entry_price"] <= sizing.max_leverage * equity * (1 + 1e-9)).all()
+
+
+@some
+@given(markets(), executions, sizings)
+def test_a_loss_ends_at_the_account(market, execution, sizing):
+    result = run(market, execution, sizing)
+    trades, equity = result.trades, result.equity
+    assert (equity >= 0).all()
+    assert result.metrics["max_drawdown"] <= 1
+    assert (trades["costs"] >= -1e-9 * sizing.initial_equity).all()
+    ruined = trades[trades["exit_reason"] == "ruin"]
+    assert list(ruined.index) in ([], [len(trades) - 1])
+    for trade in ruined.itertuples():
+        had = sizing.initial_equity + trades["pnl"].iloc[:-1].sum()
+        assert trade.pnl == pytest.approx(-had, abs=1e-9 * sizing.initial_equity)
+        assert (equity[trade.exit_time :] == 0).all()
+        assert (equity[: trade.exit_time].iloc[:-1] > 0).all()
 
 
 @some
@@ -350,7 +274,8 @@ def test_a_stop_that_fills_at_its_price_loses_no_more_than_the_risk(market, exec
 @some
 @given(markets(), executions)
 def test_zero_skill_resolves_the_trades_as_the_engine_did(market, execution):
-    result = run(market, replace(execution, close_at_end=True))
+    # an account that is ruined ends a trade before its stop, target or time
+    result = run(market, replace(execution, close_at_end=True), Sizing(max_leverage=0.5))
     chance = zero_skill(result, market.candles, market.decisions, execution, n_permutations=20)
     assert chance.trades == len(result.trades)
     if chance.trades:

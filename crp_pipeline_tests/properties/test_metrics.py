@@ -12,6 +12,7 @@ from crp_pipeline.metrics import (
     block_bootstrap_interval,
     brier_score,
     daily_returns,
+    deflated_sharpe_ratio,
     effective_sample_size,
     expected_calibration_error,
     log_loss,
@@ -27,6 +28,7 @@ from crp_pipeline.metrics import (
 
 returns = hnp.arrays(float, st.integers(3, 60), elements=st.floats(-0.25, 0.25, width=32))
 seeds = st.integers(0, 2**32 - 1)
+trials = st.floats(1, 1.3) | st.floats(1, 1e6)
 
 
 @given(seeds, st.integers(1, 200))
@@ -84,6 +86,13 @@ def test_the_minimum_track_record_is_where_the_probability_reaches_the_level(sha
     n = minimum_track_record_length(sharpe, skew=skew, kurtosis=kurtosis, level=level)
     assume(n >= 2)
     assert probabilistic_sharpe_ratio(sharpe, n, skew=skew, kurtosis=kurtosis) == pytest.approx(level, abs=1e-9)
+
+
+@given(st.floats(-0.5, 0.5), st.floats(-1, 1), st.floats(3, 12), trials, st.floats(0, 1))
+def test_trials_never_make_a_result_more_credible(sharpe, skew, kurtosis, n_trials, trial_variance):
+    shape = {"skew": skew, "kurtosis": kurtosis}
+    deflated = deflated_sharpe_ratio(sharpe, 500, **shape, n_trials=n_trials, trial_variance=trial_variance)
+    assert deflated <= probabilistic_sharpe_ratio(sharpe, 500, **shape)
 
 
 @given(st.floats(0, 1), st.floats(1, 1e5), st.floats(0.5, 0.999))

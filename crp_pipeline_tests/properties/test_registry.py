@@ -17,11 +17,14 @@ from crp_pipeline.registry import Registry
 from crp_pipeline.storage import write_text
 
 COIN = "BTC-USDT"
-GAIN = (Criterion("trades", Stage.EVIDENCE, ">=", 200), Criterion("gain", Stage.SKILL, ">", 0))
+GAIN = (Criterion("trades", ">=", 200, Stage.EVIDENCE), Criterion("gain", ">", 0, Stage.SKILL))
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """`reigns` is the stack of champions, `told` what the journal must say, `verdicts` what each version carries."""
+    """`reigns` is the stack of champions, `told` what the journal must say, `verdicts` what each version carries.
+
+    `taken_back` holds the versions whose last reign was ended by a rollback.
+    """
 
     versions = Bundle("versions")
 
@@ -30,7 +33,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.book = Registry(self.folder / "registry")
         self.now = datetime(2024, 1, 1, tzinfo=UTC)
-        self.reigns, self.told, self.verdicts, self.contents = [], [], {}, {}
+        self.reigns, self.told, self.verdicts, self.contents, self.taken_back = [], [], {}, {}, set()
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -58,14 +61,15 @@ class RegistryMachine(RuleBasedStateMachine):
                 self.told.append(("reject", version))
         return version
 
-    @rule(version=versions)
-    def promote(self, version):
+    @rule(version=versions, again=st.booleans())
+    def promote(self, version, again):
         verdict = self.verdicts[version]
-        if verdict.outcome is not Outcome.PROMOTE:
+        if verdict.outcome is not Outcome.PROMOTE or (version in self.taken_back and not again):
             with pytest.raises(RegistryError):
-                self.book.promote(COIN, version, verdict, now=self.tick())
+                self.book.promote(COIN, version, verdict, again=again, now=self.tick())
             return
-        self.book.promote(COIN, version, verdict, now=self.tick())
+        self.book.promote(COIN, version, verdict, again=again, now=self.tick())
+        self.taken_back.discard(version)
         if self.reigns[-1:] != [version]:
             self.reigns.append(version)
             self.told.append(("promote", version))
@@ -83,8 +87,9 @@ class RegistryMachine(RuleBasedStateMachine):
             with pytest.raises(RegistryError):
                 self.book.rollback(COIN, now=self.tick())
             return
-        self.reigns.pop()
+        self.taken_back.add(self.reigns.pop())
         assert self.book.rollback(COIN, now=self.tick()) == self.reigns[-1]
+        self.taken_back.discard(self.reigns[-1])
         self.told.append(("rollback", self.reigns[-1]))
 
     @rule()
@@ -97,17 +102,29 @@ class RegistryMachine(RuleBasedStateMachine):
     def bend_the_journal(self, data):
         """Any one line altered or removed is found; then it is put back."""
         path = self.folder / "registry" / COIN / "journal.jsonl"
-        before = path.read_text()
-        kept = before.splitlines(keepends=True)
+        before = path.read_bytes()
+        kept = before.splitlines(keepends=True)[: len(self.told)]
         number = data.draw(st.integers(0, len(kept) - 1))
         if data.draw(st.booleans()):
             del kept[number]
         else:
-            kept[number] = json.dumps({**json.loads(kept[number]), "version": "f" * 16}, sort_keys=True) + "\n"
-        path.write_text("".join(kept))
+            kept[number] = json.dumps({**json.loads(kept[number]), "version": "f" * 16}, sort_keys=True).encode() + b"\n"
+        path.write_bytes(b"".join(kept))
         with pytest.raises(RegistryError):
             self.book.history(COIN)
-        path.write_text(before)
+        path.write_bytes(before)
+
+    @precondition(lambda self: self.told)
+    @rule(tail=st.binary(min_size=1, max_size=80).filter(lambda tail: b"\n" not in tail))
+    def tear_a_line(self, tail):
+        """The power goes in the middle of a write; the rules that follow find it as it was left."""
+        with (self.folder / "registry" / COIN / "journal.jsonl").open("ab") as journal:
+            journal.write(tail)
+
+    @invariant()
+    def what_was_rolled_back_is_known(self):
+        for version in self.verdicts:
+            assert self.book.is_rolled_back(COIN, version) == (version in self.taken_back)
 
     @invariant()
     def the_champion_is_the_last_that_reigns(self):

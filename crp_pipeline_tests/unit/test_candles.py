@@ -1,4 +1,6 @@
 import gzip
+import re
+from functools import partial
 from io import StringIO
 
 import numpy as np
@@ -10,15 +12,20 @@ from crp_pipeline.candles import (
     IssueKind,
     causal_volatility,
     coin_files,
+    demo_market,
     load_candles,
     market_closes,
     read_candles,
+    read_source,
     repair_candles,
+    require_history,
+    source_name,
     to_candles,
     validate_candles,
 )
 from crp_pipeline.candles.volume_units import BLOCK
-from crp_pipeline.errors import DataContractError
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.settings import PipelineSettings
 
 COINS = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "BNB-USDT", "XRP-USDT")
 
@@ -87,7 +94,20 @@ def test_column_spellings_are_understood(tmp_path, header):
         ("2024-01-01 02:00:00+02:00", "2023-12-31 20:00:00-05:00"),
         ("2024-01-01 12-AM", "2024-01-01 01-AM"),
         ("01.01.2024 00:00:00.000", "01.01.2024 01:00:00.000"),
+        ("01.01.2024 00:00:00", "01.01.2024 01:00:00"),
+        ("01.01.2024 00:00", "01.01.2024 01:00"),
         ("2024.01.01 00:00", "2024.01.01 01:00"),
+        ("2024.01.01 00:00:00.000", "2024.01.01 01:00:00.000"),
+        ("2024/01/01 00:00", "2024/01/01 01:00"),
+        ("20240101", "202401010100"),
+        ("202401010000", "202401010100"),
+        ("20240101000000", "20240101010000"),
+        ("20240101000000.0", "20240101010000.0"),
+        ("20240101 000000", "20240101 010000"),
+        ("20240101 00:00:00", "20240101 01:00:00"),
+        ("1704067200", "1704070800000"),
+        ("1704067200000", "1704070800000000"),
+        ("1704067200000000000", "1704070800"),
     ],
 )
 def test_time_formats_are_understood(tmp_path, first, second):
@@ -105,9 +125,58 @@ def test_a_line_above_the_header_and_other_separators_are_understood(tmp_path, a
     assert_frame_equal(load_candles(path), EXPECTED)
 
 
+@pytest.mark.parametrize("kind", ["int64", "float64", "str", "object"])
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("timestamp", 1704067200000, 1704070800000),
+        ("Open time", 1704067200, 1704070800),
+        ("date", 202401010000, 202401010100),
+    ],
+)
+def test_an_index_with_the_name_of_a_time_is_a_time_column(tmp_path, name, first, second, kind):
+    path = tmp_path / "coin.parquet"
+    EXPECTED.set_axis(pd.Index([first, second], dtype="int64").astype(kind).rename(name)).to_parquet(path)
+    assert_frame_equal(load_candles(path), EXPECTED)
+
+
+def test_an_index_of_text_with_the_name_of_a_time_is_a_time_column(tmp_path):
+    path = tmp_path / "coin.parquet"
+    EXPECTED.set_axis(pd.Index(["2024-01-01", "2024-01-01 01:00"], name="date")).to_parquet(path)
+    assert_frame_equal(load_candles(path), EXPECTED)
+
+
+def test_a_time_column_stands_beside_an_index_of_its_name():
+    raw = EXPECTED.set_axis(pd.Index([7, 8], name="time")).assign(time=[1704067200, 1704070800])
+    assert_frame_equal(to_candles(raw, source="x"), EXPECTED)
+
+
 def test_date_and_clock_in_two_columns_are_one_time():
     text = "<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>\n2024.01.01,00:00,1,4,0.5,2,30\n2024.01.01,01:00,2,5,1.5,3,40\n"
     assert_frame_equal(to_candles(pd.read_csv(StringIO(text)), source="x"), EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("date", "first", "second"),
+    [
+        ("20240101", "000000", "010000"),
+        ("20240101", "0", "10000"),
+        ("20240101", "0000", "0100"),
+        ("2024-01-01", "000000", "010000"),
+        ("2024.01.01", "0", "100"),
+        ("20240101", "00:00:00", "01:00:00"),
+    ],
+)
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_clock_without_colons_is_one_too(date, first, second, is_text):
+    text = f"<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>\n{date},{first},1,4,0.5,2,30\n{date},{second},2,5,1.5,3,40\n"
+    raw = pd.read_csv(StringIO(text), dtype="str" if is_text else None)
+    assert_frame_equal(to_candles(raw, source="x"), EXPECTED)
+
+
+def test_a_unix_time_is_no_clock():
+    raw = EXPECTED.reset_index(drop=True).assign(date=["2024-01-01", "2024-01-01 01:00"], time=[1704067200, 1704070800])
+    assert_frame_equal(to_candles(raw, source="x"), EXPECTED)
 
 
 def test_a_clock_without_a_date_is_not_a_time():
@@ -181,12 +250,13 @@ SOUND = "1704067200,1,4,0.5,2,30\n"
             HEADER + "2024-01-01,1,4,0.5,2,30\n2024-13-01,2,5,1.5,3,40\n",
             "row 2, column time: '2024-13-01' is not a time",
         ),
-        (
-            HEADER + SOUND + "1704070800000,2,5,1.5,3,40\n" + SOUND,
-            "row 2, column time: '1704070800000' is a unix time in ms where most rows are in s",
-        ),
+        (HEADER + SOUND + "1704070,2,5,1.5,3,40\n", "row 2, column time: '1704070' is not a unix time"),
+        (HEADER + SOUND + "99999999999,2,5,1.5,3,40\n", "row 2, column time: '99999999999' is not a unix time before 2262"),
+        (HEADER + "2024-01-01,1,4,0.5,2,30\n3000-01-01,1,4,0.5,2,30\n", "row 2, column time: '3000-01-01"),
+        (HEADER + "20240101,1,4,0.5,2,30\n20240132,1,4,0.5,2,30\n", "row 2, column time: '20240132' is not a date"),
+        (HEADER + "20240101,1,4,0.5,2,30\n1704067200,1,4,0.5,2,30\n", "row 2, column time: '1704067200' is not a date"),
         (HEADER + SOUND + ",2,5,1.5,3,40\n", "row 2, column time: 'nan' is not a unix time"),
-        (HEADER + "20240101,1,4,0.5,2,30\n", "row 1, column time: '20240101' is not a unix time"),
+        (HEADER + "21240101,1,4,0.5,2,30\n", "row 1, column time: '21240101' is not a unix time"),
         (HEADER + "3000-01-01,1,4,0.5,2,30\n", "3000-01-01"),
         (HEADER + SOUND + "1704070800,2,5,1.5,3,40,7,8\n", "cannot be read as csv"),
     ],
@@ -205,7 +275,7 @@ def test_a_file_that_cannot_be_understood_is_one_sentence(tmp_path, text, messag
     ("name", "content"),
     [
         ("a.parquet", b"PAR1 cut off"),
-        ("a.csv.gz", gzip.compress(SOUND.encode() * 99)[:-20]),
+        ("a.csv.gz", gzip.compress(SOUND.encode() * 99, mtime=0)[:-20]),
         ("a.csv.gz", b"no gzip"),
         ("a.csv", b"\xff\xfe\x00\x01"),
     ],
@@ -224,6 +294,14 @@ def test_a_truncated_parquet_file_is_one_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataContractError, match=r"coin\.parquet cannot be read as parquet: "):
         load_candles(path)
+
+
+@pytest.mark.parametrize("content", [b"", HEADER.encode(), b"\xff\xfe\x00\x01", HEADER.encode() + b"when,1,4,0.5,2,30\n"])
+def test_an_error_in_a_file_begins_with_the_source_when_there_is_one(tmp_path, content):
+    path = tmp_path / "btc.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataContractError, match=r"^BTC \(the file of BTC\)[: ]"):
+        read_candles(path, source="BTC (the file of BTC)")
 
 
 @pytest.mark.parametrize(("name", "message"), [("coin.xlsx", "is not a candle file"), ("coin.csv", "does not exist")])
@@ -249,6 +327,38 @@ def test_two_files_of_one_coin_and_a_missing_folder_are_errors(tmp_path):
         coin_files(tmp_path)
     with pytest.raises(DataContractError, match="is not a folder"):
         coin_files(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["btc_usdt.csv", "1inch-usdt.parquet", "BTC-USDT_PERP.csv.gz"])
+def test_a_coin_name_may_have_digits_and_two_kinds_of_dashes(tmp_path, name):
+    (tmp_path / name).touch()
+    assert list(coin_files(tmp_path)) == [name.split(".")[0].upper()]
+
+
+@pytest.mark.parametrize("name", ["btc usdt.csv", "BTC--USDT.csv", "-btc.csv", "btc.2024.csv", "btc_.parquet", "\u0431tc.csv"])
+def test_a_candle_file_that_cannot_name_a_coin_is_an_error(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(DataContractError, match=f"^{tmp_path}: {re.escape(name)} does not name a coin"):
+        coin_files(tmp_path)
+
+
+# ---- source ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_source_is_named_by_coin_and_place(tmp_path):
+    (tmp_path / "btc-usdt.csv").write_text(HEADER + SOUND + "1704070800,2,5,1.5,much,40\n")
+    files = PipelineSettings(source="files", files_dir=tmp_path)
+    assert source_name(files, "BTC-USDT") == f"BTC-USDT ({tmp_path}/btc-usdt.csv)"
+    assert source_name(PipelineSettings(source="demo"), "EDGE-DEMO") == "EDGE-DEMO (demo market)"
+    with pytest.raises(DataContractError, match=rf"^BTC-USDT \({tmp_path}/btc-usdt\.csv\): row 2, column close: 'much' is not"):
+        read_source(files, "BTC-USDT")
+
+
+def test_a_coin_that_a_source_does_not_have_has_no_name_there(tmp_path):
+    with pytest.raises(DataContractError, match="ETH-USDT has no file in"):
+        source_name(PipelineSettings(source="files", files_dir=tmp_path), "ETH-USDT")
+    with pytest.raises(DataContractError, match="ETH-USDT is not on the demo market"):
+        source_name(PipelineSettings(source="demo"), "ETH-USDT")
 
 
 # ---- contract -------------------------------------------------------------------------------------------------------
@@ -357,6 +467,21 @@ def test_what_is_no_candle_table_is_an_error(frame, message):
         validate_candles(frame, "1h")
 
 
+@pytest.mark.parametrize("check", [validate_candles, partial(repair_candles, max_gap=1)])
+def test_a_moment_without_a_zone_and_an_unknown_interval_are_errors(check):
+    with pytest.raises(DataContractError, match=r"now = 2024-01-01 02:00:00 has no time zone"):
+        check(hourly(0, 1, 2), "1h", now=at(2).tz_localize(None))
+    with pytest.raises(DataContractError, match="interval = '60min' is not one of 1m, 5m"):
+        check(hourly(0, 1, 2), "60min")
+
+
+def test_a_history_that_is_too_short_is_an_error():
+    assert require_history(hourly(0, 1, 2), 3, source="BTC").equals(hourly(0, 1, 2))
+    told = r"^BTC \(a\.csv\): 3 bars are too few, at least 8,761 are needed \(walk_forward\.train_size\)$"
+    with pytest.raises(InsufficientHistoryError, match=told):
+        require_history(hourly(0, 1, 2), 8_761, source="BTC (a.csv)")
+
+
 # ---- contract: volume units -----------------------------------------------------------------------------------------
 
 
@@ -436,14 +561,23 @@ def test_an_unfinished_last_bar_and_off_grid_rows_are_dropped():
         (
             hourly(0.1, 1.1, 2),
             "1h",
-            r"BTC: row 1 in time order: open time 2024-01-01 00:06:00\+00:00 is not on the 1h grid, like 2 of 3 rows",
+            r"BTC: row 1: open time 2024-01-01 00:06:00\+00:00 is not on the 1h grid, and 2 of 3 rows are off it where 1%",
         ),
-        (hourly(*range(10)), "4h", "row 2 in time order.* is not on the 4h grid, like 7 of 10 rows"),
-        (hourly(*range(10)), "5m", "BTC: from .* most bars lie 0 days 01:00:00 apart, not 5m"),
+        (
+            hourly(2, 1, *range(9, 2, -1)),
+            "4h",
+            r"BTC: row 1: .* 02:00:00\+00:00 lies 0 days 01:00:00 after the bar before, and 8 of 8 bars do not lie 4h apart",
+        ),
+        (
+            pd.concat([hourly(*range(10))] * 2),
+            "5m",
+            "BTC: row 2: .* lies 0 days 01:00:00 after the bar before, and 9 of 9 bars",
+        ),
+        (hourly(*range(100), 3.25, 4.25), "1h", "BTC: row 101: .* 03:15:00.* and 2 of 102 rows are off it"),
         (
             table(*[(h, 1, 2, 1, 1, 1) for h in range(50)], (50, 1, 2, 1.5, 1, 1), (51, 1, 2, 1, 1, -3)),
             "1h",
-            r"BTC: row 51 in time order, at 2024-01-03 02:00:00\+00:00: low = 1.5 breaks 'low <= min\(open, close\)', and 2 of 52 bars break a rule where 1% can be repaired",
+            r"BTC: row 51, at 2024-01-03 02:00:00\+00:00: low = 1.5 breaks 'low <= min\(open, close\)', and 2 of 52 bars break a rule where 1% can be repaired",
         ),
         (hourly(0).iloc[:0], "1h", "no row is a closed, possible bar"),
         (table((0, -1, 1, 1, 1, 1)), "1h", "no row is a closed, possible bar"),
@@ -453,6 +587,36 @@ def test_what_is_beyond_repair_is_one_sentence(bars, interval, message):
     with pytest.raises(DataContractError, match=message) as caught:
         repair_candles(bars, interval, max_gap=3, source="BTC")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "asked"), [("30m", "1h"), ("1h", "4h"), ("1h", "30m"), ("15m", "1h"), ("4h", "1d")])
+def test_candles_of_another_interval_are_refused(given, asked):
+    bars = demo_market(0.5, n_bars=4_000, seed=1, interval=given)
+    with pytest.raises(DataContractError, match=f"DEMO: row 2: .* do not lie {asked} apart"):
+        repair_candles(bars, asked, max_gap=4, source="DEMO")
+
+
+def test_rows_in_messages_are_those_of_the_table_as_given():
+    bars = table(*[(h, 1, 2, 1, 1, 1) for h in range(50)], (50, 1, 2, 1.5, 1, 1), (51, 1, 2, 1, 1, -3)).iloc[::-1]
+    with pytest.raises(DataContractError, match=r"^BTC: row 1, at 2024-01-03 03:00:00\+00:00: volume = -3\.0 breaks"):
+        repair_candles(bars, "1h", max_gap=3, source="BTC")
+
+
+def test_more_faulty_rows_are_dropped_when_that_is_asked_for():
+    bars = table(*[(h, 1, 2, 1, 1, 1) for h in range(20)], (3.5, 1, 2, 1, 1, 1), (4.5, 1, 2, 1, 1, 1))
+    assert len(repair_candles(bars, "1h", max_gap=3, max_faulty=0.1)[0]) == 20
+    with pytest.raises(DataContractError, match="2 of 22 rows are off it where 9% can be dropped"):
+        repair_candles(bars, "1h", max_gap=3, max_faulty=0.09)
+
+
+def test_a_table_that_is_no_candles_is_named():
+    with pytest.raises(DataContractError, match=r"^BTC has no column low"):
+        repair_candles(hourly(0).drop(columns="low"), "1h", max_gap=3, source="BTC")
+
+
+def test_a_negative_gap_is_refused():
+    with pytest.raises(DataContractError, match="max_gap = -1 is not allowed: it must be at least 0"):
+        repair_candles(hourly(0, 1, 2), "1h", max_gap=-1)
 
 
 # ---- volatility and market ------------------------------------------------------------------------------------------

@@ -30,6 +30,19 @@ def test_interval_length(interval, minutes):
     assert interval_length(interval) == pd.Timedelta(minutes=minutes)
 
 
+@pytest.mark.parametrize("interval", ["foo", "60min", "1H", "2h", "1M", ""])
+def test_an_interval_that_nobody_uses_is_refused(interval):
+    with pytest.raises(DataContractError, match=f"interval = '{interval}' is not one of 1m, 5m, 15m, 30m, 1h, 4h, 1d"):
+        interval_length(interval)
+
+
+@pytest.mark.parametrize(("rows", "wrong"), [([2, -1], -1), ([-4], -4), ([0, 4, 5], 4)])
+def test_rows_outside_the_history_are_refused(rows, wrong):
+    for make in (lambda: Samples(COUNT, np.array(rows)), lambda: Samples(COUNT, np.arange(4)).take(np.array(rows))):
+        with pytest.raises(DataContractError, match=f"row {wrong} is not one of the 4 rows of the history, counted from 0"):
+            make()
+
+
 def test_a_table_holds_the_rows_in_the_order_asked_for():
     np.testing.assert_array_equal(Samples(COUNT, np.array([2, 0])).table(), [[4, 5], [0, 1]])
 
@@ -50,8 +63,6 @@ def test_a_window_of_one_is_the_table():
         ([3, 1], None, "row 1 has 1 bars behind it, a window of 3 needs 2"),
         ([0], None, "row 0 has 0 bars behind it"),
         ([3], [0, 0, 2, 2], "row 3 has 1 bars behind it"),
-        ([-1], None, "row -1 has -1 bars behind it"),
-        ([-1], [0, 0, 2, 2], "row -1 has -3 bars behind it"),
     ],
 )
 def test_a_window_that_would_reach_over_the_start_or_a_hole_is_refused(rows, segment_start, message):
@@ -199,6 +210,8 @@ def with_value(frame, row, name, value):
     ("frame", "schema", "row", "name", "value", "told"),
     [
         (CANDLES, CandleSchema, 2, "open", -1.0, "open breaks 'greater_than.0.'"),
+        (CANDLES, CandleSchema, 1, "high", np.inf, "high breaks 'less_than.inf.'"),
+        (CANDLES, CandleSchema, 1, "volume", np.inf, "volume breaks 'less_than.inf.'"),
         (CANDLES, CandleSchema, 0, "close", np.nan, "close breaks 'not_nullable'"),
         (CANDLES, CandleSchema, 3, "volume", -0.5, "volume breaks 'greater_than_or_equal_to.0.'"),
         (LABELS, LabelSchema, 1, "signal", 0.5, "signal breaks 'isin"),

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +8,10 @@ from pandas.testing import assert_frame_equal
 
 from crp_pipeline.candles import (
     DEMO_COINS,
+    DEMO_END,
+    DEMO_START,
     CoinSpec,
+    available_coins,
     bayes_accuracy,
     demo_candles,
     demo_market,
@@ -14,9 +20,11 @@ from crp_pipeline.candles import (
     visible_state,
 )
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.settings import DemoConfig
+from crp_pipeline.settings import DemoConfig, load_settings
 
 N_BARS = 60_000
+LAST_BAR = [3188.727480893949, 3217.3575978046797, 3187.3114508731924, 3214.7205261370846, 6694.38752934891]
+"""Of the default demo of EDGE-DEMO."""
 SPECS = (CoinSpec("EDGE", kappa=1.0), CoinSpec("WEAK", kappa=0.2), CoinSpec("NONE", kappa=0.0))
 
 
@@ -141,6 +149,53 @@ def test_shape_follows_the_first_argument():
     assert list(many["B"].columns) == list(one.columns)
 
 
+@pytest.mark.parametrize(
+    ("interval", "n_bars", "first", "last"),
+    [
+        ("1h", 20_000, DEMO_START, pd.Timestamp("2024-04-13 07:00", tz="UTC")),
+        ("1h", 26_304, DEMO_START, DEMO_END - pd.Timedelta("1h")),
+        ("1h", 26_305, DEMO_START - pd.Timedelta("1h"), DEMO_END - pd.Timedelta("1h")),
+        ("4h", 20_000, DEMO_END - 20_000 * pd.Timedelta("4h"), DEMO_END - pd.Timedelta("4h")),
+        ("1d", 5_000, DEMO_END - 5_000 * pd.Timedelta("1D"), DEMO_END - pd.Timedelta("1D")),
+    ],
+)
+def test_demo_candles_never_reach_the_present(interval, n_bars, first, last):
+    bars = demo_candles("NOISE-DEMO", DemoConfig(n_bars=n_bars), interval)
+    assert (bars.index[0], bars.index[-1], len(bars)) == (first, last, n_bars)
+    assert validate_candles(bars, interval).ok
+
+
+def test_a_demo_beyond_the_calendar_is_refused():
+    with pytest.raises(DataContractError, match="n_bars = 10,000,000 is too many bars of 1h: 1,972,320 reach back to 1800"):
+        demo_candles("EDGE-DEMO", DemoConfig(n_bars=10_000_000))
+
+
+@pytest.mark.parametrize(
+    ("coins", "error", "told"),
+    [
+        ("EDGE-DEMO", TypeError, "'EDGE-DEMO' is no coin: give an edge, a CoinSpec"),
+        (["EDGE-DEMO"], TypeError, "'EDGE-DEMO' is no coin"),
+        ({"A": "much"}, TypeError, "'much' is no coin"),
+        (None, TypeError, "None is no coin"),
+        ([], DataContractError, "a market has at least one coin"),
+        ({}, DataContractError, "a market has at least one coin"),
+    ],
+)
+def test_what_is_no_coin_is_refused(coins, error, told):
+    with pytest.raises(error, match=told):
+        demo_market(coins, n_bars=10, seed=0)
+
+
+def test_the_market_is_the_one_it_always_was():
+    bars = demo_candles("EDGE-DEMO", DemoConfig())
+    np.testing.assert_allclose(bars.iloc[-1], LAST_BAR, rtol=1e-10)  # libraries of mathematics differ in the last bit
+
+
+def test_loading_the_candles_does_not_load_scipy_signal():
+    code = "import sys, crp_pipeline.candles; assert 'scipy.signal' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_demo_coins_are_one_with_an_edge_and_one_without():
     config = DemoConfig(n_bars=500, seed=4, edge=0.7)
     assert list(DEMO_COINS) == ["EDGE-DEMO", "NOISE-DEMO"]
@@ -149,3 +204,8 @@ def test_demo_coins_are_one_with_an_edge_and_one_without():
     assert_frame_equal(noise, demo_market(DEMO_COINS["NOISE-DEMO"], n_bars=500, seed=4))
     with pytest.raises(DataContractError, match="BTC is not a coin of the demo market, which has EDGE-DEMO, NOISE-DEMO"):
         demo_candles("BTC", config, "1h")
+
+
+def test_a_configured_coin_that_the_demo_market_lacks_is_named_at_load():
+    with pytest.raises(DataContractError, match="FOO is not on the demo market, which has EDGE-DEMO, NOISE-DEMO"):
+        available_coins(load_settings(source="demo", coins=("EDGE-DEMO", "FOO")))

@@ -81,7 +81,7 @@ def test_a_decision_is_the_most_probable_class_of_the_member_in_office():
     stack, frames, _, _ = usual()
     decisions = stack.decide(frames)
     logits = logits_of(frames)
-    for row, number in ((600, 0), (899, 0), (900, 1), (1200, 2), (1499, 2)):
+    for row, number in ((900, 1), (1199, 1), (1200, 2), (1499, 2)):
         member, decision = stack.members[number], decisions.iloc[row]
         expected = softmax((member.weights @ logits[row] + member.intercept) / member.temperature)
         assert member.combination == "stack"
@@ -241,12 +241,12 @@ def test_the_table_tells_of_every_member():
     assert ((table["log_loss_stack"] < table["log_loss_mean"]) == (table["combination"] == "stack")).all()
 
 
-def test_too_few_rows_to_learn_weights_leave_those_of_the_mean():
+def test_too_few_rows_to_learn_weights_from_leave_the_mean_and_say_so():
     stack, *_ = stacked(n_bars=500, train_size=200, test_size=100)
     first = stack.members[0]
-    assert first.n_rows < 200
-    np.testing.assert_array_equal(first.weights, np.hstack([np.eye(3), np.eye(3)]) / 2)
-    np.testing.assert_array_equal(first.intercept, np.zeros(3))
+    assert (first.n_rows < 200, first.combination) == (True, "mean")
+    assert not first.weights.any()
+    assert not first.intercept.any()
 
 
 @pytest.mark.parametrize("n_bars", [900, 2_400], ids=["a few rows", "many rows"])

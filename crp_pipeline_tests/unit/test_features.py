@@ -7,8 +7,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -300,6 +300,19 @@ def test_market_rows_are_joined_by_time_not_by_position():
 def test_the_coin_is_not_its_own_market():
     with pytest.raises(DataContractError, match="BTC-USDT is this coin itself"):
         compute_features(CANDLES, market=MARKET.assign(**{"BTC-USDT": CANDLES["close"]}))
+
+
+@pytest.mark.parametrize("known", [slice(1, None), slice(None, -1), slice(300, 310)])
+def test_the_coin_is_not_its_own_market_where_bars_of_it_are_missing(known):
+    market = MARKET.assign(**{"BTC-USDT": CANDLES["close"].iloc[known]})
+    with pytest.raises(DataContractError, match="BTC-USDT is this coin itself"):
+        compute_features(CANDLES, market=market)
+
+
+@pytest.mark.parametrize("known", [slice(0), slice(300, 305)])
+def test_a_few_equal_closes_do_not_make_it_the_same_coin(known):
+    market = MARKET.assign(NEW=CANDLES["close"].iloc[known])
+    assert len(compute_features(CANDLES, market=market)) == len(CANDLES)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.inf])
@@ -618,6 +631,71 @@ def test_code_typed_at_a_prompt_has_an_identity_too():
     exec("def typed(bars): return np.sqrt(bars.close)\ndef other(bars): return np.sqrt(bars.close) + 1", scope)
     ids = [feature_set_id([Feature("typed", Family.TREND, 1, scope[name])]) for name in ("typed", "other", "typed")]
     assert ids[0] == ids[2] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("lambda bars: bars.open", "lambda bars: bars.close"),
+        ("lambda bars: [b for b in (bars.open,)][0]", "lambda bars: [b for b in (bars.close,)][0]"),
+        ("lambda bars: (lambda b: b.open)(bars)", "lambda bars: (lambda b: b.close)(bars)"),
+        ("lambda bars: bars.open + 1", "lambda bars: bars.open + 2"),
+        ("lambda bars: bars.open * (bars.tag in {'a', 'b'})", "lambda bars: bars.open * (bars.tag in {'a', 'c'})"),
+    ],
+)
+def test_code_without_source_that_differs_in_a_name_differs_in_identity(one, other):
+    first, again, second = (Feature("f", Family.TREND, 1, eval(code, {})) for code in (one, one, other))
+    assert feature_set_id([first]) == feature_set_id([again]) != feature_set_id([second])
+
+
+def test_sets_in_code_without_source_are_the_same_in_another_process():
+    typed = """eval("lambda bars: bars.open * (bars.tag in {'a', 'b', 'c', 'd'})", {})"""
+    code = "from crp_pipeline.features import Family, Feature, feature_set_id as identity; "
+    code += f"print(identity([Feature('f', Family.TREND, 1, {typed})]))"
+    found = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=env).stdout
+        for env in (os.environ | {"PYTHONHASHSEED": seed} for seed in ("1", "2", "3"))
+    }
+    assert len(found) == 1
+
+
+@dataclass(frozen=True)
+class Weighted:
+    weight: float
+
+    def close(self, bars):
+        return self.weight * bars.close
+
+    __call__ = close
+
+
+@pytest.mark.parametrize(
+    "compute", [Weighted(1.0).close, Weighted(1.0), lambda bars: 2 * HEAVY(bars), lambda bars: 2 * WEIGH(bars)]
+)
+def test_the_code_of_methods_has_no_identity(compute):
+    with pytest.raises(TypeError, match=r"a (method|Weighted) without stable content"):
+        feature_set_id([Feature("f", Family.TREND, 1, compute)])
+
+
+HEAVY, WEIGH = Weighted(9.0), Weighted(9.0).close
+
+
+@lru_cache
+def _doubled(number):
+    return number * 2
+
+
+@lru_cache
+def _tripled(number):
+    return number * 3
+
+
+def test_code_behind_a_cache_is_part_of_the_identity():
+    def feature(cached):
+        return Feature("f", Family.TREND, 1, lambda bars: bars.close * cached(1))
+
+    assert feature_set_id([feature(_doubled)]) == feature_set_id([feature(_doubled)])
+    assert feature_set_id([feature(_doubled)]) != feature_set_id([feature(_tripled)])
 
 
 def _powered(bars, weights, *, power):

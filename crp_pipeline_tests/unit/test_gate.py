@@ -64,7 +64,7 @@ def failed(verdict):
     ],
 )
 def test_a_bound_is_kept_or_not(comparison, threshold, value, holds):
-    assert Criterion("number", Stage.SKILL, comparison, threshold).holds(value) is holds
+    assert Criterion("number", comparison, threshold, Stage.SKILL).holds(value) is holds
 
 
 @pytest.mark.parametrize(
@@ -207,29 +207,29 @@ def member(office, learned):
 
 
 @pytest.mark.parametrize(
-    ("train", "offices", "hashes", "expected"),
+    ("train", "offices", "lineage", "expected"),
     [
-        ([0, 1, 2], [(5, 4)], ["a", "a"], (0, 0, 0)),
-        ([0, 1, 2, 3], [(5, 4)], ["a", "a"], (1, 0, 0)),
-        ([0, 1, 2, 3, 4], [(5, 4)], ["a", "a"], (2, 0, 0)),
-        ([0, 1, 2], [(5, 5), (7, 6), (8, 9)], ["a", "a"], (0, 2, 0)),
-        ([0, 1, 2], [(5, 4)], ["a", "b", "a"], (0, 0, 1)),
-        ([0, 1, 2], [(5, 4)], ["a", "b", "c"], (0, 0, 2)),
+        ([0, 1, 2], [(5, 4)], {"candles": ["a"]}, (0, 0, 0)),
+        ([0, 1, 2, 3], [(5, 4)], {"candles": ["a"]}, (1, 0, 0)),
+        ([0, 1, 2, 3, 4], [(5, 4)], {"candles": ["a"]}, (2, 0, 0)),
+        ([0, 1, 2], [(5, 5), (7, 6), (8, 9)], {"candles": ["a"]}, (0, 2, 0)),
+        ([0, 1, 2], [(5, 4)], {"candles": ["a", "b"]}, (0, 0, 1)),
+        ([0, 1, 2], [(5, 4)], {"candles": ["a", "b", "c"], "labels": ["a"], "models/lightgbm.bundle": ["a", "b"]}, (0, 0, 2)),
     ],
 )
-def test_faults_of_integrity_are_counted(train, offices, hashes, expected):
+def test_faults_of_integrity_are_counted(train, offices, lineage, expected):
     """Labels live for two hours and the test block begins at 5: rows 3 and 4 are too late to learn from."""
     roles = role_table([Fold(0, np.array(train), np.array([5, 6]))], HOURS, LABELS["label_end"])
     stack = Stack(("m",), tuple(member(*office) for office in offices))
-    found = integrity_evidence(roles, LABELS, stack, leaking_features=3, data_hashes=hashes)
+    found = integrity_evidence(roles, LABELS, stack, leaking_features=3, lineage=lineage)
     names = ("overlapping_training_labels", "late_stack_members", "mismatched_ingredients")
     assert tuple(found[name] for name in names) == expected
     assert found["leaking_features"] == 3
 
 
-def test_ingredients_without_a_hash_were_not_measured():
+def test_ingredients_without_a_lineage_were_not_measured():
     roles = role_table([Fold(0, np.array([0]), np.array([5]))], HOURS, LABELS["label_end"])
-    found = integrity_evidence(roles, LABELS, Stack((), ()), leaking_features=0, data_hashes=[])
+    found = integrity_evidence(roles, LABELS, Stack((), ()), leaking_features=0, lineage={})
     assert math.isnan(found["mismatched_ingredients"])
 
 
@@ -292,7 +292,7 @@ def test_forecast_evidence_by_hand():
     assert found["calibration_error"] == pytest.approx((2 * 0.2 + 2 * 0.1) / 4)
     assert found["tier_calibration_error"] == pytest.approx((2 * 0.2 + 2 * 0.1) / 4)
     assert found["directed_share"] == pytest.approx(4 / 6)
-    assert found["test_days"] == 6.0
+    assert found["test_days"] == 7.0
     given_to_what_came = np.array([0.8, 0.8, 0.6, 0.2, 0.5, 0.2])
     assert found["log_loss_gain_mean"] == pytest.approx(np.log(3 * given_to_what_came).mean())
     assert found["log_loss_gain"] < found["log_loss_gain_mean"] < found["log_loss_gain_high"]
@@ -401,6 +401,12 @@ def test_more_trials_deflate_the_sharpe_ratio():
     assert alone["deflated_sharpe_ratio"] == alone["probabilistic_sharpe_ratio"]
     assert alone["deflated_sharpe_ratio"] > few["deflated_sharpe_ratio"] > many["deflated_sharpe_ratio"]
     assert [found["trials"] for found in (alone, few, many)] == [1, 2, 22]
+
+
+@pytest.mark.parametrize("trials", [[], [0.08, math.nan], [math.nan] * 5])
+def test_a_spread_of_trials_that_was_not_measured_deflates_nothing_and_passes_nothing(trials):
+    result, _ = traded(flat_market(100 + np.arange(20.0) % 3), [1] * 20, ["low"] * 20)
+    assert math.isnan(sharpe_evidence(result, pd.Series(trials, dtype=float))["deflated_sharpe_ratio"])
 
 
 def test_a_trial_without_trades_counts_as_a_trial():

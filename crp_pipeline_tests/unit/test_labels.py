@@ -119,6 +119,19 @@ def test_labels_do_not_change_when_the_future_arrives():
     )
 
 
+def test_candles_that_were_never_repaired_are_one_stretch_of_real_bars():
+    bars = random_walk(100)
+    plain = make_labels(bars.drop(columns=["is_repaired", "segment"]), config())
+    pd.testing.assert_frame_equal(plain, make_labels(bars, config()))
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_a_label_lives_from_entry_to_exit(horizon):
+    """At every moment between two opens `horizon` labels are alive, but for the first and last few."""
+    weight = make_labels(random_walk(300), config(horizon=horizon))["weight"].dropna()
+    np.testing.assert_allclose(weight.iloc[horizon:-horizon], 1 / horizon)
+
+
 def slow_uniqueness(start, end):
     edges = sorted({*start, *end})
     out = []

@@ -2,7 +2,6 @@
 
 import doctest
 import math
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -15,28 +14,18 @@ from crp_pipeline.metrics import (
     average_drawdown,
     binary_brier_score,
     binary_log_loss,
-    block_bootstrap,
-    block_bootstrap_interval,
     brier_score,
     calibration_curve,
     daily_returns,
-    deflated_sharpe_ratio,
-    effective_sample_size,
     expectancy,
     expected_calibration_error,
-    expected_maximum_sharpe,
     log_loss,
     max_drawdown,
-    minimum_backtest_length,
-    minimum_track_record_length,
     payoff_ratio,
-    probabilistic_sharpe_ratio,
-    probability_of_backtest_overfitting,
     profit_factor,
     sharpe_ratio,
     tier_calibration_error,
     trading_session,
-    wilson_interval,
     win_rate,
 )
 
@@ -101,6 +90,20 @@ def test_probabilities_that_are_none_are_refused(probability, outcome, named):
             score(probability, outcome)
 
 
+@pytest.mark.parametrize("wrong", [math.nan, -1, 2, 0.5])
+def test_an_outcome_that_neither_came_nor_stayed_away_is_refused(wrong):
+    for score in (binary_brier_score, binary_log_loss, expected_calibration_error, calibration_curve):
+        with pytest.raises(ValueError, match=f"row 1 of hit is {wrong}, neither 0 nor 1"):
+            score([1.0, 0.5], [1, wrong])
+    with pytest.raises(ValueError, match="row 0 of hit"):
+        tier_calibration_error([1.0, 0.5], [wrong, 1], tiers=["high", "low"])
+
+
+@pytest.mark.parametrize("kind", [bool, int, float, "boolean"])
+def test_an_outcome_may_be_any_kind_of_nought_and_one(kind):
+    assert binary_brier_score([0.8, 0.4], pd.Series([1, 0]).astype(kind)) == pytest.approx((0.04 + 0.16) / 2)
+
+
 def test_scores_of_nothing_are_missing():
     assert all(math.isnan(score(np.empty((0, 3)), [])) for score in (log_loss, accuracy, brier_score))
     assert math.isnan(binary_brier_score([], []))
@@ -124,6 +127,12 @@ def test_calibration_curve_puts_an_edge_into_the_upper_bin_and_one_into_the_last
     assert curve["high"].to_list() == [0.5, 1.0]
     assert curve["mean_confidence"].to_list() == pytest.approx([0.245, 0.75])
     assert curve["hit_rate"].to_list() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("n_bins", [7, 10, 49])
+def test_calibration_edges_are_the_nearest_numbers_to_their_fractions(n_bins):
+    edges = np.arange(n_bins) / n_bins
+    assert calibration_curve(edges, np.zeros(n_bins), n_bins=n_bins).index.to_list() == list(range(n_bins))
 
 
 @pytest.mark.parametrize(("weighting", "expected"), [("none", (0.2 + 0.1) / 2), ("n", (0.2 * 4 + 0.1) / 5), ("max", 0.2)])
@@ -199,123 +208,18 @@ def test_ratios_without_a_loss_are_missing(pnl):
     assert math.isnan(profit_factor(pnl))
 
 
-# validity
+def test_ratios_with_a_missing_result_are_missing():
+    for ratio in (win_rate, expectancy, payoff_ratio, profit_factor):
+        assert math.isnan(ratio([math.nan, 3.0, -1.0]))
+    for drawdown in (max_drawdown, average_drawdown):
+        assert math.isnan(drawdown([100, 90, math.nan, 80]))
 
 
-def test_what_cannot_be_inferred_is_missing():
-    assert math.isnan(probabilistic_sharpe_ratio(0.1, 1, **NORMAL))
-    assert math.isnan(probabilistic_sharpe_ratio(math.nan, 100, **NORMAL))
-    assert math.isnan(probabilistic_sharpe_ratio(1.0, 100, skew=3.0, kurtosis=3.0))
-    assert math.isnan(minimum_track_record_length(math.nan, **NORMAL))
-    assert math.isnan(wilson_interval(0, 0)[0])
-    assert math.isnan(block_bootstrap_interval([1.0], np.mean, block=1, seed=0)[0])
-    assert math.isnan(effective_sample_size([1.0], max_lag=3))
-    assert math.isnan(probability_of_backtest_overfitting(np.zeros((100, 1))))
-    assert math.isnan(probability_of_backtest_overfitting(np.zeros((31, 5)), n_blocks=16))
-
-
-def test_no_record_is_long_enough_for_a_sharpe_ratio_below_the_benchmark():
-    assert minimum_track_record_length(0.1, **NORMAL, benchmark=0.1) == math.inf
-
-
-def test_a_single_trial_deflates_nothing():
-    assert expected_maximum_sharpe(1, 0.01) == 0
-    assert deflated_sharpe_ratio(0.1, 500, **NORMAL, n_trials=1, trial_variance=0.01) == probabilistic_sharpe_ratio(
-        0.1, 500, **NORMAL
-    )
-
-
-@pytest.mark.parametrize(
-    ("call", "named"),
-    [
-        (lambda: expected_maximum_sharpe(0, 1.0), "n_trials must be at least 1, got 0"),
-        (lambda: expected_maximum_sharpe(5, -1.0), "trial_variance must not be negative, got -1.0"),
-        (lambda: minimum_backtest_length(5, 0.0), "target_sharpe must be positive, got 0.0"),
-        (lambda: minimum_track_record_length(0.1, **NORMAL, level=1.0), "level must be between 0 and 1, got 1.0"),
-        (lambda: wilson_interval(1, 2, level=95), "level must be between 0 and 1, got 95"),
-        (lambda: wilson_interval(3, 2), "3 successes of 2"),
-        (lambda: wilson_interval(0, -1), "0 successes of -1"),
-        (
-            lambda: block_bootstrap([1, 2], np.mean, block=0.5, n_resamples=1, seed=0),
-            "block must be at least 1, got 0.5",
-        ),
-        (
-            lambda: block_bootstrap([1, 2], np.mean, block=1, n_resamples=0, seed=0),
-            "n_resamples must be at least 1, got 0",
-        ),
-        (lambda: probability_of_backtest_overfitting(np.zeros((99, 3)), n_blocks=5), "n_blocks must be even .* got 5"),
-        (lambda: probability_of_backtest_overfitting(np.zeros(99)), "must be .n_periods, n_trials."),
-        (lambda: effective_sample_size([1, 2], max_lag=-1), "max_lag must not be negative, got -1"),
-    ],
-)
-def test_arguments_without_meaning_are_refused_by_their_number(call, named):
-    with pytest.raises(ValueError, match=named):
-        call()
-
-
-def test_bootstrap_resamples_are_blocks_that_wrap_round():
-    def rows_as_drawn(samples, axis):
-        return samples
-
-    rows = block_bootstrap(np.arange(50.0), rows_as_drawn, block=10, n_resamples=40, seed=1)
-    follows = np.diff(rows, axis=1) % 50 == 1
-    assert rows.shape == (40, 50)
-    assert follows.mean() == pytest.approx(0.9 + 0.1 / 50, abs=0.02)
-
-
-def test_bootstrap_of_independent_values_has_the_standard_error_of_the_mean():
-    values = np.random.default_rng(0).normal(size=400)
-    means = block_bootstrap(values, np.mean, block=1, n_resamples=4_000, seed=2)
-    assert means.std() == pytest.approx(values.std() / 20, rel=0.05)
-
-
-def test_bootstrap_of_repeated_values_sees_through_the_repetition():
-    values = np.repeat(np.random.default_rng(3).normal(size=60), 10)
-    means = {block: block_bootstrap(values, np.mean, block=block, n_resamples=2_000, seed=4).std() for block in (1, 60)}
-    assert means[60] > 2 * means[1]
-
-
-def test_effective_sample_size_of_repeated_values_is_that_of_the_distinct_ones():
-    rng = np.random.default_rng(5)
-    distinct = rng.normal(size=400)
-    assert effective_sample_size(np.repeat(distinct, 5), max_lag=20) == pytest.approx(400, rel=0.2)
-    assert effective_sample_size(distinct, max_lag=0) == 400
-    assert effective_sample_size(np.tile([1.0, -1.0], 50), max_lag=3) == 100
-    assert effective_sample_size(np.ones(7), max_lag=3) == 7
-
-
-def slow_overfitting(performance, n_blocks):
-    """The definition, one choice of halves at a time."""
-    blocks = np.array_split(np.arange(len(performance)), n_blocks)
-    worse = []
-    for chosen in combinations(range(n_blocks), n_blocks // 2):
-        inside = performance[np.concatenate([blocks[b] for b in chosen])]
-        outside = performance[np.concatenate([blocks[b] for b in range(n_blocks) if b not in chosen])]
-        best = np.argmax(inside.mean(axis=0) / inside.std(axis=0))
-        sharpe = outside.mean(axis=0) / outside.std(axis=0)
-        rank = (sharpe <= sharpe[best]).sum()
-        worse.append(math.log(rank / (len(sharpe) + 1 - rank)) <= 0)
-    return np.mean(worse)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_overfitting_is_what_its_definition_says(seed):
-    performance = np.random.default_rng(seed).normal(size=(96, 7))
-    expected = slow_overfitting(performance, 8)
-    assert probability_of_backtest_overfitting(performance, n_blocks=8) == pytest.approx(expected, abs=1e-12)
-
-
-def test_overfitting_is_nil_when_one_trial_is_truly_best():
-    performance = np.random.default_rng(0).normal(size=(500, 10))
-    performance[:, 3] += 1
-    assert probability_of_backtest_overfitting(performance, n_blocks=10) == 0
-
-
-def test_overfitting_is_certain_when_the_halves_contradict_each_other():
-    calm = np.random.default_rng(0).normal(0, 0.01, (40, 2))
-    calm[:20] += [1.0, -1.0]
-    calm[20:] += [-1.0, 1.0]
-    assert probability_of_backtest_overfitting(calm, n_blocks=2) == 1
+def test_a_ruined_account_returns_nothing_from_the_next_day_on():
+    equity = pd.Series([100.0, 0.0, 0.0, 0.0], index=pd.date_range("2024-01-01", periods=4, tz="UTC"))
+    assert daily_returns(equity, initial=100.0).to_list() == [0.0, -1.0, 0.0, 0.0]
+    assert max_drawdown(equity) == 1
+    assert math.isfinite(sharpe_ratio(daily_returns(equity)))
 
 
 # sessions

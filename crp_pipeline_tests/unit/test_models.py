@@ -12,6 +12,7 @@ from crp_pipeline.errors import BundleError, DataContractError, InsufficientHist
 from crp_pipeline.models import (
     MODEL_TYPES,
     VARIANTS,
+    Model,
     ModelSpec,
     Validation,
     create_model,
@@ -24,8 +25,9 @@ from crp_pipeline.models import (
 from crp_pipeline.models.baselines import Prior
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.models.cross_fit import typical_rounds
+from crp_pipeline.models.gbdt import Booster
 from crp_pipeline.splits import PurgedWalkForward, learnable_rows, role_table
-from crp_pipeline.storage import MANIFEST, seal
+from crp_pipeline.storage import MANIFEST, seal, write_json
 from crp_pipeline_tests.recording import Recording, learnable_history, true_probabilities
 
 BOOSTERS = ("xgboost", "lightgbm", "catboost")
@@ -167,12 +169,48 @@ def test_labels_that_cannot_be_learned_from_are_refused(name, y, error, told):
         create_model(name).fit(samples, np.array(y))
 
 
+@each_booster
+@pytest.mark.parametrize(("label", "told"), [(np.nan, "nan"), (2.0, "2"), (0.5, "0.5")])
+def test_labels_of_watched_rows_are_checked_too(name, label, told):
+    samples, y = problem()
+    later = Validation(samples.take(LATER[:20]), np.append(y[LATER[:19]], label))
+    with pytest.raises(DataContractError, match=f"labels must be -1, 0 or 1, got {told}"):
+        fitted(name, samples, y, validation=later)
+
+
+@pytest.mark.parametrize("name", MODEL_TYPES)
+def test_a_second_fit_takes_the_place_of_the_first(name):
+    samples, y = problem()
+    model = fitted(name, samples, -y)
+    again = model.fit(samples.take(LEARNED), y[LEARNED], seed=1)
+    assert again is model
+    np.testing.assert_array_equal(model.predict(samples), fitted(name, samples, y).predict(samples))
+
+
+@pytest.mark.parametrize("name", MODEL_TYPES)
+def test_a_model_comes_back_from_a_folder_that_was_not_there(name, tmp_path):
+    samples, y = problem()
+    model = fitted(name, samples, y, validation=Validation(samples.take(LATER), y[LATER]))
+    model.save(str(tmp_path / "new" / "folder"))
+    loaded = type(model).load(str(tmp_path / "new" / "folder"))
+    assert (type(loaded), loaded.rounds) == (type(model), model.rounds)
+    np.testing.assert_array_equal(loaded.predict(samples), model.predict(samples))
+
+
+def test_a_model_of_no_kind_cannot_be_loaded(tmp_path):
+    with pytest.raises(TypeError, match="Model has no files of its own: load a kind of model, or a bundle"):
+        Model.load(tmp_path)
+    with pytest.raises(TypeError, match="Booster has no files of its own"):
+        Booster.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", MODEL_TYPES)
 def test_a_model_is_not_asked_before_it_learned(name, tmp_path):
     with pytest.raises(NotFittedError, match=f"^{name} was asked"):
         create_model(name).predict(Samples(np.zeros((3, 2)), np.arange(3)))
     with pytest.raises(NotFittedError, match=f"^{name} was asked"):
-        create_model(name).save(tmp_path)
+        create_model(name).save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(
@@ -182,6 +220,21 @@ def test_a_model_is_not_asked_before_it_learned(name, tmp_path):
         ({"model_type": "xgboost", "variant": "huge"}, f"variant = 'huge' does not exist; there are {', '.join(VARIANTS)}"),
         ({"model_type": "xgboost", "depth": 3}, "parameter 'depth' does not exist; there are n_rounds, .*max_depth"),
         ({"model_type": "prior", "depth": 3}, "prior has no parameters, got depth"),
+        ({"model_type": "prior", "variant": "deep"}, "variant = 'deep' does not exist: prior has no variants"),
+        ({"model_type": "lightgbm", "n_rounds": "x"}, "n_rounds = 'x' is not allowed: it must be a whole number from 1 on"),
+        ({"model_type": "lightgbm", "n_rounds": 0}, "n_rounds = 0 is not allowed: it must be a whole number from 1 on"),
+        ({"model_type": "catboost", "max_depth": 2.5}, "max_depth = 2.5 is not allowed: it must be a whole number"),
+        ({"model_type": "xgboost", "n_threads": True}, "n_threads = True is not allowed: it must be a whole number"),
+        (
+            {"model_type": "xgboost", "learning_rate": "fast"},
+            "learning_rate = 'fast' is not allowed: it must be a positive number",
+        ),
+        (
+            {"model_type": "xgboost", "learning_rate": np.nan},
+            "learning_rate = nan is not allowed: it must be a positive number",
+        ),
+        ({"model_type": "xgboost", "row_share": 1.5}, "row_share = 1.5 is not allowed: it must be a number above 0, at most 1"),
+        ({"model_type": "xgboost", "l2": -1}, "l2 = -1 is not allowed: it must be a number from 0 on"),
     ],
 )
 def test_what_does_not_exist_is_answered_with_what_does(asked, told):
@@ -259,6 +312,10 @@ def reseal(folder, change):
     seal(folder, change(card))
 
 
+def of_another_format(folder):
+    write_json(folder / MANIFEST, {**json.loads((folder / MANIFEST).read_text()), "format": 2})
+
+
 def answer_differently(folder):
     with np.load(folder / "golden.npz") as golden:
         np.savez(folder / "golden.npz", inputs=golden["inputs"], outputs=golden["outputs"] + 1e-5)
@@ -272,7 +329,7 @@ def answer_differently(folder):
         (lambda folder: (folder / "prior.json").write_text("{"), r"prior\.json has been altered"),
         (lambda folder: (folder / "prior.json").unlink(), r"prior\.json is missing"),
         (lambda folder: (folder / MANIFEST).unlink(), "no readable manifest"),
-        (lambda folder: reseal(folder, lambda card: {**card, "format": 2}), "not of bundle format 1"),
+        (of_another_format, "not of bundle format 1"),
         (lambda folder: reseal(folder, lambda card: {**card, "model_type": "oracle"}), "'oracle' model, which this"),
         (lambda folder: reseal(folder, lambda _: {"feature_set_id": "fs1"}), "None model, which this"),
         (

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from crp_pipeline.errors import CrpError
 from crp_pipeline.models import MODEL_TYPES
 from crp_pipeline.models.catalog import MODEL_CLASSES
-from crp_pipeline.settings import TRAINABLE, PipelineSettings, SettingsError, load_settings
+from crp_pipeline.settings import TRAINABLE, LabelConfig, PipelineSettings, SettingsError, load_settings
 
 FOLLOWERS = {("labels", "horizon"), ("labels", "round_trip_cost_bps"), ("execution", "horizon")}
 """What other settings decide."""
@@ -101,7 +101,26 @@ def test_a_variable_wins_over_pyproject_and_an_argument_over_both(nowhere, monke
         ("CRP_GATE__LEVEL", "1.5", r"^gate\.level = '1.5' is not allowed: .*less than 1$"),
         ("CRP_COINS", '["btc/usdt"]', r"^coins\.0 = 'btc/usdt' is not allowed: .*pattern"),
         ("CRP_COINS", "BTC,ETH", r"^CRP_COINS = 'BTC,ETH' is not allowed: write a list as JSON, such as \[\"A\""),
-        ("CRP_LABELS", "wide", r"^CRP_LABELS = 'wide' is not allowed"),
+        (
+            "CRP_LABELS",
+            "wide",
+            r"^CRP_LABELS = 'wide' is not allowed: write JSON, such as {\"horizon\": 24}, or .* CRP_LABELS__HORIZON$",
+        ),
+        (
+            "CRP_EXECUTION",
+            '{"fee_bps": 4',
+            r"^CRP_EXECUTION = .* write JSON, such as {\"fee_bps\": 5.0}, .* CRP_EXECUTION__FEE_BPS$",
+        ),
+        ("CRP_COINS", '["A", "B", "A"]', r"^coins names A more than once$"),
+        (
+            "CRP_HORIZON",
+            "9000",
+            r"^walk_forward\.train_size = 8760 is not allowed: .* keep 9025 bars .* free, so it must be larger$",
+        ),
+        ("CRP_WALK_FORWARD__EMBARGO", "8735", r"^walk_forward\.train_size = 8760 is not allowed"),
+        ("CRP_GATE__FLEET_MIN_PROMOTED", "4", r"^gate = .*fleet_min_promoted = 4 must not exceed fleet_of = 3$"),
+        ("CRP_GATE__MIN_EFFECTIVE_N", "inf", r"^gate\.min_effective_n = 'inf' is not allowed: .*finite"),
+        ("CRP_DEMO__N_BARS", "100000000", r"^demo\.n_bars = '100000000' is not allowed"),
         ("CRP_ROSTER", '["oracle"]', r"^roster = \('oracle',\) is not allowed: name xgboost, lightgbm, catboost"),
         ("CRP_ROSTER", "[]", r"^roster = \(\) is not allowed"),
         ("CRP_ROSTER", '["xgboost", "xgboost"]', "each at most once$"),
@@ -137,6 +156,12 @@ def test_labels_and_execution_follow_the_one_horizon(monkeypatch):
     monkeypatch.setenv("CRP_HORIZON", "6")
     found = load_settings()
     assert (found.horizon, found.labels.horizon, found.execution.horizon) == (6, 6, 6)
+
+
+@pytest.mark.parametrize("labels", [{"horizon": 24}, LabelConfig(horizon=6)])
+def test_a_horizon_that_contradicts_another_is_refused_even_where_it_is_the_default(labels):
+    with pytest.raises(SettingsError, match=r"labels.horizon = .* follows horizon and is 12"):
+        load_settings(horizon=12, labels=labels)
 
 
 def test_the_neutral_band_covers_the_costs_in_force(monkeypatch):

@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 
 from crp_pipeline.contracts import Fold
-from crp_pipeline.errors import InsufficientHistoryError
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.settings import WalkForwardConfig
 from crp_pipeline.splits import (
+    UNUSED,
     CombinatorialPurged,
     PurgedWalkForward,
+    fold_table,
     folds_of,
     learnable_rows,
     overlaps,
@@ -115,3 +117,41 @@ def test_unready_rows_are_neither_learned_from_nor_tested():
     assert [fold.number for fold in folds] == [0, 2]
     assert not np.isin(np.concatenate([fold.train for fold in folds]), np.flatnonzero(~ready)).any()
     assert folds[1].test[0] == 300
+
+
+def test_rows_that_are_not_ready_play_no_role_and_the_final_model_does_not_learn_them():
+    n = 400
+    labels = pd.DataFrame({"label_end": ends(n)}, index=hours(n))
+    ready = np.ones(n, dtype=bool)
+    ready[:50] = ready[200:300] = False
+    roles = fold_table(labels, ready, WalkForwardConfig(train_size=100, test_size=100, embargo=0))
+    assert (roles.to_numpy()[~ready] == UNUSED).all()
+    assert ready[learnable_rows(roles, labels["label_end"])].all()
+    assert timeline(roles)["n_purged"].tolist() == [2, 0], "the hundred rows before the second block are not ready, not purged"
+
+
+@pytest.mark.parametrize(
+    "splitter", [PurgedWalkForward(train_size=4, test_size=2), CombinatorialPurged(n_blocks=3, n_test_blocks=1)]
+)
+@pytest.mark.parametrize(
+    ("times", "label_end", "message"),
+    [
+        (hours(10)[::-1], ends(10), "times must rise from row to row, 2024-01-01 08:00:00.* does not"),
+        (hours(10)[[0, 1, 1, *range(3, 10)]], ends(10), "times must rise from row to row, 2024-01-01 01:00:00.* does not"),
+        (hours(10), ends(9), "there are 10 times and 9 label ends"),
+        (
+            hours(10),
+            hours(10) - pd.Timedelta("1h"),
+            "the label of 2024-01-01 00:00:00.* ends before it starts, at 2023-12-31 23",
+        ),
+    ],
+)
+def test_time_that_runs_backwards_is_refused(splitter, times, label_end, message):
+    with pytest.raises(DataContractError, match=message):
+        splitter.split(times, label_end)
+
+
+@pytest.mark.parametrize("wrong", [{"n_test_blocks": 0}, {"n_test_blocks": 5}, {"n_test_blocks": 6}, {"embargo": -1}])
+def test_impossible_blocks_are_refused(wrong):
+    with pytest.raises(ValueError, match="blocks can be tested"):
+        CombinatorialPurged(**{"n_blocks": 5, "n_test_blocks": 2, **wrong})

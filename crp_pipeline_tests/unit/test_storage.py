@@ -118,6 +118,43 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     assert names(tmp_path / "folder") == ["new.txt"]
 
 
+def staged(folder):
+    """(staging, folder): a new content beside an old one."""
+    write_text(folder / "x" / "old.txt", "old")
+    write_text(folder / ".x.new" / "new.txt", "new")
+    return folder / ".x.new", folder / "x"
+
+
+def test_a_folder_whose_successor_cannot_be_put_in_place_is_put_back(tmp_path, monkeypatch):
+    staging, folder = staged(tmp_path)
+    rename = Path.rename
+    monkeypatch.setattr(
+        Path, "rename", lambda path, to: rename(path, to) if path != staging else (_ for _ in ()).throw(OSError)
+    )
+    with pytest.raises(OSError):
+        replace_folder(staging, folder)
+    assert names(folder) == ["old.txt"]
+    assert names(tmp_path) == [".x.new", "x"]
+
+
+def test_power_that_goes_between_two_renames_loses_neither_folder(tmp_path, monkeypatch):
+    """The next replacement keeps the old content until its own is in place."""
+    staging, folder = staged(tmp_path)
+    rename = Path.rename
+    with monkeypatch.context() as power:
+        power.setattr(
+            Path, "rename", lambda path, to: rename(path, to) if path != staging else (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                replace_folder(staging, folder)
+            assert names(tmp_path) == [".x.new", ".x.old"]
+            assert names(tmp_path / ".x.old") == ["old.txt"]
+    replace_folder(staging, folder)
+    assert names(tmp_path) == ["x"]
+    assert names(folder) == ["new.txt"]
+
+
 @pytest.fixture
 def sealed(tmp_path):
     folder = fresh_folder(tmp_path / "bundle")
@@ -165,6 +202,17 @@ def test_an_altered_bit_is_noticed(position, bit, sealed):
 def test_a_spoilt_folder_is_refused(spoil, told, sealed):
     spoil(sealed)
     with pytest.raises(BundleError, match=told):
+        verify(sealed)
+
+
+def test_a_card_cannot_take_the_place_of_what_the_seal_says(sealed):
+    seal(sealed, {"format": 2, "files": {}})
+    assert sorted(verify(sealed)["files"]) == ["deep/golden.txt", "model.txt"]
+
+
+def test_a_manifest_without_a_list_of_files_is_refused(sealed):
+    write_json(sealed / MANIFEST, {"format": 1, "files": ["model.txt"]})
+    with pytest.raises(BundleError, match="not of bundle format 1"):
         verify(sealed)
 
 

@@ -1,0 +1,15 @@
+"""Who is champion of which coin, and every version that ever was.
+
+    <root>/<coin>/versions/<version>/   immutable, named after its content
+    <root>/<coin>/champion.json         one pointer, replaced atomically
+    <root>/<coin>/journal.jsonl         append-only, each line carrying the hash of the one before
+    <root>/<coin>/journal.head          hash of the last line, so that a journal cut short is noticed
+
+Only a PROMOTE verdict that the version itself carries can move the pointer; a rejected version is recorded and changes nothing.
+"""
+
+from crp_pipeline.registry.candidate import fingerprint, fingerprint_of, gather
+from crp_pipeline.registry.journal import NO_ENTRY, Entry
+from crp_pipeline.registry.registry import Registry
+
+__all__ = ["NO_ENTRY", "Entry", "Registry", "fingerprint", "fingerprint_of", "gather"]

@@ -1,0 +1,161 @@
+"""What may move a champion, and what the morning is told when something went wrong in the night."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from crp_pipeline.candles import demo_candles
+from crp_pipeline.definitions import floor_plan
+from crp_pipeline.nightly import run_night
+from crp_pipeline.registry import Registry
+from crp_pipeline.settings import GateConfig
+from crp_pipeline.storage import read_parquet, write_parquet
+from crp_pipeline_tests.e2e.corridor import small_settings
+
+EDGE, NOISE = COINS = ("EDGE-DEMO", "NOISE-DEMO")
+ROSTER = ("lightgbm", "xgboost")
+NOW = datetime(2026, 3, 3, tzinfo=UTC)
+
+
+def settings_of(root: Path, **changes: object):
+    return small_settings(root, roster=ROSTER, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The data folder of one finished night."""
+    root = tmp_path_factory.mktemp("night")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_night(floor_plan(settings_of(root)), COINS, instance) == []
+    return root
+
+
+@pytest.fixture
+def root(finished, tmp_path):
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "data"))
+
+
+def materialize(root: Path, *keys: str, coin: str, run_config: dict | None = None, **changes: object) -> str:
+    """Materialize these assets of one coin alone; what the first failed step said, or nothing."""
+    job = floor_plan(settings_of(root, **changes)).resolve_implicit_global_asset_job_def()
+    selection = [dg.AssetKey(key.split("/")) for key in keys]
+    result = job.execute_in_process(
+        asset_selection=selection, partition_key=coin, run_config=run_config or {}, raise_on_error=False
+    )
+    failures = [event.step_failure_data.error.cause for event in result.all_events if event.is_step_failure]
+    return failures[0].message if failures else ""
+
+
+def verdict_of(root: Path, coin: str) -> dict:
+    return json.loads((root / "gate" / f"{coin}.json").read_text())
+
+
+def failed_criteria(root: Path, coin: str) -> list[str]:
+    return [finding["name"] for finding in verdict_of(root, coin)["findings"] if not finding["passed"]]
+
+
+def test_the_finished_night_promoted_the_edge(finished):
+    assert failed_criteria(finished, EDGE) == []
+    assert Registry(finished / "registry").champion(EDGE) is not None
+
+
+@pytest.mark.parametrize("model", ROSTER)
+def test_a_model_trained_anew_behind_the_backtest_is_not_promoted(root, model):
+    before = Registry(root / "registry").champion(EDGE)
+    config = {"ops": {f"models__{model}": {"config": {"seed": 99}}}}
+    assert materialize(root, f"models/{model}", coin=EDGE, run_config=config) == ""
+    assert materialize(root, "gate", "registry", coin=EDGE) == ""
+    assert failed_criteria(root, EDGE) == ["mismatched_ingredients"]
+    assert Registry(root / "registry").champion(EDGE) == before
+
+
+def test_decisions_on_another_version_of_one_model_are_not_promoted(root):
+    path = root / "models" / EDGE / "xgboost.parquet"
+    yesterday = read_parquet(path)
+    yesterday.attrs["lineage"]["candles"] = ["of yesterday"]
+    write_parquet(path, yesterday)
+    assert materialize(root, "ensemble", "backtest", "comparison", "gate", "registry", coin=EDGE) == ""
+    assert failed_criteria(root, EDGE) == ["mismatched_ingredients"]
+
+
+def test_a_horizon_that_changed_between_two_rooms_is_not_promoted(root):
+    assert materialize(root, "backtest", "comparison", "gate", "registry", coin=EDGE, horizon=12) == ""
+    assert "mismatched_ingredients" in failed_criteria(root, EDGE)
+
+
+def test_a_verdict_edited_by_hand_promotes_nothing(root):
+    path = root / "gate" / f"{NOISE}.json"
+    path.write_text(path.read_text().replace('"outcome": "REJECT"', '"outcome": "PROMOTE"'))
+    assert verdict_of(root, NOISE)["outcome"] == "PROMOTE"
+    assert "outcome = 'PROMOTE' does not follow from the findings" in materialize(root, "registry", coin=NOISE)
+    assert Registry(root / "registry").champion(NOISE) is None
+
+
+def test_a_verdict_under_other_thresholds_promotes_nothing(root):
+    (root / "registry" / EDGE / "champion.json").unlink()
+    shutil.rmtree(root / "registry" / EDGE)
+    stricter = GateConfig(min_trades=100_000, min_test_days=30, n_resamples=200)
+    message = materialize(root, "registry", coin=EDGE, gate=stricter)
+    assert message.startswith(
+        "crp_pipeline.errors.RegistryError: EDGE-DEMO: the settings have changed since the gate judged it"
+    )
+    assert Registry(root / "registry").champion(EDGE) is None
+
+
+def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
+    book = Registry(root / "registry")
+    first = book.champion(EDGE)
+    config = {"ops": {f"models__{model}": {"config": {"seed": 5}} for model in ROSTER}}
+    assert materialize(root, *(f"models/{model}" for model in ROSTER), coin=EDGE, run_config=config) == ""
+    rest = ("ensemble", "backtest", "comparison", "gate", "registry")
+    assert materialize(root, *rest, coin=EDGE) == ""
+    assert failed_criteria(root, EDGE) == []
+    assert book.champion(EDGE) != first
+    book.rollback(EDGE, now=NOW, reason="it bleeds")
+    assert materialize(root, "registry", coin=EDGE) == ""
+    assert book.champion(EDGE) == first
+
+
+def test_a_coin_that_fails_tonight_has_no_verdict_tonight(tmp_path):
+    settings = settings_of(tmp_path / "data", source="files", files_dir=tmp_path / "raw")
+    (tmp_path / "raw").mkdir()
+    for coin in COINS:
+        demo_candles(coin, settings.demo).to_csv(tmp_path / "raw" / f"{coin}.csv")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_night(floor_plan(settings), COINS, instance) == []
+        broken = demo_candles(EDGE, settings.demo)
+        broken.iloc[100:300, broken.columns.get_loc("high")] = 0.01
+        broken.to_csv(tmp_path / "raw" / f"{EDGE}.csv")
+        assert run_night(floor_plan(settings), COINS, instance) == [EDGE]
+        event = instance.get_latest_materialization_event(dg.AssetKey("summary"))
+    summary = read_parquet(tmp_path / "data" / "summary" / "summary.parquet").set_index("coin")
+    assert summary.loc[EDGE, "verdict"] == "NO VERDICT"
+    assert summary.loc[EDGE, "failed first"] == "the run failed at candles"
+    assert summary.loc[EDGE, "champion"] == Registry(tmp_path / "data" / "registry").champion(EDGE), "the champion stands"
+    assert event.asset_materialization.metadata["fleet"].text.startswith("0 of 2 coins promoted; ")
+    assert read_parquet(tmp_path / "data" / "market" / "market.parquet").columns.tolist() == [NOISE]
+
+
+def test_nobody_trains_when_the_market_fails(tmp_path, monkeypatch):
+    def nothing(_):
+        raise ValueError("no closes")
+
+    monkeypatch.setattr("crp_pipeline.defs.candles.market_closes", nothing)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_night(floor_plan(settings_of(tmp_path)), COINS, instance) == [EDGE, NOISE, "market"]
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_damaged_registry_of_one_coin_hides_no_other_verdict(root):
+    (root / "registry" / NOISE / "champion.json").write_text("[]")
+    with dg.DagsterInstance.ephemeral() as instance:
+        summary = floor_plan(settings_of(root)).resolve_job_def("nightly_summary")
+        assert summary.execute_in_process(instance=instance, raise_on_error=False).success
+    table = read_parquet(root / "summary" / "summary.parquet").set_index("coin")
+    assert table.loc[EDGE, "verdict"] == "PROMOTE"
+    assert table.loc[NOISE, "champion"].startswith("unreadable: NOISE-DEMO")

@@ -1,0 +1,76 @@
+"""Lineage: what a frame was made from, and whether all ingredients of a result agree on it."""
+
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+
+from crp_pipeline import provenance
+from crp_pipeline.provenance import code_revision, conflicts, lineage_of, merged, recipe_hash, stamp
+from crp_pipeline.settings import load_settings
+from crp_pipeline.storage import frame_hash, read_parquet, write_parquet
+
+
+def frame(*values):
+    index = pd.date_range("2024-01-01", periods=len(values), freq="h", tz="UTC", name="open_time", unit="ns")
+    return pd.DataFrame({"value": list(values)}, index=index)
+
+
+def candles_and(*values):
+    candles = stamp(frame(1.0, 2.0), "candles", coin="BTC-USDT")
+    return candles, stamp(frame(*values), "labels", behind=[candles])
+
+
+def test_a_frame_names_itself_and_all_that_lies_behind_it():
+    candles, labels = candles_and(3.0)
+    splits = stamp(frame(4.0), "splits", behind=[labels])
+    assert lineage_of(splits) == {
+        name: [frame_hash(it)] for name, it in (("candles", candles), ("labels", labels), ("splits", splits))
+    }
+    assert splits.attrs["coin"] == "BTC-USDT"
+
+
+def test_ingredients_of_one_night_agree():
+    candles, labels = candles_and(3.0)
+    assert conflicts(merged(lineage_of(candles), lineage_of(labels))) == []
+
+
+def test_an_ingredient_that_was_made_anew_is_named():
+    candles, labels = candles_and(3.0)
+    predictions = stamp(frame(5.0), "models/lightgbm", behind=[labels], files={"models/lightgbm.bundle": "aa"})
+    again = stamp(frame(3.5), "labels", behind=[candles])
+    assert conflicts(merged(lineage_of(predictions), lineage_of(again))) == ["labels"]
+    assert conflicts(merged(lineage_of(predictions), {"models/lightgbm.bundle": ["bb"]})) == ["models/lightgbm.bundle"]
+
+
+def test_a_conflict_further_back_is_found_through_what_was_made_from_it():
+    old, labels = candles_and(3.0)
+    new = stamp(frame(1.0, 2.5), "candles", coin="BTC-USDT")
+    assert frame_hash(old) != frame_hash(new)
+    mixed = stamp(frame(6.0), "ensemble", behind=[labels, new])
+    assert conflicts(lineage_of(mixed)) == ["candles"]
+
+
+def test_lineage_survives_the_disk(tmp_path):
+    _, labels = candles_and(3.0)
+    write_parquet(tmp_path / "labels.parquet", labels)
+    assert lineage_of(read_parquet(tmp_path / "labels.parquet")) == lineage_of(labels)
+
+
+@pytest.mark.parametrize(("change", "is_another"), [({"horizon": 12}, True), ({"seed": 1}, True), ({"threads": 2}, False)])
+def test_the_recipe_changes_with_what_the_results_depend_on(change, is_another):
+    assert (recipe_hash(load_settings(**change)) != recipe_hash(load_settings())) is is_another
+
+
+def test_a_copy_inside_a_strangers_checkout_does_not_take_his_commit(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_text("site-packages\n")
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "-C", tmp_path, "add", "."], check=True)
+    subprocess.run(["git", "-C", tmp_path, *author, "commit", "-qm", "his"], check=True)
+    copy = tmp_path / "site-packages" / "provenance.py"
+    copy.parent.mkdir()
+    shutil.copy(provenance.__file__, copy)
+    monkeypatch.setattr(provenance, "__file__", str(copy))
+    assert code_revision().startswith("crp-pipeline ")
