@@ -122,7 +122,7 @@ def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
 
 
 def test_a_coin_that_fails_tonight_has_no_verdict_tonight(tmp_path):
-    settings = settings_of(tmp_path / "data", source="files", files_dir=tmp_path / "raw")
+    settings = small_settings(tmp_path / "data", source="files", files_dir=tmp_path / "raw")
     (tmp_path / "raw").mkdir()
     for coin in COINS:
         demo_candles(coin, settings.demo).to_csv(tmp_path / "raw" / f"{coin}.csv")
