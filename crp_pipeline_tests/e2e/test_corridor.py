@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crp_pipeline.candles import demo_candles
+from crp_pipeline.candles import DEMO_COINS, demo_candles, visible_state
 from crp_pipeline.contracts import CandleSchema, DecisionSchema, LabelSchema, PredictionSchema, check_frame
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.features import CATALOG, Family, Feature
@@ -86,6 +86,28 @@ def test_the_edge_is_promoted_and_the_noise_is_not(night):
     root = night[0]
     assert verdict_of(root, "EDGE-DEMO")["outcome"] == Outcome.PROMOTE
     assert verdict_of(root, "NOISE-DEMO")["outcome"] != Outcome.PROMOTE
+
+
+def directional_hits(root: Path, coin: str) -> pd.DataFrame:
+    """Bars where a side was taken and the label has one: whether the decision and the perfect forecaster were right."""
+    candles, labels, decisions = (read_parquet(root / room / f"{coin}.parquet") for room in ("candles", "labels", "ensemble"))
+    came = labels["signal"]
+    perfect = np.sign(visible_state(candles, DEMO_COINS[coin]))
+    taken = (decisions["signal"] != 0) & came.notna() & (came != 0)
+    hits = pd.DataFrame({"ours": decisions["signal"] == came, "perfect": perfect == came, "weight": labels["weight"]})
+    return hits[taken]
+
+
+def test_the_edge_is_found_and_is_not_better_than_the_perfect_forecaster(night):
+    hits = directional_hits(night[0], "EDGE-DEMO")
+    assert len(hits) > 1_000
+    assert 0.6 < hits["ours"].mean() < hits["perfect"].mean() + 0.03
+
+
+def test_the_noise_is_forecast_no_better_than_a_coin(night):
+    hits = directional_hits(night[0], "NOISE-DEMO")
+    three_standard_errors = 1.5 / hits["weight"].sum() ** 0.5
+    assert abs(hits["ours"].mean() - 0.5) < three_standard_errors < 0.2
 
 
 def test_only_the_promoted_coin_has_a_champion(night):
