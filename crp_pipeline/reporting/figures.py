@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from crp_pipeline.contracts import CLASSES
 from crp_pipeline.splits import PURGED, TEST, TRAIN
@@ -94,14 +94,16 @@ def calibration_figure(curve: pd.DataFrame, *, error: float) -> Figure:
 
 
 def equity_figure(equity: pd.Series, *, n_trades: int) -> Figure:
-    """Equity marked to market, in thousands on a log scale, and its drawdown."""
+    """Equity marked to market and its drawdown; on a log scale where equity has more than tripled or shrunk to a third."""
     figure = Figure(figsize=(8, 4), dpi=DPI, layout="constrained")
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     drawdown = equity / equity.cummax() - 1
     top.plot(equity.index, equity / 1e3, color=INK, lw=0.9)
-    top.set_yscale("log")
+    if 0 < 3 * equity.min() < equity.max():
+        top.set_yscale("log")
+        top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        top.yaxis.set_minor_locator(NullLocator())
     top.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    top.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
     top.set_ylabel("equity, thousands")
     below.fill_between(drawdown.index, 100 * drawdown, 0, color=BAD, lw=0)
     below.set_ylabel("drawdown, %")

@@ -68,7 +68,7 @@ def coin_page(
 def _headline(coin: str, verdict: Verdict) -> str:
     evidence = verdict.evidence
     then = {
-        Outcome.PROMOTE: "Tonight's model becomes champion.",
+        Outcome.PROMOTE: "Tonight's model may replace the champion.",
         Outcome.REJECT: "The champion stays. A true REJECT is a result, not a failure.",
         Outcome.INSUFFICIENT_EVIDENCE: "The champion stays until there is enough to judge by.",
     }[verdict.outcome]

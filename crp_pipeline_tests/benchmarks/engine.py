@@ -16,7 +16,7 @@ from crp_pipeline.reporting.tables import to_text
 from crp_pipeline_tests.benchmarks.fresh import MIB, peak_bytes
 from crp_pipeline_tests.benchmarks.market import demo_bars
 from crp_pipeline_tests.benchmarks.timing import seconds
-from crp_pipeline_tests.properties.test_backtest import FILLS, Market, SlowBroker
+from crp_pipeline_tests.properties.slow_broker import FILLS, Market, SlowBroker
 
 N_BARS, N_SLOW_BARS, N_SHUFFLES = 1_051_200, 20_000, 2_000
 EXECUTION = ExecutionModel(horizon=24, slippage_noise_bps=1.0)
