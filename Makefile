@@ -1,5 +1,7 @@
 # make demo      install, run the demo coins through the whole corridor, print the verdicts
 # make test      install, run the default tests
+# make slow      install, run the long tests and those on real candles
+# make browser   install, run the tests that look at the web UI with a headless Chromium
 # make check     install, run every static check and the default tests
 # make web       install, serve the web UI on the loopback interface
 # make nightly   install, materialize every configured coin
@@ -16,7 +18,7 @@ READY_DEV := $(VENV)/.ready-dev
 
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo test slow check web nightly clean
+.PHONY: demo test slow browser check web nightly clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -42,6 +44,9 @@ test: $(READY_DEV)
 
 slow: $(READY_DEV)
 	$(BIN)/python -m pytest -m "slow or market_data"
+
+browser: $(READY_DEV)
+	$(BIN)/python -m pytest -m browser
 
 check: $(READY_DEV)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/dg check defs && $(BIN)/python -m pytest
