@@ -6,8 +6,9 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from crp_pipeline.dataset import TABLES, export_dataset, import_dataset
 from crp_pipeline.errors import CrpError, RegistryError
-from crp_pipeline.features import CATALOG
+from crp_pipeline.features import CATALOG, feature_set_id
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.tables import to_markdown, to_text
 from crp_pipeline.settings import load_settings
@@ -15,6 +16,8 @@ from crp_pipeline.settings import load_settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 registry_app = typer.Typer(no_args_is_help=True, help="Versions and champions.")
 app.add_typer(registry_app, name="registry")
+dataset_app = typer.Typer(no_args_is_help=True, help="Prepared tables of a coin as one folder.")
+app.add_typer(dataset_app, name="dataset")
 
 Coin = Annotated[str, typer.Option("--coin", help="Such as BTC-USDT.")]
 
@@ -66,6 +69,19 @@ def rollback(coin: Coin, reason: Annotated[str, typer.Option("--reason", help="K
     """Bring back the champion before the present one."""
     version = _registry().rollback(coin, reason=reason)
     typer.echo(f"{coin}: champion is {version} again")
+
+
+@dataset_app.command("export")
+def dataset_export(coin: Coin, folder: Annotated[Path, typer.Option("--to", help="Replaced when it exists.")]) -> None:
+    """Copy a coin's candles, features, labels and splits into a sealed folder."""
+    typer.echo(f"{coin}: {', '.join(TABLES)} in {export_dataset(load_settings().data_dir, coin, folder)}")
+
+
+@dataset_app.command("import")
+def dataset_import(folder: Annotated[Path, typer.Option("--from", help="What `crp dataset export` wrote.")]) -> None:
+    """Check an exported folder byte by byte and put its tables in their places."""
+    coin = import_dataset(folder, load_settings().data_dir, feature_set_id=feature_set_id(CATALOG))
+    typer.echo(f"{coin}: {', '.join(TABLES)} imported from {folder}")
 
 
 def _is_in_order(registry: Registry, coin: str) -> bool:

@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 
 from crp_pipeline.candles import demo_candles
+from crp_pipeline.dataset import TABLES, export_dataset, import_dataset
 from crp_pipeline.definitions import floor_plan
+from crp_pipeline.features import CATALOG, feature_set_id
 from crp_pipeline.nightly import run_night
 from crp_pipeline.registry import Registry
 from crp_pipeline.settings import GateConfig
@@ -119,6 +121,18 @@ def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
     book.rollback(EDGE, now=NOW, reason="it bleeds")
     assert materialize(root, "registry", coin=EDGE) == ""
     assert book.champion(EDGE) == first
+
+
+def test_tables_that_were_exported_and_imported_give_the_same_verdict(root, tmp_path):
+    before = verdict_of(root, EDGE)
+    folder = export_dataset(root, EDGE, tmp_path / "dataset")
+    for name in TABLES:
+        (root / name / f"{EDGE}.parquet").unlink()
+    import_dataset(folder, root, feature_set_id=feature_set_id(CATALOG))
+    rest = ("ensemble", "backtest", "comparison", "gate")
+    models = tuple(f"models/{name}" for name in ("prior", *ROSTER))
+    assert materialize(root, *models, *rest, coin=EDGE) == ""
+    assert verdict_of(root, EDGE) == before
 
 
 def test_a_coin_that_fails_tonight_has_no_verdict_tonight(tmp_path):

@@ -1,4 +1,4 @@
-"""`crp registry`: champions, journals and rollbacks from the shell; what is wrong is one sentence and exit code 1."""
+"""`crp`: champions, journals, rollbacks and datasets from the shell; what is wrong is one sentence and exit code 1."""
 
 import re
 import sys
@@ -127,3 +127,15 @@ def test_settings_and_features_are_shown(crp, book):
     assert (code, str(book.root.parent) in out) == (0, True)
     code, out, _ = crp("features")
     assert (code, out.splitlines()[0]) == (0, "| feature | family | bars needed | what it is |")
+
+
+def test_a_dataset_of_a_coin_that_was_never_prepared_is_one_sentence(book, crp, tmp_path):
+    code, _, told = crp("dataset", "export", "--coin", "BTC-USDT", "--to", str(tmp_path / "dataset"))
+    assert code == 1
+    assert re.fullmatch(r"crp: .*candles/BTC-USDT.parquet cannot be read: .*\n", told)
+
+
+def test_a_folder_that_is_no_dataset_is_one_sentence(book, crp, tmp_path):
+    code, _, told = crp("dataset", "import", "--from", str(tmp_path / "nowhere"))
+    assert code == 1
+    assert re.fullmatch(r"crp: .*nowhere has no readable manifest.json: .*\n", told)
