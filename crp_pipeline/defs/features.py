@@ -6,13 +6,10 @@ import pandas as pd
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
-from crp_pipeline.features import CATALOG, compute_features, feature_set_id, leak_table, prove_causal, spread_cuts
+from crp_pipeline.features import CATALOG, compute_features, feature_set_id, leak_table, nightly_cuts, prove_nightly
 from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import features_figure
 from crp_pipeline.settings import PipelineSettings
-
-PROOF_CUTS = 8
-"""Moments of the real table at which each night's proof compares what was known with what is known now."""
 
 
 def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
@@ -32,13 +29,8 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         """Every catalogued feature of every bar, known at the bar's close."""
         others = market.drop(columns=candles.attrs["coin"], errors="ignore")
         made = compute_features(candles, CATALOG, market=others)
-        leaks = prove_causal(
-            CATALOG,
-            candles,
-            market=others,
-            cuts=spread_cuts(len(candles), PROOF_CUTS, seed=settings.seed),
-            seed=settings.seed,
-        )
+        n_cuts = sum(map(len, nightly_cuts(candles, others, seed=settings.seed)))
+        leaks = prove_nightly(CATALOG, candles, market=others, seed=settings.seed)
         leaking = len({leak.feature for leak in leaks})
         stamp(made, "features", behind=[candles, market], feature_set_id=set_id, leaking_features=leaking)
         return dg.MaterializeResult(
@@ -48,7 +40,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
                 dg.AssetCheckResult(
                     check_name="is_causal",
                     passed=not leaks,
-                    metadata={"cuts": PROOF_CUTS, "leaks": len(leaks), "first": table(leak_table(leaks).head(10))},
+                    metadata={"cuts": n_cuts, "leaks": len(leaks), "first": table(leak_table(leaks).head(10))},
                 )
             ],
             metadata={

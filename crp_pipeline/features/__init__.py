@@ -8,7 +8,7 @@ from crp_pipeline.features.catalog import CATALOG
 from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows, warm_up_bars
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, wilder_warm_up
 from crp_pipeline.features.identity import feature_set_id
-from crp_pipeline.features.proof import Leak, LeakKind, leak_table, prove_causal, spread_cuts
+from crp_pipeline.features.proof import Leak, LeakKind, leak_table, nightly_cuts, prove_causal, prove_nightly, spread_cuts
 from crp_pipeline.features.rolling import ratio
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "ema_warm_up",
     "feature_set_id",
     "leak_table",
+    "nightly_cuts",
     "prove_causal",
+    "prove_nightly",
     "ratio",
     "ready_rows",
     "spread_cuts",

@@ -13,13 +13,19 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import OHLCV, Floats
+from crp_pipeline.contracts import OHLCV, Floats, Ints
 from crp_pipeline.errors import InsufficientHistoryError
-from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows
+from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows, warm_up_bars
 from crp_pipeline.features.feature import Feature
 
 START_TOLERANCE = 1e-6
 """Allowed difference between two starts, relative to the larger of the value and the column's mean absolute value."""
+
+
+RANDOM_CUTS, HOLE_CUTS, LATEST_CUTS = 25, 10, 96
+"""Rows at which each night's proof is made: anywhere in the history, in its holes, one after the other at its end."""
+BARS_AHEAD = 200
+"""Bars after a cut that a night's proof cuts off and scrambles: more than any plausible leak looks ahead."""
 
 
 class LeakKind(StrEnum):
@@ -49,12 +55,14 @@ def prove_causal(
     market: pd.DataFrame | None = None,
     cuts: Sequence[int],
     seed: int,
+    lookbacks: bool = True,
 ) -> tuple[Leak, ...]:
     """What was found at the given rows of the candles, cut by cut; empty when every feature is causal there.
 
     All features are computed together: on all rows once, and at each cut on the rows up to it, on all rows with the
     later ones scrambled, and on the declared bars, where these lie inside the cut's segment. The market table is cut
-    off and scrambled with the candles. Cuts are positions from 1 on; `IndexError` names one that is not a row.
+    off and scrambled with the candles. Without `lookbacks` the third question, which takes most of the time, is not
+    asked. Cuts are positions from 1 on; `IndexError` names one that is not a row.
     """
     for cut in cuts:
         if not 1 <= cut < len(candles):
@@ -71,8 +79,48 @@ def prove_causal(
         other_market = _joined(known_market, scrambled_market)
         elsewhere = compute_features(other_future, features, market=other_market).iloc[: cut + 1]
         leaks += _changes(elsewhere, now, LeakKind.SCRAMBLED_FUTURE)
-        leaks += _short_lookbacks(features, known, known_market, now)
+        if lookbacks:
+            leaks += _short_lookbacks(features, known, known_market, now)
     return tuple(leaks)
+
+
+def prove_nightly(
+    features: Sequence[Feature], candles: pd.DataFrame, *, market: pd.DataFrame | None = None, seed: int
+) -> tuple[Leak, ...]:
+    """`prove_causal` at the rows of `nightly_cuts`, each on the stretch of candles around its cuts.
+
+    Lookbacks are proved at the rows that stand alone. A stretch reaches back twice as far as the slowest feature needs
+    and ahead `BARS_AHEAD`, so that the proof of a night takes as long for ten years as for one.
+    """
+    leaks: list[Leak] = []
+    for cuts in nightly_cuts(candles, market, seed=seed):
+        start = max(cuts[0] - 2 * warm_up_bars(features), 0)
+        stretch = candles.iloc[start : cuts[-1] + 1 + BARS_AHEAD]
+        others = None if market is None else market.loc[stretch.index[0] : stretch.index[-1]]
+        within = [cut - start for cut in cuts]
+        leaks += prove_causal(features, stretch, market=others, cuts=within, seed=seed, lookbacks=len(cuts) == 1)
+    return tuple(leaks)
+
+
+def nightly_cuts(candles: pd.DataFrame, market: pd.DataFrame | None, *, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Random rows and rows in a hole one by one, then the latest rows together.
+
+    In a hole, because what is interpolated or filled from behind gives itself away nowhere else. Raises
+    `InsufficientHistoryError` below three rows.
+    """
+    random, holes = spread_cuts(len(candles), RANDOM_CUTS, seed=seed), _hole_rows(candles, market)
+    some = holes[np.unique(np.linspace(0, len(holes) - 1, HOLE_CUTS).astype(int))] if len(holes) else holes
+    latest = range(max(len(candles) - 1 - LATEST_CUTS, 1), len(candles) - 1)
+    return (*((cut,) for cut in sorted({*random, *some.tolist()})), tuple(latest))
+
+
+def _hole_rows(candles: pd.DataFrame, market: pd.DataFrame | None) -> Ints:
+    """Rows with rows on both sides where a bar was filled in or another coin has no close."""
+    is_hole = candles["is_repaired"].to_numpy(dtype=bool) if "is_repaired" in candles else np.zeros(len(candles), dtype=bool)
+    if market is not None:
+        is_hole = is_hole | market.reindex(candles.index).isna().any(axis=1).to_numpy()
+    rows: Ints = np.flatnonzero(is_hole)
+    return rows[(rows >= 1) & (rows < len(candles) - 1)]
 
 
 def spread_cuts(n_rows: int, n_cuts: int, *, seed: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from crp_pipeline.backtest import exit_table, run_backtest
 from crp_pipeline.candles import market_closes, read_source, repair_candles, source_name, validate_candles
 from crp_pipeline.contracts import DecisionSchema, LabelSchema, check_frame
 from crp_pipeline.ensemble import fit_stack
-from crp_pipeline.features import CATALOG, compute_features, feature_set_id, prove_causal, ready_rows, spread_cuts
+from crp_pipeline.features import CATALOG, compute_features, feature_set_id, prove_nightly, ready_rows
 from crp_pipeline.gate import Outcome, criteria, judge
 from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
 from crp_pipeline.gate.evidence import Candidate, measure
@@ -28,7 +28,7 @@ from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_text
 from crp_pipeline_tests.benchmarks.cases import settings_of
 from crp_pipeline_tests.benchmarks.timing import Laps
 
-BASELINE, GOLDEN_ROWS, PROOF_CUTS = "prior", 32, 8
+BASELINE, GOLDEN_ROWS = "prior", 32
 
 
 def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
@@ -89,8 +89,7 @@ def _market(folder: Path, coin: str, candles: pd.DataFrame) -> pd.DataFrame:
 def _features(candles: pd.DataFrame, market: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
     others = market.drop(columns=candles.attrs["coin"])
     made = compute_features(candles, CATALOG, market=others)
-    cuts = spread_cuts(len(candles), PROOF_CUTS, seed=settings.seed)
-    leaks = prove_causal(CATALOG, candles, market=others, cuts=cuts, seed=settings.seed)
+    leaks = prove_nightly(CATALOG, candles, market=others, seed=settings.seed)
     leaking = len({leak.feature for leak in leaks})
     behind = [candles, market]
     return stamp(made, "features", behind=behind, feature_set_id=feature_set_id(CATALOG), leaking_features=leaking)

@@ -14,6 +14,7 @@ from crp_pipeline.features import (
     LeakKind,
     compute_features,
     prove_causal,
+    prove_nightly,
     spread_cuts,
     warm_up_bars,
 )
@@ -115,6 +116,26 @@ def test_a_planted_leak_is_caught_and_named(leaking, kind):
     assert {leak.feature for leak in leaks} == {leaking.name}
     assert kind in {leak.kind for leak in leaks}
     assert all(leak.difference > 0 for leak in leaks)
+
+
+@pytest.mark.parametrize("leaking", [feature for feature, _ in PLANTED], ids=lambda feature: feature.name)
+def test_a_planted_leak_is_caught_every_night(leaking):
+    leaks = prove_nightly((*CATALOG[:3], leaking), CANDLES, market=MARKET, seed=0)
+    assert {leak.feature for leak in leaks} == {leaking.name}
+
+
+def test_the_catalogue_is_proved_every_night_on_a_history_of_any_length():
+    for n_bars in (3, 40, N_BARS):
+        assert prove_nightly(CATALOG, CANDLES.iloc[:n_bars], market=MARKET, seed=1) == ()
+
+
+def test_a_leak_at_the_latest_bars_alone_is_caught():
+    late = CANDLES.index[-30]
+
+    def compute(bars):
+        return np.where(bars.open_time >= late, np.append(bars.close[1:], bars.close[-1]), bars.close) / bars.close
+
+    assert {leak.feature for leak in prove_nightly([_planted("late", 1, compute)], CANDLES, seed=0)} == {"late"}
 
 
 def test_a_leak_says_where_it_starts():
