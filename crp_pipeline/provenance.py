@@ -62,7 +62,7 @@ def conflicts(lineage: Lineage) -> list[str]:
 
 def recipe_hash(settings: PipelineSettings) -> str:
     """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade depends on."""
-    elsewhere = {"source", "coins", "data_dir", "files_dir", "threads", "gate", "demo"}
+    elsewhere = {"source", "coins", "data_dir", "files_dir", "threads", "gate", "demo", "exchange"}
     return hashlib.sha256(settings.model_dump_json(exclude=elsewhere).encode()).hexdigest()[:16]
 
 

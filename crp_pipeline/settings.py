@@ -12,6 +12,7 @@ import tomllib
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -177,6 +178,31 @@ class DemoConfig:
     """kappa of EDGE-DEMO: drift per unit of hidden state, in volatilities."""
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ExchangeConfig:
+    """Where the `exchange` source downloads bars, through ccxt and without a key."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+$")] = "binance"
+    """ccxt's id of the exchange."""
+    market: Literal["spot", "swap"] = "spot"
+    start: date = date(2017, 1, 1)
+    """No bar before this day (UTC) is asked for."""
+    recheck: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Stored bars that are asked for again, to see whether the exchange restates them."""
+    settle_s: Annotated[float, Field(ge=0, le=3_600)] = 10.0
+    """Seconds after its close before a bar is taken: trades may be booked late."""
+    max_silence_days: Annotated[float, Field(gt=0)] = 30.0
+    """A market whose last bar is older is dead, and an error."""
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 20.0
+    """Seconds to wait for one answer."""
+    retries: Annotated[int, Field(ge=0, le=20)] = 6
+    """Further attempts after a request that failed for a passing reason; the pause doubles from 1 s."""
+    rate_limit_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
+    """Milliseconds between two requests of weight 1; None: as ccxt knows the exchange."""
+    client_options: dict[str, Any] = Field(default_factory=dict)
+    """Further options of ccxt's constructor, such as `{"httpsProxy": ...}` or other `urls`."""
+
+
 class PipelineSettings(BaseSettings):
     """The whole configuration of one installation; frozen once loaded."""
 
@@ -213,6 +239,7 @@ class PipelineSettings(BaseSettings):
     ensemble: EnsembleConfig = EnsembleConfig()
     gate: GateConfig = GateConfig()
     demo: DemoConfig = DemoConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
 
     @model_validator(mode="after")
     def _known_models(self) -> Self:

@@ -60,3 +60,30 @@ def faulty_candles(draw):
     bars = pd.concat([bars, bars.loc[repeated]]).sort_index(kind="stable")
     order = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).permutation(len(bars))
     return FaultyCandles(bars, bars.iloc[order], max_gap=draw(st.integers(0, 6)))
+
+
+@st.composite
+def holed_hours(draw, *, max_size=200):
+    """Open times of hourly bars with holes."""
+    hours = pd.date_range(START, periods=draw(st.integers(4, max_size)), freq="1h", name="open_time", unit="ns")
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    is_there = rng.random(len(hours)) > draw(st.sampled_from([0.0, 0.1, 0.7]))
+    return hours[is_there] if is_there.any() else hours
+
+
+@st.composite
+def feeds(draw, *, max_size=60, with_duplicates=True):
+    """Feeds as sources give them: any order, jittered stamps of one pace or two, holes, missing and repeated values."""
+    n_rows = draw(st.integers(0, max_size))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    paces = draw(st.lists(st.sampled_from([60, 3600, 8 * 3600, 86400]), min_size=1, max_size=2))
+    steps_s = rng.choice(paces, n_rows) * rng.choice([1, 1, 1, draw(st.integers(1, 12))], n_rows)
+    jitter_ms = rng.choice([0, 0, 1, 7, 999, 1000, 1001, 29_000, -2], n_rows)
+    offset_h = draw(st.integers(-72, 72))
+    ms = np.cumsum(steps_s) * 1000 + jitter_ms
+    stamps = (START + pd.Timedelta(hours=offset_h) + pd.to_timedelta(ms, unit="ms")).as_unit("ns")
+    values = np.where(rng.random((n_rows, 2)) < 0.15, np.nan, rng.normal(size=(n_rows, 2)))
+    feed = pd.DataFrame(values, columns=["rate", "interest"], index=pd.DatetimeIndex(stamps, name="timestamp"))
+    if with_duplicates and n_rows:
+        feed = pd.concat([feed, feed.iloc[rng.integers(0, n_rows, 5)] + rng.integers(0, 2, (5, 1))])
+    return feed.iloc[rng.permutation(len(feed))]

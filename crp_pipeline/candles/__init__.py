@@ -1,6 +1,7 @@
 """Stage 1: candles that later stages can rely on.
 
-    read_source / load_candles / demo_market -> validate_candles -> repair_candles -> causal_volatility, market_closes
+    read_source / load_candles / demo_market -> quality, validate_candles -> repair_candles -> causal_volatility, market_closes
+    read_feed -> align_feed
 
 A file or the demo market gives a table of OHLCV; `validate_candles` counts what breaks the contract; `repair_candles`
 gives the frame of `contracts.CandleSchema`, whose filled bars are flagged and whose long holes part it into segments.
@@ -17,8 +18,11 @@ from crp_pipeline.candles.demo import (
     demo_market,
     visible_state,
 )
+from crp_pipeline.candles.feed_files import read_feed
+from crp_pipeline.candles.feeds import FeedColumn, FeedReport, align_feed, align_feed_with_report
 from crp_pipeline.candles.files import coin_files, load_candles, read_candles, to_candles
 from crp_pipeline.candles.market import market_closes
+from crp_pipeline.candles.quality import Finding, QualityReport, Severity, Suspicion, quality, refuse_blocked
 from crp_pipeline.candles.repair import repair_candles
 from crp_pipeline.candles.source import available_coins, read_source, source_name
 from crp_pipeline.candles.volatility import causal_volatility
@@ -29,8 +33,16 @@ __all__ = [
     "DEMO_START",
     "CandleReport",
     "CoinSpec",
+    "FeedColumn",
+    "FeedReport",
+    "Finding",
     "Issue",
     "IssueKind",
+    "QualityReport",
+    "Severity",
+    "Suspicion",
+    "align_feed",
+    "align_feed_with_report",
     "available_coins",
     "bayes_accuracy",
     "causal_volatility",
@@ -39,8 +51,11 @@ __all__ = [
     "demo_market",
     "load_candles",
     "market_closes",
+    "quality",
     "read_candles",
+    "read_feed",
     "read_source",
+    "refuse_blocked",
     "repair_candles",
     "require_history",
     "source_name",

@@ -5,7 +5,7 @@ UTC open times rise strictly on the interval's grid; prices are finite and posit
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -18,6 +18,10 @@ from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 
 Moment = pd.Timestamp | NaTType
 """An open time; NaT where there is no bar."""
+Span = tuple[Moment, Moment]
+"""Open times of the first and the last bar of a stretch."""
+MOST_SPANS = 1_000
+"""Stretches that an issue remembers one by one: more than a picture can show."""
 
 
 class IssueKind(StrEnum):
@@ -58,6 +62,8 @@ class Issue:
     last: Moment
     stretches: int = 1
     """Runs of neighbours: 20 missing bars may be 10 outages."""
+    spans: tuple[Span, ...] = field(default=(), compare=False, repr=False)
+    """The first `MOST_SPANS` of those runs."""
 
     def __str__(self) -> str:
         where = f"at {self.first}" if self.first == self.last else f"from {self.first} to {self.last}"
@@ -205,6 +211,13 @@ def is_repaired(bars: pd.DataFrame) -> Bools:
     return np.asarray(bars["is_repaired"], dtype=bool)
 
 
+def spans_of(times: pd.Index, mask: Bools) -> tuple[int, tuple[Span, ...]]:
+    """Number of runs of neighbours where `mask` holds, and the first `MOST_SPANS` of them."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
+    first, last = edges[::2], edges[1::2] - 1
+    return len(first), tuple(zip(times[first[:MOST_SPANS]], times[last[:MOST_SPANS]], strict=True))
+
+
 def _goes_back(bars: pd.DataFrame) -> Bools:
     steps = np.diff(nanoseconds(bars))
     is_newest_first = not (steps > 0).any()
@@ -223,9 +236,8 @@ def _differs_from_first(bars: pd.DataFrame, repeated: Bools) -> Bools:
 def _issue(kind: IssueKind, bars: pd.DataFrame, mask: Bools) -> Issue | None:
     if not mask.any():
         return None
-    stretches = int(mask[0]) + int((mask[1:] & ~mask[:-1]).sum())
     concerned = bars.index[mask]
-    return Issue(kind, int(mask.sum()), concerned.min(), concerned.max(), stretches)
+    return Issue(kind, int(mask.sum()), concerned.min(), concerned.max(), *spans_of(bars.index, mask))
 
 
 def _gap_issue(bars: pd.DataFrame, step: pd.Timedelta) -> Issue | None:
@@ -236,4 +248,7 @@ def _gap_issue(bars: pd.DataFrame, step: pd.Timedelta) -> Issue | None:
     if not len(before):
         return None
     missing = int((steps[before] - 1).sum())
-    return Issue(IssueKind.GAP, missing, bars.index[before[0]] + step, bars.index[before[-1] + 1] - step, len(before))
+    times = pd.DatetimeIndex(bars.index)
+    first, last = times[before] + step, times[before + 1] - step
+    spans = tuple(zip(first[:MOST_SPANS], last[:MOST_SPANS], strict=True))
+    return Issue(IssueKind.GAP, missing, first[0], last[-1], len(before), spans)

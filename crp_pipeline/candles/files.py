@@ -22,10 +22,11 @@ from crp_pipeline.errors import DataContractError
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 COIN_NAME = re.compile("[A-Z0-9]+([-_][A-Z0-9]+)*")
 
-# names as `_plain` leaves them; an epoch column comes first: its text says exactly one moment
+# names as `plain_name` leaves them; an epoch column comes first: its text says exactly one moment
 TIME_SPELLINGS = (
     *("unix", "unixtime", "unixtimestamp", "epoch"),
     *("opentime", "opentimems", "timestamp", "timestampms", "ts", "gmttime", "datetime", "date", "time", "t"),
+    *("fundingtime", "calctime", "createtime"),  # of funding and open interest at the exchanges
 )
 PRICE_SPELLINGS = {
     "open": ("open", "o", "openprice"),
@@ -69,7 +70,7 @@ def read_candles(path: str | PathLike[str], *, source: str | None = None) -> pd.
     with `source`, by default the path.
     """
     source = str(path) if source is None else source
-    return to_candles(_read_table(Path(path), source), source=source)
+    return to_candles(read_table(Path(path), source=source), source=source)
 
 
 def load_candles(path: str | PathLike[str]) -> pd.DataFrame:
@@ -109,11 +110,11 @@ def to_candles(table: pd.DataFrame, *, source: str) -> pd.DataFrame:
     """
     if table.empty:
         raise DataContractError(f"{source} has no rows")
-    table = _with_time_of_index(table)
-    open_time = _open_time(table, source)
+    table = with_time_column(table)
+    open_time = parsed_times(time_cells(table, source), source).rename("open_time")
     columns = {name: _column(table, spellings, name, source) for name, spellings in PRICE_SPELLINGS.items()}
     columns["volume"] = _volume_column(table, source)
-    values = {name: _numbers(table[columns[name]], source) for name in OHLCV}
+    values = {name: to_numbers(table[columns[name]], source) for name in OHLCV}
     return pd.DataFrame(values, index=open_time)
 
 
@@ -121,10 +122,11 @@ def _suffix(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def _read_table(path: Path, source: str) -> pd.DataFrame:
+def read_table(path: Path, *, source: str, kind: str = "candle") -> pd.DataFrame:
+    """Table of a parquet, CSV or gzipped CSV file as it stands there; `DataContractError` where it cannot be read."""
     suffix = _suffix(path)
     if suffix is None:
-        raise DataContractError(f"{source} is not a candle file: the name must end in {', '.join(SUFFIXES)}")
+        raise DataContractError(f"{source} is not a {kind} file: the name must end in {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise DataContractError(f"{source} does not exist")
     if path.stat().st_size == 0:
@@ -158,17 +160,17 @@ def _separator(line: str) -> str:
 
 
 def _looks_like_header(line: str) -> bool:
-    names = {_plain(cell) for cell in line.split(_separator(line))}
+    names = {plain_name(cell) for cell in line.split(_separator(line))}
     return not names.isdisjoint(TIME_SPELLINGS) and not names.isdisjoint(PRICE_SPELLINGS["close"])
 
 
-def _plain(name: Hashable) -> str:
+def plain_name(name: Hashable) -> str:
     """Name without case and punctuation: `Open time (UTC)` and `open_time` are one."""
     return re.sub(r"[^a-z0-9]", "", str(name).lower()).removesuffix("utc")
 
 
 def _find(table: pd.DataFrame, spellings: Sequence[str]) -> Hashable | None:
-    names = {_plain(column): column for column in reversed(table.columns.tolist())}
+    names = {plain_name(column): column for column in reversed(table.columns.tolist())}
     return next((names[spelling] for spelling in spellings if spelling in names), None)
 
 
@@ -181,13 +183,14 @@ def _column(table: pd.DataFrame, spellings: Sequence[str], what: str, source: st
 
 
 def _volume_column(table: pd.DataFrame, source: str) -> Hashable:
-    plain = [_plain(column) for column in table.columns]
+    plain = [plain_name(column) for column in table.columns]
     base = [name for name in plain if name.startswith("volume") and not QUOTE_VOLUME.fullmatch(name)]
     quote = [name for name in plain if QUOTE_VOLUME.fullmatch(name)]
     return _column(table, (*VOLUME_SPELLINGS, *base, *quote), "volume", source)
 
 
-def _numbers(cells: pd.Series, source: str) -> Floats:
+def to_numbers(cells: pd.Series, source: str) -> Floats:
+    """(n,) the numbers of a column, as such or as text, NaN where a cell is missing."""
     numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
     wrong = np.isnan(numbers) & cells.notna().to_numpy()
     if wrong.any():
@@ -199,25 +202,21 @@ def _cell(cells: pd.Series, position: int, source: str) -> str:
     return f"{source}: row {position + 1}, column {cells.name}: {str(cells.iloc[position])!r}"
 
 
-def _with_time_of_index(table: pd.DataFrame) -> pd.DataFrame:
+def with_time_column(table: pd.DataFrame) -> pd.DataFrame:
+    """Table whose index, where it has the name of a time but holds no times, has become a column."""
     index = table.index
-    if isinstance(index, pd.DatetimeIndex) or _plain(index.name) not in TIME_SPELLINGS or index.name in table:
+    if isinstance(index, pd.DatetimeIndex) or plain_name(index.name) not in TIME_SPELLINGS or index.name in table:
         return table
     return table.reset_index()
 
 
-def _open_time(table: pd.DataFrame, source: str) -> pd.DatetimeIndex:
+def time_cells(table: pd.DataFrame, source: str) -> pd.Series:
+    """(n,) what tells each row's time: an index of times, else the column of the first known spelling, with its clock."""
     if isinstance(table.index, pd.DatetimeIndex):
-        cells = table.index.to_series(name=table.index.name or "index")
-    else:
-        cells = _time_cells(table, source)
-    return pd.DatetimeIndex(_parsed(cells, source), name="open_time")
-
-
-def _time_cells(table: pd.DataFrame, source: str) -> pd.Series:
+        return table.index.to_series(name=table.index.name or "index")
     column = _column(table, TIME_SPELLINGS, "time", source)
     clock = _find(table, ("time",))
-    if _plain(column) != "date" or clock is None:
+    if plain_name(column) != "date" or clock is None:
         return table[column]
     day, hour = table[column].astype("str"), table[clock].astype("str")
     if CLOCK.match(hour.iloc[0]):
@@ -228,7 +227,8 @@ def _time_cells(table: pd.DataFrame, source: str) -> pd.Series:
     return table[column]
 
 
-def _parsed(cells: pd.Series, source: str) -> pd.DatetimeIndex:
+def parsed_times(cells: pd.Series, source: str) -> pd.DatetimeIndex:
+    """(n,) UTC times of cells; `DataContractError` names the first that is none."""
     if pd.api.types.is_datetime64_any_dtype(cells):
         return _from_datetimes(cells, source)
     numbers = pd.to_numeric(cells, errors="coerce")
@@ -241,9 +241,9 @@ def _parsed(cells: pd.Series, source: str) -> pd.DatetimeIndex:
 
 def _from_datetimes(cells: pd.Series, source: str) -> pd.DatetimeIndex:
     times = pd.DatetimeIndex(cells)
-    _refuse_first(np.asarray(times.isna()), cells, source, "is not a time")
+    refuse_first(np.asarray(times.isna()), cells, source, "is not a time")
     times = times.tz_localize("UTC") if times.tz is None else times.tz_convert("UTC")
-    _refuse_first(np.asarray((times < _FIRST) | (times > _LAST)), cells, source, "is not a time from 1678 to 2261")
+    refuse_first(np.asarray((times < _FIRST) | (times > _LAST)), cells, source, "is not a time from 1678 to 2261")
     return times.as_unit("ns")
 
 
@@ -259,16 +259,16 @@ def _compact_stamps(values: Floats) -> Floats:
 def _from_stamps(cells: pd.Series, stamps: Floats, source: str) -> pd.DatetimeIndex:
     text = pd.Series(stamps.astype("int64").astype("str"), index=cells.index)
     times = _to_datetime(text, "%Y%m%d%H%M%S")
-    _refuse_first(times.isna().to_numpy(), cells, source, "is not a date of the form YYYYMMDD, YYYYMMDDhhmm or YYYYMMDDhhmmss")
+    refuse_first(times.isna().to_numpy(), cells, source, "is not a date of the form YYYYMMDD, YYYYMMDDhhmm or YYYYMMDDhhmmss")
     return pd.DatetimeIndex(times).as_unit("ns")
 
 
 def _from_epochs(cells: pd.Series, epochs: Floats, source: str) -> pd.DatetimeIndex:
     """Each row by its own unit: exchanges' dumps change theirs from one month to the next."""
     thousands: Ints = np.digitize(epochs, EPOCH_BOUNDS) - 1
-    _refuse_first((thousands < 0) | (thousands == N_EPOCH_UNITS), cells, source, "is not a unix time after 1973")
+    refuse_first((thousands < 0) | (thousands == N_EPOCH_UNITS), cells, source, "is not a unix time after 1973")
     milliseconds = np.rint(epochs * 10.0 ** (3 * (1 - thousands)))
-    _refuse_first(milliseconds > _LAST.timestamp() * 1_000, cells, source, "is not a unix time before 2262")
+    refuse_first(milliseconds > _LAST.timestamp() * 1_000, cells, source, "is not a unix time before 2262")
     return pd.DatetimeIndex(milliseconds.astype("int64").astype("datetime64[ms]"), tz="UTC").as_unit("ns")
 
 
@@ -277,7 +277,7 @@ def _from_text(cells: pd.Series, source: str) -> pd.Series:
     first = text.iloc[[0]]
     known = (known for known in TEXT_FORMATS if _to_datetime(first, known).notna().all())
     times = _to_datetime(text, next(known, TEXT_FORMATS[0]))
-    _refuse_first(times.isna().to_numpy(), cells, source, "is not a time in any known format")
+    refuse_first(times.isna().to_numpy(), cells, source, "is not a time in any known format")
     return times
 
 
@@ -285,6 +285,7 @@ def _to_datetime(text: pd.Series, known: str) -> pd.Series:
     return pd.to_datetime(text, format=known, utc=True, errors="coerce")
 
 
-def _refuse_first(wrong: Bools, cells: pd.Series, source: str, rule: str) -> None:
+def refuse_first(wrong: Bools, cells: pd.Series, source: str, rule: str) -> None:
+    """Raise `DataContractError` with row, column and value of the first wrong cell, and the rule that it breaks."""
     if wrong.any():
         raise DataContractError(f"{_cell(cells, int(wrong.argmax()), source)} {rule}")

@@ -1,21 +1,23 @@
-"""Where raw candles come from: the embedded demo market or a folder of files."""
+"""Where raw candles come from: the embedded demo market, a folder of files or an exchange."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
+from crp_pipeline.candles.archive import Archive
 from crp_pipeline.candles.demo import DEMO_COINS, demo_candles
+from crp_pipeline.candles.exchange import download, exchange_source, open_market
 from crp_pipeline.candles.files import coin_files, read_candles
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import PipelineSettings
-
-_NO_EXCHANGE = "source 'exchange' cannot download yet: export candles to files and set CRP_SOURCE=files"
 
 
 def available_coins(settings: PipelineSettings) -> tuple[str, ...]:
     """The coins that are configured, else every coin that the source has.
 
-    Raises `DataContractError` when there is none, or for one that is not on the demo market; a coin without a file fails alone.
+    Raises `DataContractError` when there is none, or for one that is not on the demo market; a coin without a file, or
+    without a market on the exchange, fails alone.
     """
     coins = settings.coins or _coins_of_source(settings)
     if settings.source == "demo":
@@ -26,8 +28,18 @@ def available_coins(settings: PipelineSettings) -> tuple[str, ...]:
     return coins
 
 
-def read_source(settings: PipelineSettings, coin: str) -> pd.DataFrame:
-    """Raw candles of one coin in the order in which the source gives them; raises `DataContractError` when it has none."""
+def read_source(
+    settings: PipelineSettings,
+    coin: str,
+    *,
+    now: pd.Timestamp | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """Raw candles of one coin in the order in which the source gives them; raises `DataContractError` when it has none.
+
+    From an exchange those are all stored bars, after a download of the closed ones that were missing; `now` is that of
+    `exchange.download`, and `progress` is told a line now and then. What it restated: `archive.restatements` of the frame.
+    """
     match settings.source:
         case "demo":
             _require_demo_coin(coin)
@@ -35,7 +47,17 @@ def read_source(settings: PipelineSettings, coin: str) -> pd.DataFrame:
         case "files":
             return read_candles(_file_of(settings, coin), source=source_name(settings, coin))
         case "exchange":
-            raise DataContractError(_NO_EXCHANGE)
+            archive = exchange_archive(settings, coin)
+            with open_market(settings.exchange, coin, settings.interval) as market:
+                download(archive, market, settings.exchange, now=now, progress=progress)
+            return archive.read()
+
+
+def exchange_archive(settings: PipelineSettings, coin: str) -> Archive:
+    """The stored bars of a coin from the configured exchange, market and interval."""
+    exchange = settings.exchange
+    folder = settings.data_dir / "raw" / "exchange" / exchange.name / exchange.market / coin / settings.interval
+    return Archive(folder, source_name(settings, coin))
 
 
 def source_name(settings: PipelineSettings, coin: str) -> str:
@@ -47,7 +69,7 @@ def source_name(settings: PipelineSettings, coin: str) -> str:
         case "files":
             return f"{coin} ({_file_of(settings, coin)})"
         case "exchange":
-            raise DataContractError(_NO_EXCHANGE)
+            return exchange_source(settings.exchange, coin)
 
 
 def _require_demo_coin(coin: str) -> None:
@@ -69,4 +91,4 @@ def _coins_of_source(settings: PipelineSettings) -> tuple[str, ...]:
         case "files":
             return tuple(coin_files(settings.files_dir))
         case "exchange":
-            raise DataContractError(_NO_EXCHANGE)
+            raise DataContractError("source 'exchange' needs coins: set CRP_COINS or coins, such as BTC-USDT")

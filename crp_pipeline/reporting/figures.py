@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
+from crp_pipeline.candles import QualityReport, Severity
 from crp_pipeline.contracts import CLASSES
 from crp_pipeline.splits import PURGED, TEST, TRAIN
 
@@ -30,6 +31,26 @@ def candles_figure(candles: pd.DataFrame, *, coin: str) -> Figure:
     axes.legend(frameon=False, loc="upper left")
     segments = candles["segment"].nunique()
     axes.set_title(f"{coin}: {len(candles):,} bars in {segments} unbroken stretch{'es' if segments > 1 else ''}")
+    return figure
+
+
+def quality_figure(candles: pd.DataFrame, report: QualityReport, *, coin: str) -> Figure:
+    """Close price over time, and below it one line per kind of finding: where, and whether it blocks."""
+    figure = Figure(figsize=(8, 3 + 0.25 * len(report.findings)), dpi=DPI, layout="constrained")
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[8, 1 + len(report.findings)])
+    top.plot(candles.index, candles["close"], color=INK, lw=0.7)
+    top.set_yscale("log")
+    for line, finding in enumerate(report.findings):
+        color = BAD if finding.severity is Severity.BLOCK else WARN
+        first, last = (pd.DatetimeIndex([span[end] for span in finding.spans]) for end in (0, 1))
+        below.hlines([line] * len(first), first, last, color=color, lw=6)
+        below.plot(first, [line] * len(first), "|", ms=9, color=color)
+    below.set_yticks(range(len(report.findings)), [f"{it.kind}: {it.count:,}".replace("_", " ") for it in report.findings])
+    below.set_ylim(len(report.findings) - 0.4, -0.6)
+    kinds = f"{len(report.findings)} kinds of finding" if report.findings else "nothing found"
+    top.set_title(f"{coin}: {kinds} in {report.n_rows:,} bars{'' if report.ok else ', refused'}")
+    _tidy(top)
+    _tidy(below)
     return figure
 
 

@@ -12,6 +12,7 @@ import pytest
 from crp_pipeline.candles import DEMO_COINS, demo_candles, visible_state
 from crp_pipeline.contracts import CandleSchema, DecisionSchema, LabelSchema, PredictionSchema, check_frame
 from crp_pipeline.definitions import floor_plan
+from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.features import CATALOG, Family, Feature
 from crp_pipeline.gate import Outcome, criteria
 from crp_pipeline.nightly import run_night
@@ -232,6 +233,52 @@ def test_a_coin_with_a_broken_file_fails_alone(tmp_path, capfd):
     assert not (tmp_path / "candles" / "NOISE-DEMO.parquet").exists()
     assert "NOISE-DEMO ({}): row 101, at ".format(tmp_path / "raw" / "NOISE-DEMO.csv") in capfd.readouterr().err
     assert read_parquet(tmp_path / "market" / "market.parquet").columns.tolist() == ["EDGE-DEMO"]
+
+
+CANDLE_CHECKS = [
+    "contract_holds",
+    "history_not_rewritten",
+    "history_reaches_tonight",
+    "no_bad_prints",
+    "no_gaps",
+    "prices_of_this_coin",
+    "rows_are_sound",
+    "stamps_agree_with_the_market",
+    "trading_goes_on",
+    "volume_in_one_unit",
+]
+
+
+def test_the_checks_on_candles_pass_on_the_demo_market_and_say_whether_they_block(night):
+    graph = floor_plan(small_settings(night[0])).resolve_asset_graph()
+    specs = [graph.get_check_spec(key) for key in graph.asset_check_keys if key.asset_key == dg.AssetKey("candles")]
+    assert sorted(spec.name for spec in specs) == CANDLE_CHECKS
+    assert all(spec.description.startswith("Blocks " if spec.blocking else "Warns ") for spec in specs)
+    for spec in specs:
+        records = night[1].event_log_storage.get_asset_check_execution_history(spec.key, limit=10)
+        assert {(record.partition, record.status.value) for record in records} >= {(coin, "SUCCEEDED") for coin in COINS}
+        assert {record.status.value for record in records} == {"SUCCEEDED"}
+
+
+@pytest.mark.parametrize("fault", ["prices_of_this_coin", "stamps_agree_with_the_market"])
+def test_a_wrong_file_is_refused_and_leaves_the_stored_candles_as_they_are(tmp_path, fault):
+    settings = small_settings(tmp_path, source="files", files_dir=tmp_path / "raw")
+    write_files(tmp_path / "raw", settings, broken="")
+    candles, market, *_ = (floor_plan(settings).resolve_job_def(name) for name in PHASES)
+    path, stored = tmp_path / "raw" / "NOISE-DEMO.csv", tmp_path / "candles" / "NOISE-DEMO.parquet"
+    with dg.DagsterInstance.ephemeral() as instance:
+        for coin in COINS:
+            assert candles.execute_in_process(partition_key=coin, instance=instance).success
+        assert market.execute_in_process(instance=instance).success
+        before = stored.read_bytes()
+        wrong = demo_candles("NOISE-DEMO", settings.demo)
+        wrong = wrong * 7 if fault == "prices_of_this_coin" else wrong.set_axis(wrong.index + pd.Timedelta("5h"))
+        wrong.to_csv(path)
+        night = candles.execute_in_process(partition_key="NOISE-DEMO", instance=instance, raise_on_error=False)
+    [failure] = [event for event in night.all_events if event.is_step_failure]
+    assert f"NOISE-DEMO ({path}): row 1, at " in failure.step_failure_data.error.cause.message
+    assert [event.asset_check_evaluation_data.passed for event in checks_of(night, fault)] == [False]
+    assert stored.read_bytes() == before
 
 
 def test_selecting_everything_for_one_coin_works_from_nothing(tmp_path):

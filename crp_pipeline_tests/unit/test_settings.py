@@ -46,6 +46,10 @@ WORDS = {
     ("files_dir",): ("/candles", "/candles"),
     ("ensemble", "tier_quantiles"): ("[0.2, 0.9]", [0.2, 0.9]),
     ("execution", "gap_through_target"): ("open", "open"),
+    ("exchange", "name"): ("kraken", "kraken"),
+    ("exchange", "market"): ("swap", "swap"),
+    ("exchange", "start"): ("2020-02-29", "2020-02-29"),
+    ("exchange", "rate_limit_ms"): ("12.5", 12.5),
 }
 """Another value for what is not a number: as a variable and as a setting."""
 
