@@ -6,6 +6,7 @@ from crp_pipeline.features.feature import Feature
 from crp_pipeline.features.momentum import MOMENTUM
 from crp_pipeline.features.price_action import PRICE_ACTION
 from crp_pipeline.features.statistical import STATISTICAL
+from crp_pipeline.features.timeframe import TIMEFRAMES
 from crp_pipeline.features.trend import TREND
 from crp_pipeline.features.volatility import VOLATILITY
 from crp_pipeline.features.volume import VOLUME
@@ -19,5 +20,6 @@ CATALOG: tuple[Feature, ...] = (
     *STATISTICAL,
     *CALENDAR,
     *CROSS_MARKET,
+    *TIMEFRAMES,
 )
 """A row needs fewer than 300 bars: see `warm_up_bars`."""

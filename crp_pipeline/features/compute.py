@@ -1,6 +1,6 @@
 """From candles to the feature table, segment by segment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 
 from crp_pipeline.contracts import OHLCV, Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.features.blocks import Block, blocks
 from crp_pipeline.features.catalog import CATALOG
 from crp_pipeline.features.feature import Bars, Feature
 
@@ -41,15 +42,22 @@ def compute_features(
     _check_names(features)
     prices = _checked_candles(candles)
     closes = _checked_market(market, candles)
-    table = np.full((len(features), len(candles)), np.nan)
-    interval, open_time = interval or bar_interval(candles.index), pd.DatetimeIndex(candles.index)
-    for stretch in _stretches(candles, interval):
-        bars = _bars(prices, open_time[stretch], interval, closes, stretch)
+    table, open_time = np.empty((len(features), len(candles))), pd.DatetimeIndex(candles.index)
+    interval = interval or bar_interval(candles.index)
+    for block in blocks_of(candles, features, interval):
+        bars = _bars(prices, open_time[block.read], interval, closes, block.read)
         for column, feature in zip(table, features, strict=True):
-            if len(bars) >= feature.bars_needed:
-                ready = slice(stretch.start + feature.bars_needed - 1, stretch.stop)
-                column[ready] = _values(feature, bars)[feature.bars_needed - 1 :]
+            ready = min(max(block.start, block.segment_start + feature.bars_needed - 1), block.stop)
+            column[block.start : ready] = np.nan
+            if ready < block.stop:
+                column[ready : block.stop] = _values(feature, bars)[ready - block.first :]
     return pd.DataFrame(table.T, index=candles.index, columns=[feature.name for feature in features], copy=False)
+
+
+def blocks_of(candles: pd.DataFrame, features: Sequence[Feature], interval: pd.Timedelta) -> Iterator[Block]:
+    """The blocks in which the table of these candles is made."""
+    opens: Ints = pd.DatetimeIndex(candles.index).as_unit("ns").asi8
+    return blocks(opens, interval.value, _stretches(candles, interval), overlap=warm_up_bars(features))
 
 
 def ready_rows(candles: pd.DataFrame, features: Sequence[Feature] = CATALOG, *, interval: pd.Timedelta | None = None) -> Bools:

@@ -80,6 +80,24 @@ class Bars:
         opens: Ints = self.open_time.as_unit("ns").asi8
         return opens + self.interval.value
 
+    def longer(self, multiple: int) -> "Bars":
+        """The whole bars of the clock that are `multiple` times as long and end in this segment; made once.
+
+        Four hourly bars open at 00, 04 ... UTC. One that began before the segment is not whole.
+        """
+        if multiple not in self._longer:
+            self._longer[multiple] = _longer_bars(self, multiple)
+        return self._longer[multiple]
+
+    def latest_ended(self, multiple: int) -> Ints:
+        """Position in `longer` of the latest one that has ended when each bar closes, -1 before the first: (n,)."""
+        since_first = np.arange(1, len(self) + 1) - _first_whole(self, multiple)
+        return np.maximum(since_first // multiple - 1, -1)
+
+    @cached_property
+    def _longer(self) -> dict[int, "Bars"]:
+        return {}
+
     @cached_property
     def bars_per_day(self) -> int:
         """Bars in 24 hours, at least 1."""
@@ -176,6 +194,32 @@ class Feature:
     def description(self) -> str:
         """The `summary`, or the first line of the docstring of `compute` or of the factory that made it."""
         return self.summary or _first_line(self.compute) or _first_line(_factory(self.compute))
+
+
+def _first_whole(bars: Bars, multiple: int) -> int:
+    """First bar that opens together with one `multiple` times as long."""
+    into = int(bars.open_time[:1].as_unit("ns").asi8[0]) // bars.interval.value % multiple
+    return -into % multiple
+
+
+def _longer_bars(bars: Bars, multiple: int) -> Bars:
+    first = _first_whole(bars, multiple)
+    n_whole = max(len(bars) - first, 0) // multiple
+    rows = slice(first, first + n_whole * multiple)
+    opening, high, low, close, volume = (
+        column[rows].reshape(n_whole, multiple) for column in (bars.open, bars.high, bars.low, bars.close, bars.volume)
+    )
+    last = slice(first + multiple - 1, rows.stop, multiple)
+    return Bars(
+        opening[:, 0].copy(),
+        high.max(axis=1),
+        low.min(axis=1),
+        close[:, -1].copy(),
+        volume.sum(axis=1),
+        open_time=bars.open_time[rows][::multiple],
+        interval=bars.interval * multiple,
+        market=None if bars.market is None else bars.market.iloc[last],
+    )
 
 
 def ema_warm_up(window: int) -> int:
