@@ -12,7 +12,7 @@ def seconds(work: Callable[[], object], *, repeat: int = 3) -> tuple[float, floa
     Processor seconds are those of all threads and leave out the time in which other processes had the core: between two pieces
     of single-threaded work they are the fair ratio.
     """
-    walls, processor = zip(*(_once(work) for _ in range(repeat)), strict=True)
+    walls, processor = zip(*(once(work) for _ in range(repeat)), strict=True)
     return median(walls), median(processor)
 
 
@@ -61,7 +61,8 @@ class Meter:
             self.seconds[part] = self.seconds.get(part, 0.0) + perf_counter() - started
 
 
-def _once(work: Callable[[], object]) -> tuple[float, float]:
+def once(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall seconds and processor seconds of one call."""
     wall, processor = perf_counter(), process_time()
     work()
     return perf_counter() - wall, process_time() - processor
