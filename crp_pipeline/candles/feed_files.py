@@ -1,6 +1,5 @@
 """Feeds from files: any columns of numbers beside a time, of all coins or of one."""
 
-import re
 from collections.abc import Hashable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -22,7 +21,6 @@ from crp_pipeline.contracts import Bools, Floats
 from crp_pipeline.errors import DataContractError
 
 COIN_SPELLINGS = ("coin", "symbol", "pair", "ticker")
-ZONE = re.compile(r"(?:Z|UTC|GMT|:\d\d[.\d]*\s*(?:GMT)?[+-]\d\d(?::?\d\d)?)\s*$")
 
 
 def read_feed(
@@ -43,7 +41,7 @@ def read_feed(
     if table.empty:
         raise DataContractError(f"{source} has no rows")
     table = with_time_column(table)
-    stamps = _file_stamps(table, source)
+    stamps = parsed_times(time_cells(table, source), source).rename("timestamp")
     is_wanted = _rows_of_coin(table, coin, source)
     values = {name: finite_numbers(table[name], source) for name in _value_columns(table, columns, source)}
     return pd.DataFrame(values, index=stamps)[is_wanted].sort_index(kind="stable")
@@ -56,21 +54,6 @@ def finite_numbers(cells: pd.Series, source: str) -> Floats:
     numbers = to_numbers(cells, source)
     refuse_first(np.isinf(numbers), cells, source, "is not finite")
     return numbers
-
-
-def _file_stamps(table: pd.DataFrame, source: str) -> pd.DatetimeIndex:
-    cells = time_cells(table, source)
-    stamps = parsed_times(cells, source).rename("timestamp")
-    if not (pd.api.types.is_numeric_dtype(cells) or pd.api.types.is_datetime64_any_dtype(cells)):
-        _refuse_mixed_zones(cells, source)
-    return stamps
-
-
-def _refuse_mixed_zones(cells: pd.Series, source: str) -> None:
-    """Offsets may differ, since each says its moment; times with and without a zone may not meet."""
-    has_zone = cells.astype("str").str.contains(ZONE).to_numpy(dtype=bool)
-    rule = "has no time zone, the first row has one" if has_zone[0] else "has a time zone, the first row has none"
-    refuse_first(has_zone != has_zone[0], cells, source, rule)
 
 
 def _rows_of_coin(table: pd.DataFrame, coin: str | None, source: str) -> Bools:

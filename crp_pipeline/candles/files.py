@@ -52,6 +52,7 @@ TEXT_FORMATS = (
 COMPACT_DIGITS = (8, 12, 14)
 """Digits of YYYYMMDD, YYYYMMDDhhmm and YYYYMMDDhhmmss. As unix times those would lie before 1977 or after 2500."""
 DAY = re.compile(r"\d{4}\D?\d\d\D?\d\d")
+ZONE = re.compile(r"(?:Z|UTC|GMT|:\d\d[.\d]*\s*(?:GMT)?[+-]\d\d(?::?\d\d)?)\s*$")
 CLOCK = re.compile(r"\d{1,2}:\d\d")
 BARE_CLOCK = re.compile(r"\d{1,6}")
 """hhmm, or hhmmss where any row has more than four digits; leading zeros are lost where it was read as a number."""
@@ -264,12 +265,27 @@ def _from_stamps(cells: pd.Series, stamps: Floats, source: str) -> pd.DatetimeIn
 
 
 def _from_epochs(cells: pd.Series, epochs: Floats, source: str) -> pd.DatetimeIndex:
-    """Each row by its own unit: exchanges' dumps change theirs from one month to the next."""
+    """Each row by its own unit: exchanges' dumps change theirs from one month to the next, though never back again."""
     thousands: Ints = np.digitize(epochs, EPOCH_BOUNDS) - 1
     refuse_first((thousands < 0) | (thousands == N_EPOCH_UNITS), cells, source, "is not a unix time after 1973")
+    refuse_first(_returns(thousands), cells, source, "is in an earlier row's unit again, after rows in another")
     milliseconds = np.rint(epochs * 10.0 ** (3 * (1 - thousands)))
     refuse_first(milliseconds > _LAST.timestamp() * 1_000, cells, source, "is not a unix time before 2262")
     return pd.DatetimeIndex(milliseconds.astype("int64").astype("datetime64[ms]"), tz="UTC").as_unit("ns")
+
+
+def _returns(units: Ints) -> Bools:
+    """(n,) True where a row has another unit than the one before it, and one that an earlier row had."""
+    is_change = np.diff(units, prepend=units[:1]) != 0
+    _, first_row, unit = np.unique(units, return_index=True, return_inverse=True)
+    return np.asarray(is_change & (first_row[unit] < np.arange(len(units))))
+
+
+def _refuse_mixed_zones(cells: pd.Series, source: str) -> None:
+    """Offsets may differ, since each says its moment; times with and without a zone may not meet."""
+    has_zone = cells.astype("str").str.contains(ZONE).to_numpy(dtype=bool)
+    rule = "has no time zone, the first row has one" if has_zone[0] else "has a time zone, the first row has none"
+    refuse_first(has_zone != has_zone[0], cells, source, rule)
 
 
 def _from_text(cells: pd.Series, source: str) -> pd.Series:
@@ -278,6 +294,7 @@ def _from_text(cells: pd.Series, source: str) -> pd.Series:
     known = (known for known in TEXT_FORMATS if _to_datetime(first, known).notna().all())
     times = _to_datetime(text, next(known, TEXT_FORMATS[0]))
     refuse_first(times.isna().to_numpy(), cells, source, "is not a time in any known format")
+    _refuse_mixed_zones(cells, source)
     return times
 
 

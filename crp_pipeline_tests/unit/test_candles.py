@@ -259,6 +259,14 @@ SOUND = "1704067200,1,4,0.5,2,30\n"
         (HEADER + "21240101,1,4,0.5,2,30\n", "row 1, column time: '21240101' is not a unix time"),
         (HEADER + "3000-01-01,1,4,0.5,2,30\n", "3000-01-01"),
         (HEADER + SOUND + "1704070800,2,5,1.5,3,40,7,8\n", "cannot be read as csv"),
+        (
+            HEADER + SOUND + "1704070800000,2,5,1.5,3,40\n1704074400,2,5,1.5,3,40\n",
+            "row 3, column time: '1704074400' is in an earlier row's unit again",
+        ),
+        (
+            HEADER + "2024-01-01 00:00+00:00,1,4,0.5,2,30\n2024-01-01 01:00,2,5,1.5,3,40\n",
+            "row 2, column time: '2024-01-01 01:00' has no time zone, the first row has one",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_understood_is_one_sentence(tmp_path, text, message):
@@ -286,6 +294,12 @@ def test_a_damaged_file_is_one_sentence(tmp_path, name, content):
     with pytest.raises(DataContractError, match="cannot be read as") as caught:
         load_candles(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_dump_may_go_over_to_another_unit_once(tmp_path):
+    path = tmp_path / "coin.csv"
+    path.write_text(HEADER + SOUND + "1704070800000,2,5,1.5,3,40\n1704074400000,2,5,1.5,3,40\n")
+    assert load_candles(path).index.equals(pd.date_range("2024-01-01", periods=3, freq="h", tz="UTC", unit="ns"))
 
 
 def test_a_truncated_parquet_file_is_one_sentence(tmp_path):
