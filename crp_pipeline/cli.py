@@ -10,7 +10,8 @@ from crp_pipeline.dataset import TABLES, export_dataset, import_dataset
 from crp_pipeline.errors import CrpError, RegistryError
 from crp_pipeline.features import CATALOG, feature_set_id
 from crp_pipeline.registry import Registry
-from crp_pipeline.reporting.tables import to_markdown, to_text
+from crp_pipeline.reporting.catalog import catalog_page
+from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -30,9 +31,8 @@ def show_settings() -> None:
 
 @app.command("features")
 def show_features() -> None:
-    """Print the feature catalogue as a Markdown table."""
-    rows = [(feature.name, str(feature.family), feature.bars_needed, feature.description) for feature in CATALOG]
-    typer.echo(to_markdown(pd.DataFrame(rows, columns=["feature", "family", "bars needed", "what it is"])))
+    """Print the feature catalogue as a Markdown page."""
+    typer.echo(catalog_page())
 
 
 @registry_app.command("list")
