@@ -6,10 +6,10 @@ value is the same to the bit wherever the segment starts. The range is a plain m
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from functools import cache
+from typing import cast
 
 import numpy as np
-from numba import njit
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature
@@ -18,11 +18,7 @@ from crp_pipeline.features.rolling import rolling_mean
 WALK = 64
 """Bars from one start to the next; walks start at bars that open a multiple of 64 intervals after 1970."""
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _compiled(function: _F) -> _F:
-    return cast("_F", njit(cache=True)(function))
+Walk = Callable[[Floats, Floats, Floats, int, int, Floats, Floats], None]
 
 
 def supertrend_distance(window: int, multiplier: float) -> Feature:
@@ -55,13 +51,19 @@ def _supertrend(bars: Bars, window: int, multiplier: float) -> tuple[Floats, Flo
     band, side = np.full(len(bars), np.nan), np.full(len(bars), np.nan)
     clock = bars.open_time[0].value // bars.interval.value
     first = window + -(clock + window) % WALK
-    _walk_twice(
+    _compiled_walk()(
         bars.close, (bars.high + bars.low) / 2, multiplier * rolling_mean(bars.true_range, window), first, WALK, band, side
     )
     return band, side
 
 
-@_compiled
+@cache
+def _compiled_walk() -> Walk:
+    from numba import njit
+
+    return cast("Walk", njit(cache=True)(_walk_twice))
+
+
 def _walk_twice(close: Floats, middle: Floats, reach: Floats, first: int, walk: int, band: Floats, side: Floats) -> None:
     """From `first` and every `walk` bars on, walk twice as far and write the second half."""
     n = len(close)

@@ -21,7 +21,7 @@ def numbered(candles):
     return ((candles.index - pd.Timestamp("1970-01-01", tz="UTC")) // interval).to_numpy()
 
 
-def as_defined(candles, row, window=10, multiplier=3.0):
+def as_defined(candles, row, multiplier, window=10):
     """Distance and side of one bar, walked to it from the right start, one step after the other."""
     start = row - (64 + numbered(candles)[row] % 64)
     high, low, close = (candles[name].to_numpy() for name in ("high", "low", "close"))
@@ -43,19 +43,22 @@ def as_defined(candles, row, window=10, multiplier=3.0):
 
 
 @pytest.mark.parametrize(("freq", "start"), [("1h", "2024-03-01"), ("5min", "2024-03-01 00:35"), ("4h", "2021-11-07 08:00")])
-def test_every_bar_equals_a_plain_walk_to_it(freq, start):
+@pytest.mark.parametrize("multiplier", [3, 15])
+def test_every_bar_equals_a_plain_walk_to_it(freq, start, multiplier):
     candles = random_walk(420, seed=5, freq=freq, start=start)
+    pair = (supertrend_distance(10, multiplier), supertrend_side(10, multiplier))
     rows = range(DISTANCE.lookback - 1, len(candles))
-    expected = np.array([as_defined(candles, row) for row in rows])
+    expected = np.array([as_defined(candles, row, multiplier) for row in rows])
     assert set(expected[:, 1]) == {-1.0, 1.0}
-    np.testing.assert_allclose(compute_features(candles, PAIR).iloc[rows[0] :], expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(compute_features(candles, pair).iloc[rows[0] :], expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_value_is_the_same_to_the_bit_wherever_the_history_starts():
-    candles = random_walk(600, seed=6)
-    whole = compute_features(candles, PAIR).to_numpy()
+@pytest.mark.parametrize("multiplier", [3, 15])  # a wide band remembers its start for longer than a walk lasts
+def test_a_value_is_the_same_to_the_bit_wherever_the_history_starts(multiplier):
+    candles, pair = random_walk(600, seed=6), (supertrend_distance(10, multiplier), supertrend_side(10, multiplier))
+    whole = compute_features(candles, pair).to_numpy()
     for start in (1, 17, 63, 64, 65, 200, 400):
-        later = compute_features(candles.iloc[start:], PAIR).to_numpy()[DISTANCE.lookback - 1 :]
+        later = compute_features(candles.iloc[start:], pair).to_numpy()[DISTANCE.lookback - 1 :]
         assert np.array_equal(later, whole[start + DISTANCE.lookback - 1 :])
 
 
