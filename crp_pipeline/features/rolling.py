@@ -98,6 +98,13 @@ def rolling_zscore(values: Floats, window: int) -> Floats:
     return ratio(values - rolling_mean(values, window), rolling_std(values, window))
 
 
+def rolling_rank(values: Floats, window: int) -> Floats:
+    """Share of the `window` values before that lie below the last one less the share above it, -1 to 1."""
+    below: Floats = talib.PERCENTRANK(values, window)
+    above: Floats = talib.PERCENTRANK(-values, window)
+    return (below - above) / 100
+
+
 def range_position(close: Floats, high: Floats, low: Floats, window: int) -> Floats:
     """Where the close lies between the window's lowest low (0) and highest high (1); one half in a flat window."""
     bottom = lowest(low, window)

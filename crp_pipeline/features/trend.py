@@ -1,11 +1,20 @@
 """Where the price stands against its own averages and how straight it came there."""
 
+from math import isqrt
+
 import numpy as np
 import talib
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, wilder_warm_up
-from crp_pipeline.features.rolling import highest, lowest, ratio, rolling_std, rolling_sum, shift
+from crp_pipeline.features.ichimoku import (
+    ichimoku_cloud_distance,
+    ichimoku_cloud_thickness,
+    ichimoku_cross,
+    ichimoku_line_distance,
+)
+from crp_pipeline.features.rolling import highest, lowest, ratio, rolling_std, rolling_sum, rolling_variance, shift
+from crp_pipeline.features.supertrend import supertrend_distance, supertrend_side
 
 
 def distance_to_sma(window: int) -> Feature:
@@ -44,6 +53,45 @@ def distance_to_dema(window: int) -> Feature:
     )
 
 
+def distance_to_tema(window: int) -> Feature:
+    """Close relative to its triple exponential moving average (Mulloy 1994)."""
+    return Feature(
+        f"distance_to_tema_{window}",
+        Family.TREND,
+        3 * window - 2,
+        lambda bars: bars.close / talib.TEMA(bars.close, window) - 1,
+        warm_up=ema_warm_up(window) + 3 * window,
+    )
+
+
+def distance_to_t3(window: int) -> Feature:
+    """Close relative to Tillson's T3, six exponential averages in a row (Tillson 1998)."""
+    return Feature(
+        f"distance_to_t3_{window}",
+        Family.TREND,
+        6 * window - 5,
+        lambda bars: bars.close / talib.T3(bars.close, window) - 1,
+        warm_up=ema_warm_up(window) + 6 * window,
+    )
+
+
+def distance_to_trima(window: int) -> Feature:
+    """Close relative to its triangular moving average."""
+    return Feature(
+        f"distance_to_trima_{window}", Family.TREND, window, lambda bars: bars.close / talib.TRIMA(bars.close, window) - 1
+    )
+
+
+def distance_to_hma(window: int) -> Feature:
+    """Close relative to its moving average without lag (Hull 2005)."""
+    return Feature(
+        f"distance_to_hma_{window}",
+        Family.TREND,
+        window + isqrt(window) - 1,
+        lambda bars: bars.close / talib.HMA(bars.close, window) - 1,
+    )
+
+
 def sma_cross(fast: int, slow: int) -> Feature:
     """Fast simple moving average relative to the slow one."""
     return Feature(
@@ -61,6 +109,17 @@ def sma_slope(window: int, step: int) -> Feature:
         Family.TREND,
         window + step,
         lambda bars: _change(talib.SMA(bars.close, window), step),
+    )
+
+
+def ema_slope(window: int, step: int) -> Feature:
+    """Relative change of the exponential moving average over the last few bars."""
+    return Feature(
+        f"ema_slope_{window}_{step}",
+        Family.TREND,
+        window + step,
+        lambda bars: _change(talib.EMA(bars.close, window), step),
+        warm_up=ema_warm_up(window),
     )
 
 
@@ -108,6 +167,47 @@ def directional_difference(window: int) -> Feature:
     )
 
 
+def plus_di(window: int) -> Feature:
+    """Positive directional indicator, 0 to 1 (Wilder 1978)."""
+    return Feature(
+        f"plus_di_{window}",
+        Family.TREND,
+        window + 1,
+        lambda bars: talib.PLUS_DI(bars.relative.high, bars.relative.low, bars.relative.close, window) / 100,
+        warm_up=wilder_warm_up(window),
+    )
+
+
+def minus_di(window: int) -> Feature:
+    """Negative directional indicator, 0 to 1 (Wilder 1978)."""
+    return Feature(
+        f"minus_di_{window}",
+        Family.TREND,
+        window + 1,
+        lambda bars: talib.MINUS_DI(bars.relative.high, bars.relative.low, bars.relative.close, window) / 100,
+        warm_up=wilder_warm_up(window),
+    )
+
+
+def vortex_difference(window: int) -> Feature:
+    """Positive less negative vortex indicator; 0 in a flat window (Botes & Siepman 2010)."""
+    return Feature(f"vortex_difference_{window}", Family.TREND, window + 1, lambda bars: _vortex_difference(bars, window))
+
+
+def aroon_up(window: int) -> Feature:
+    """How recent the highest high is, 0 to 1 (Chande 1995)."""
+    return Feature(
+        f"aroon_up_{window}", Family.TREND, window + 1, lambda bars: talib.AROON(bars.high, bars.low, window)[1] / 100
+    )
+
+
+def aroon_down(window: int) -> Feature:
+    """How recent the lowest low is, 0 to 1 (Chande 1995)."""
+    return Feature(
+        f"aroon_down_{window}", Family.TREND, window + 1, lambda bars: talib.AROON(bars.high, bars.low, window)[0] / 100
+    )
+
+
 def aroon_oscillator(window: int) -> Feature:
     """How much more recent the highest high is than the lowest low, -1 to 1 (Chande 1995)."""
     return Feature(
@@ -128,6 +228,23 @@ def regression_slope(window: int) -> Feature:
     )
 
 
+def distance_to_regression(window: int) -> Feature:
+    """Close relative to the end of the least-squares line through the closes."""
+    return Feature(
+        f"distance_to_regression_{window}",
+        Family.TREND,
+        window,
+        lambda bars: bars.relative.close / talib.LINEARREG(bars.relative.close, window) - 1,
+    )
+
+
+def regression_deviation(window: int) -> Feature:
+    """Standard deviation of the closes around their least-squares line, over the close."""
+    return Feature(
+        f"regression_deviation_{window}", Family.TREND, window, lambda bars: _regression_deviation(bars.relative, window)
+    )
+
+
 def trend_correlation(window: int) -> Feature:
     """Correlation of the close with time over the window, -1 to 1; 0 in a flat window."""
     return Feature(f"trend_correlation_{window}", Family.TREND, window, lambda bars: _trend_correlation(bars, window))
@@ -144,13 +261,13 @@ def trix(window: int) -> Feature:
     )
 
 
-def ichimoku_cross(fast: int, slow: int) -> Feature:
-    """Conversion line less base line of Ichimoku, over the close; no span is shifted."""
+def vertical_horizontal_filter(window: int) -> Feature:
+    """Range of the window's closes over the path of as many moves, 0 to 1: high in a trend; 0 in a flat window (White 1991)."""
     return Feature(
-        f"ichimoku_cross_{fast}_{slow}",
+        f"vertical_horizontal_filter_{window}",
         Family.TREND,
-        slow,
-        lambda bars: (_midpoint(bars, fast) - _midpoint(bars, slow)) / bars.close,
+        window + 1,
+        lambda bars: _vertical_horizontal_filter(bars, window),
     )
 
 
@@ -180,25 +297,58 @@ def _trend_correlation(bars: Bars, window: int) -> Floats:
     return np.clip(ratio(slope * std_of_time, rolling_std(bars.relative.close, window)), -1.0, 1.0)
 
 
-def _midpoint(bars: Bars, window: int) -> Floats:
-    return (highest(bars.high, window) + lowest(bars.low, window)) / 2
+def _vortex_difference(bars: Bars, window: int) -> Floats:
+    up = np.abs(bars.high - shift(bars.low, 1))
+    down = np.abs(bars.low - shift(bars.high, 1))
+    return ratio(rolling_sum(up - down, window), rolling_sum(bars.true_range, window))
+
+
+def _regression_deviation(bars: Bars, window: int) -> Floats:
+    slope: Floats = talib.LINEARREG_SLOPE(bars.close, window)
+    explained = slope**2 * (window**2 - 1) / 12
+    return np.sqrt(np.maximum(rolling_variance(bars.close, window) - explained, 0.0)) / bars.close
+
+
+def _vertical_horizontal_filter(bars: Bars, window: int) -> Floats:
+    spread = highest(bars.close, window) - lowest(bars.close, window)
+    return ratio(spread, rolling_sum(np.abs(np.diff(bars.close, prepend=bars.close[0])), window))
 
 
 TREND = (
-    *(distance_to_sma(window) for window in (10, 50, 200)),
+    *(distance_to_sma(window) for window in (10, 20, 50, 100, 200)),
     *(distance_to_ema(window) for window in (12, 26)),
     distance_to_wma(14),
     distance_to_dema(20),
+    distance_to_tema(15),
+    distance_to_t3(12),
+    distance_to_trima(30),
+    distance_to_hma(20),
     sma_cross(10, 50),
+    sma_cross(20, 100),
     sma_slope(20, 5),
+    ema_slope(20, 5),
     macd_line(12, 26, 9),
     macd_histogram(12, 26, 9),
     adx(10),
     directional_difference(14),
+    plus_di(14),
+    minus_di(14),
+    vortex_difference(14),
     aroon_oscillator(14),
+    aroon_up(25),
+    aroon_down(25),
     regression_slope(14),
+    regression_slope(48),
+    distance_to_regression(48),
+    regression_deviation(48),
     trend_correlation(48),
     trix(15),
     ichimoku_cross(9, 26),
+    *(ichimoku_line_distance(window) for window in (9, 26)),
+    ichimoku_cloud_distance(9, 26, 52),
+    ichimoku_cloud_thickness(9, 26, 52),
+    supertrend_distance(10, 3),
+    supertrend_side(10, 3),
     efficiency_ratio(20),
+    vertical_horizontal_filter(48),
 )

@@ -5,7 +5,16 @@ import talib
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, wilder_warm_up
-from crp_pipeline.features.rolling import ratio, rolling_mean, rolling_std, rolling_sum, rolling_zscore
+from crp_pipeline.features.rolling import (
+    highest,
+    ratio,
+    rolling_mean,
+    rolling_rank,
+    rolling_std,
+    rolling_sum,
+    rolling_zscore,
+    shift,
+)
 
 
 def realised_volatility(window: int) -> Feature:
@@ -86,7 +95,7 @@ def parkinson_volatility(window: int) -> Feature:
         f"parkinson_volatility_{window}",
         Family.VOLATILITY,
         window,
-        lambda bars: np.sqrt(rolling_mean(bars.log_range**2, window) / (4 * np.log(2))),
+        lambda bars: _parkinson_volatility(bars, window),
     )
 
 
@@ -139,6 +148,135 @@ def range_zscore(window: int) -> Feature:
     return Feature(f"range_zscore_{window}", Family.VOLATILITY, window, lambda bars: rolling_zscore(bars.log_range, window))
 
 
+def yang_zhang_volatility(window: int) -> Feature:
+    """Volatility from opening gaps, open-to-close moves and ranges, whatever the drift, per bar (Yang & Zhang 2000)."""
+    return Feature(
+        f"yang_zhang_volatility_{window}",
+        Family.VOLATILITY,
+        window + 1,
+        lambda bars: np.sqrt(_yang_zhang_variance(bars, window)),
+    )
+
+
+def squeeze(window: int) -> Feature:
+    """Width of the Bollinger bands over that of a Keltner channel: low before a breakout; 0 in a flat window (Carter 2005)."""
+    return Feature(
+        f"squeeze_{window}",
+        Family.VOLATILITY,
+        window + 1,
+        lambda bars: ratio(2 * rolling_std(bars.close, window), 1.5 * rolling_mean(bars.true_range, window)),
+    )
+
+
+def volatility_zscore(fast: int, slow: int) -> Feature:
+    """Volatility of the short window against those of the long one, in standard deviations; 0 when all are equal."""
+    return Feature(
+        f"volatility_zscore_{fast}_{slow}",
+        Family.VOLATILITY,
+        fast + slow,
+        lambda bars: rolling_zscore(rolling_std(bars.log_return, fast), slow),
+    )
+
+
+def volatility_rank(fast: int, slow: int) -> Feature:
+    """Share of the long window's volatilities that that of the short one exceeds, less the share above it, -1 to 1."""
+    return Feature(
+        f"volatility_rank_{fast}_{slow}",
+        Family.VOLATILITY,
+        fast + slow + 1,
+        lambda bars: rolling_rank(rolling_std(bars.log_return, fast), slow),
+    )
+
+
+def ulcer_index(window: int) -> Feature:
+    """Root mean square of the closes' distances below the highest close of a window (Martin 1987)."""
+    return Feature(
+        f"ulcer_index_{window}",
+        Family.VOLATILITY,
+        2 * window - 1,
+        lambda bars: np.sqrt(rolling_mean((bars.close / highest(bars.close, window) - 1) ** 2, window)),
+    )
+
+
+def jump_share(window: int) -> Feature:
+    """Part of the squared returns that comes from jumps, 0 to 1; 0 in a flat window (Barndorff-Nielsen & Shephard 2004)."""
+    return Feature(f"jump_share_{window}", Family.VOLATILITY, window + 1, lambda bars: _jump_share(bars, window))
+
+
+def chaikin_volatility(window: int, step: int) -> Feature:
+    """Change of the averaged range over the last bars, over the sum of both averages, -1 to 1 (Chaikin)."""
+    return Feature(
+        f"chaikin_volatility_{window}_{step}",
+        Family.VOLATILITY,
+        window + step,
+        lambda bars: _relative_change(talib.EMA(bars.high - bars.low, window), step),
+        warm_up=ema_warm_up(window),
+    )
+
+
+def mass_index(window: int, total: int) -> Feature:
+    """Mean of the averaged range over its average, less 1: above 0 while ranges grow (Dorsey 1992)."""
+    return Feature(
+        f"mass_index_{window}_{total}",
+        Family.VOLATILITY,
+        2 * window + total - 2,
+        lambda bars: _mass_index(bars, window, total),
+        warm_up=ema_warm_up(window) + 2 * window,
+    )
+
+
+def parkinson_ratio(window: int) -> Feature:
+    """Volatility from highs and lows over that from closes: high where bars take back what they moved; 1 when closes rest."""
+    return Feature(
+        f"parkinson_ratio_{window}",
+        Family.VOLATILITY,
+        window + 1,
+        lambda bars: ratio(_parkinson_volatility(bars, window), rolling_std(bars.log_return, window), otherwise=1.0),
+    )
+
+
+def true_range_trend(fast: int, slow: int) -> Feature:
+    """Mean true range of the short window over that of the long one; 1 when both are flat."""
+    return Feature(
+        f"true_range_trend_{fast}_{slow}",
+        Family.VOLATILITY,
+        slow + 1,
+        lambda bars: ratio(rolling_mean(bars.true_range, fast), rolling_mean(bars.true_range, slow), otherwise=1.0),
+    )
+
+
+def _jump_share(bars: Bars, window: int) -> Floats:
+    size = np.abs(bars.log_return)
+    neighbours = size * shift(size, 1)
+    bipower = np.pi / 2 * rolling_sum(neighbours, window - 1) * window / (window - 1)
+    return np.maximum(1 - ratio(bipower, rolling_sum(size**2, window), otherwise=1.0), 0.0)
+
+
+def _relative_change(values: Floats, step: int) -> Floats:
+    before = shift(values, step)
+    return ratio(values - before, values + before)
+
+
+def _mass_index(bars: Bars, window: int, total: int) -> Floats:
+    once: Floats = talib.EMA(bars.high - bars.low, window)
+    twice: Floats = talib.EMA(once, window)
+    return rolling_mean(ratio(once, twice, otherwise=1.0), total) - 1
+
+
+def _yang_zhang_variance(bars: Bars, window: int) -> Floats:
+    opening = np.log(bars.open)
+    gap, body = opening - np.log(bars.previous_close), bars.log_close - opening
+    weight, unbiased = 0.34 / (1.34 + (window + 1) / (window - 1)), window / (window - 1)
+    squares = unbiased * (gap**2 + weight * body**2) + (1 - weight) * _rogers_satchell_variance(bars)
+    drift = rolling_mean(gap, window) ** 2 + weight * rolling_mean(body, window) ** 2
+    return np.maximum(rolling_mean(squares, window) - unbiased * drift, 0.0)
+
+
+def _parkinson_volatility(bars: Bars, window: int) -> Floats:
+    volatility: Floats = np.sqrt(rolling_mean(bars.log_range**2, window) / (4 * np.log(2)))
+    return volatility
+
+
 def _garman_klass_variance(bars: Bars) -> Floats:
     body = bars.log_close - np.log(bars.open)
     variance: Floats = bars.log_range**2 / 2 - (2 * np.log(2) - 1) * body**2
@@ -156,8 +294,10 @@ def _variation_coefficient(values: Floats, window: int) -> Floats:
 
 
 VOLATILITY = (
-    *(realised_volatility(window) for window in (12, 48, 168)),
+    *(realised_volatility(window) for window in (12, 24, 48, 168)),
+    volatility_ratio(4, 24),
     volatility_ratio(12, 96),
+    volatility_ratio(24, 168),
     average_true_range(14),
     true_range_ratio(14),
     bollinger_width(20),
@@ -166,7 +306,18 @@ VOLATILITY = (
     parkinson_volatility(24),
     garman_klass_volatility(24),
     rogers_satchell_volatility(24),
+    yang_zhang_volatility(96),
+    squeeze(20),
+    volatility_zscore(24, 168),
+    volatility_rank(12, 96),
+    volatility_of_volatility(12, 48),
     volatility_of_volatility(24, 96),
+    ulcer_index(14),
+    jump_share(48),
+    chaikin_volatility(10, 10),
+    mass_index(9, 25),
+    parkinson_ratio(48),
+    true_range_trend(6, 48),
     downside_share(48),
     range_zscore(48),
 )
