@@ -15,9 +15,9 @@ def catalog_page(features: Sequence[Feature] = CATALOG) -> str:
     families = [family for family in Family if any(feature.family is family for feature in features)]
     head = (
         f"# {len(features)} features in {len(families)} families\n\n"
-        "Printed by `crp features`. Each value is known at its bar's close and missing until lookback and warm-up, in bars, have "
-        f"passed: {warm_up_bars(features)} bars for the slowest. The warm-up is what a recursive indicator needs to forget where "
-        "it started. A name that ends in `_x4` or `_x24` is about bars four or twenty-four times as long.\n"
+        "Printed by `crp features`. Each value is known at its bar's close and missing until lookback and warm-up, in bars, "
+        f"have passed: {warm_up_bars(features)} bars for the slowest. The warm-up is what a recursive indicator needs to "
+        "forget where it started. A name that ends in `_x4` or `_x24` is about bars four or twenty-four times as long.\n"
     )
     return "\n".join([head, *(_section(family, features) for family in families)])
 
