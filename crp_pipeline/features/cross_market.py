@@ -181,7 +181,7 @@ def market_dispersion_change(fast: int, slow: int) -> Feature:
         f"market_dispersion_change_{fast}_{slow}",
         Family.CROSS_MARKET,
         slow + 1,
-        lambda bars: ratio(rolling_mean(_dispersion(bars), fast), rolling_mean(_dispersion(bars), slow), otherwise=1.0),
+        lambda bars: _change_of_mean(_dispersion(bars), fast, slow),
     )
 
 
@@ -208,11 +208,18 @@ def _market_fall(bars: Bars) -> Floats:
     return np.minimum(bars.market_log_return, 0.0)
 
 
+def _change_of_mean(values: Floats, fast: int, slow: int) -> Floats:
+    return ratio(rolling_mean(values, fast), rolling_mean(values, slow), otherwise=1.0)
+
+
 def _return_rank(bars: Bars, bars_back: int) -> Floats:
     own = rolling_sum(bars.log_return, bars_back)
-    others = np.array([rolling_sum(returns, bars_back) for returns in bars.market_log_returns])
-    is_beaten = np.where(np.isnan(others), np.nan, (others < own) + 0.5 * (others == own))
-    return _mean_of_known(is_beaten)
+    beaten, n_known = np.zeros(len(bars)), np.zeros(len(bars))
+    for returns in bars.market_log_returns:
+        other = rolling_sum(returns, bars_back)
+        beaten += (other < own) + 0.5 * (other == own)
+        n_known += ~np.isnan(other)
+    return ratio(beaten, n_known, otherwise=np.nan)
 
 
 def _mean_of_known(values: Floats) -> Floats:

@@ -219,7 +219,7 @@ def force_index(window: int, scale: int) -> Feature:
         f"force_index_{window}",
         Family.VOLUME,
         max(window, scale) + 1,
-        lambda bars: ratio(talib.EMA(_force(bars), window), rolling_mean(np.abs(_force(bars)), scale)),
+        lambda bars: _force_index(bars, window, scale),
         warm_up=ema_warm_up(window),
     )
 
@@ -230,7 +230,7 @@ def ease_of_movement(window: int) -> Feature:
         f"ease_of_movement_{window}",
         Family.VOLUME,
         window + 1,
-        lambda bars: ratio(rolling_sum(_ease(bars), window), rolling_sum(np.abs(_ease(bars)), window)),
+        lambda bars: _ease_of_movement(bars, window),
     )
 
 
@@ -286,13 +286,15 @@ def _up_volume_ratio(bars: Bars, window: int) -> Floats:
     return np.log(np.where(both, up, 1.0)) - np.log(np.where(both, down, 1.0))
 
 
-def _force(bars: Bars) -> Floats:
-    return np.diff(bars.close, prepend=bars.close[0]) * bars.volume
+def _force_index(bars: Bars, window: int, scale: int) -> Floats:
+    force = np.diff(bars.close, prepend=bars.close[0]) * bars.volume
+    return ratio(talib.EMA(force, window), rolling_mean(np.abs(force), scale))
 
 
-def _ease(bars: Bars) -> Floats:
+def _ease_of_movement(bars: Bars, window: int) -> Floats:
     middle = (bars.high + bars.low) / 2
-    return ratio(np.diff(middle, prepend=middle[0]) * (bars.high - bars.low), bars.volume)
+    ease = ratio(np.diff(middle, prepend=middle[0]) * (bars.high - bars.low), bars.volume)
+    return ratio(rolling_sum(ease, window), rolling_sum(np.abs(ease), window))
 
 
 VOLUME = (
