@@ -1,12 +1,13 @@
 """Candlestick patterns by TA-Lib: 1 bullish, -1 bearish, 0 none.
 
 TA-Lib compares a body or a shadow with a share of the mean of up to ten bars before, which it keeps as a running sum, and
-on prices with a tick the two are often equal: a rounding trace of earlier bars would decide the pattern. `Bars.in_ticks`
-gives it whole numbers, whose sums leave none.
+on prices with a tick the two are often equal. On prices as they are the binary fractions nearest to the decimal ones
+would decide such a tie, and after a crash what earlier bars left in the sum. `Bars.in_ticks` gives it whole numbers,
+whose sums are exact.
 
-A lookback is TA-Lib's own and the bar itself. Patterns that need a gap between two bars (piercing line, dark cloud,
-three crows, kicking ...) are left out but for the star and the shooting star: where trading never pauses a bar opens
-at the close before it, and they occur less than once in a thousand bars.
+A lookback is TA-Lib's own and the bar itself. Patterns in which a bar opens away from the close before it (piercing line,
+dark cloud cover, three black crows, kicking ...) are left out: where trading never pauses they occur once in thousands of
+bars. Of the stars, whose bodies need only just miss each other, there are some in a thousand.
 """
 
 from collections.abc import Callable

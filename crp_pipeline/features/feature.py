@@ -80,8 +80,8 @@ class Bars:
     def in_ticks(self) -> "Bars":
         """The same bars with decimal prices as whole numbers: the sums of these are exact, and equal moves stay equal.
 
-        The tick is a power of ten, ten digits below the first close: prices of up to nine digits are whole in it wherever
-        the segment starts. Prices with more digits are rounded to it.
+        The tick is a power of ten, ten digits below the leading one of the first close. Prices with more digits are
+        rounded to it.
         """
         tick = 10.0 ** (np.floor(np.log10(self.close[0])) - DIGITS)
         prices = (np.rint(price / tick) for price in (self.open, self.high, self.low, self.close))
