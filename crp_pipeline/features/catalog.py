@@ -1,8 +1,10 @@
 """Every feature of the house, in the order of the table's columns."""
 
 from crp_pipeline.features.calendar import CALENDAR
+from crp_pipeline.features.candlesticks import CANDLESTICKS
 from crp_pipeline.features.cross_market import CROSS_MARKET
 from crp_pipeline.features.feature import Feature
+from crp_pipeline.features.liquidity import LIQUIDITY
 from crp_pipeline.features.momentum import MOMENTUM
 from crp_pipeline.features.price_action import PRICE_ACTION
 from crp_pipeline.features.statistical import STATISTICAL
@@ -16,7 +18,9 @@ CATALOG: tuple[Feature, ...] = (
     *MOMENTUM,
     *VOLATILITY,
     *VOLUME,
+    *LIQUIDITY,
     *PRICE_ACTION,
+    *CANDLESTICKS,
     *STATISTICAL,
     *CALENDAR,
     *CROSS_MARKET,

@@ -26,6 +26,8 @@ START_WEIGHT = 1e-9
 A thousandth of the 1e-6 by which two starts may differ: a crash of many ordinary bars' size may lie before one.
 """
 
+DIGITS = 10
+"""Decimal digits of a price that are told apart: more than any exchange quotes."""
 DAY = pd.Timedelta(days=1)
 
 
@@ -73,6 +75,17 @@ class Bars:
         """
         unit = 2.0 ** np.floor(np.log2(self.close[0]))
         return replace(self, open=self.open / unit, high=self.high / unit, low=self.low / unit, close=self.close / unit)
+
+    @cached_property
+    def in_ticks(self) -> "Bars":
+        """The same bars with decimal prices as whole numbers: the sums of these are exact, and equal moves stay equal.
+
+        The tick is a power of ten, ten digits below the leading one of the first close. Prices with more digits are
+        rounded to it.
+        """
+        tick = 10.0 ** (np.floor(np.log10(self.close[0])) - DIGITS)
+        prices = (np.rint(price / tick) for price in (self.open, self.high, self.low, self.close))
+        return replace(self, **dict(zip(("open", "high", "low", "close"), prices, strict=True)))
 
     @cached_property
     def close_time(self) -> Ints:

@@ -3,9 +3,19 @@
 import numpy as np
 import talib
 
-from crp_pipeline.contracts import Floats
+from crp_pipeline.contracts import Bools, Floats
 from crp_pipeline.features.feature import Bars, Family, Feature
-from crp_pipeline.features.rolling import highest, lowest, range_position, ratio, rolling_mean, rolling_std, shift
+from crp_pipeline.features.kernels import age_of_highest, share_of_bars_across
+from crp_pipeline.features.rolling import (
+    highest,
+    lowest,
+    range_position,
+    ratio,
+    rolling_mean,
+    rolling_std,
+    rolling_sum,
+    shift,
+)
 
 
 def body_share() -> Feature:
@@ -113,6 +123,129 @@ def engulfing() -> Feature:
     )
 
 
+def bars_since_high(window: int) -> Feature:
+    """Bars since the window's highest high, the latest among equals, over the window: 0 for the bar itself, 1 at its start."""
+    return Feature(
+        f"bars_since_high_{window}",
+        Family.PRICE_ACTION,
+        window,
+        lambda bars: age_of_highest(bars.high, window) / (window - 1),
+    )
+
+
+def bars_since_low(window: int) -> Feature:
+    """Bars since the window's lowest low, the latest among equals, over the window: 0 for the bar itself, 1 at its start."""
+    return Feature(
+        f"bars_since_low_{window}",
+        Family.PRICE_ACTION,
+        window,
+        lambda bars: age_of_highest(-bars.low, window) / (window - 1),
+    )
+
+
+def inside_bar_share(window: int) -> Feature:
+    """Share of bars in the window that stayed within the range of the bar before."""
+    return Feature(
+        f"inside_bar_share_{window}",
+        Family.PRICE_ACTION,
+        window + 1,
+        lambda bars: _share(
+            (bars.high <= shift(bars.high, 1)) & (bars.low >= shift(bars.low, 1)),
+            window,
+        ),
+    )
+
+
+def outside_bar_share(window: int) -> Feature:
+    """Share of bars in the window that went beyond the range of the bar before on both sides."""
+    return Feature(
+        f"outside_bar_share_{window}",
+        Family.PRICE_ACTION,
+        window + 1,
+        lambda bars: _share((bars.high > shift(bars.high, 1)) & (bars.low < shift(bars.low, 1)), window),
+    )
+
+
+def swing_balance(window: int) -> Feature:
+    """Share of bars with a higher high and a higher low than the bar before less that with both lower, -1 to 1."""
+    return Feature(f"swing_balance_{window}", Family.PRICE_ACTION, window + 1, lambda bars: _swing_balance(bars, window))
+
+
+def wick_balance(window: int) -> Feature:
+    """Lower less upper wicks over the ranges, both summed over the window, -1 to 1; 0 in a flat window."""
+    return Feature(
+        f"wick_balance_{window}",
+        Family.PRICE_ACTION,
+        window,
+        lambda bars: ratio(
+            rolling_sum(_lower_wick(bars) - _upper_wick(bars), window), rolling_sum(bars.high - bars.low, window)
+        ),
+    )
+
+
+def wick_share(window: int) -> Feature:
+    """Wicks over the ranges, both summed over the window, 0 to 1; 0 in a flat window."""
+    return Feature(
+        f"wick_share_{window}",
+        Family.PRICE_ACTION,
+        window,
+        lambda bars: ratio(
+            rolling_sum(_lower_wick(bars) + _upper_wick(bars), window), rolling_sum(bars.high - bars.low, window)
+        ),
+    )
+
+
+def gap_share(window: int) -> Feature:
+    """Distances of the opens to the closes before over the true ranges, both summed over the window, 0 to 1."""
+    return Feature(
+        f"gap_share_{window}",
+        Family.PRICE_ACTION,
+        window + 1,
+        lambda bars: ratio(rolling_sum(np.abs(bars.open - bars.previous_close), window), rolling_sum(bars.true_range, window)),
+    )
+
+
+def congestion(window: int) -> Feature:
+    """Share of the window's other bars that traded at the last close, 0 to 1: 0 in open space, 1 in a narrow range."""
+    return Feature(
+        f"congestion_{window}",
+        Family.PRICE_ACTION,
+        window,
+        lambda bars: share_of_bars_across(bars.close, bars.high, bars.low, window),
+    )
+
+
+def close_streak(longest: int) -> Feature:
+    """Closes in a row in the last one's direction over the most that are counted: above 0 rising, below 0 falling."""
+    return Feature(f"close_streak_{longest}", Family.PRICE_ACTION, longest + 1, lambda bars: _close_streak(bars, longest))
+
+
+def _lower_wick(bars: Bars) -> Floats:
+    return np.minimum(bars.open, bars.close) - bars.low
+
+
+def _upper_wick(bars: Bars) -> Floats:
+    return bars.high - np.maximum(bars.open, bars.close)
+
+
+def _share(is_so: Bools, window: int) -> Floats:
+    return rolling_mean(is_so.astype(np.float64), window)
+
+
+def _swing_balance(bars: Bars, window: int) -> Floats:
+    high, low = shift(bars.high, 1), shift(bars.low, 1)
+    is_higher, is_lower = (bars.high > high) & (bars.low > low), (bars.high < high) & (bars.low < low)
+    return _share(is_higher, window) - _share(is_lower, window)
+
+
+def _close_streak(bars: Bars, longest: int) -> Floats:
+    direction = np.sign(np.diff(bars.close, prepend=bars.close[0]))
+    turns = direction != np.concatenate([[np.nan], direction[:-1]])
+    position = np.arange(len(bars))
+    length = position - np.maximum.accumulate(np.where(turns, position, 0)) + 1
+    return direction * np.minimum(length, longest) / longest
+
+
 def _overlap(bars: Bars) -> Floats:
     overlap: Floats = np.minimum(bars.high, shift(bars.high, 1)) - np.maximum(bars.low, shift(bars.low, 1))
     return np.maximum(overlap, 0.0)
@@ -131,4 +264,14 @@ PRICE_ACTION = (
     *(channel_position(window) for window in (24, 96)),
     overlap_share(),
     engulfing(),
+    bars_since_high(96),
+    bars_since_low(96),
+    inside_bar_share(24),
+    outside_bar_share(24),
+    swing_balance(24),
+    wick_balance(12),
+    wick_share(12),
+    gap_share(24),
+    congestion(48),
+    close_streak(12),
 )

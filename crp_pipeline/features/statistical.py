@@ -4,11 +4,14 @@ import numpy as np
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature
+from crp_pipeline.features.kernels import rolling_entropy, rolling_quantiles, rolling_rank, weighted_sum
+from crp_pipeline.features.moments import rolling_excess_kurtosis, rolling_skewness
 from crp_pipeline.features.rolling import (
     highest,
     lowest,
     ratio,
     rolling_correlation,
+    rolling_covariance,
     rolling_mean,
     rolling_std,
     rolling_sum,
@@ -17,10 +20,14 @@ from crp_pipeline.features.rolling import (
     shift,
 )
 
+HURST_LAGS = (1, 2, 4, 8, 16)
+HAAR_LEVELS = 5
+TAIL = 0.05
+
 
 def skewness(window: int) -> Feature:
     """Population skewness of the log returns; 0 in a flat window."""
-    return Feature(f"skewness_{window}", Family.STATISTICAL, window + 1, lambda bars: _skewness(bars.log_return, window))
+    return Feature(f"skewness_{window}", Family.STATISTICAL, window + 1, lambda bars: rolling_skewness(bars.log_return, window))
 
 
 def excess_kurtosis(window: int) -> Feature:
@@ -29,7 +36,7 @@ def excess_kurtosis(window: int) -> Feature:
         f"excess_kurtosis_{window}",
         Family.STATISTICAL,
         window + 1,
-        lambda bars: _excess_kurtosis(bars.log_return, window),
+        lambda bars: rolling_excess_kurtosis(bars.log_return, window),
     )
 
 
@@ -122,20 +129,138 @@ def range_over_volatility(window: int) -> Feature:
     )
 
 
-def _skewness(values: Floats, window: int) -> Floats:
-    square = values * values
-    mean, mean_square, mean_cube = (rolling_mean(power, window) for power in (values, square, values * square))
-    third_moment = mean_cube - 3 * mean * mean_square + 2 * mean * mean * mean
-    return ratio(third_moment, rolling_variance(values, window) * rolling_std(values, window))
+def fractionally_differenced_price(window: int, order: float = 0.4) -> Feature:
+    """Log close differenced a fraction of once, weights cut off at the window, in volatilities; 0 in a flat window.
+
+    Stationary, but it remembers the way here, which a return forgets (Lopez de Prado 2018, chapter 5). The price counts
+    from the window's oldest close, so that its level has no weight.
+    """
+    return Feature(
+        f"fractionally_differenced_price_{window}",
+        Family.STATISTICAL,
+        window,
+        lambda bars: ratio(
+            weighted_sum(bars.log_return, _weights_of_returns(order, window)), rolling_std(bars.log_return, window - 1)
+        ),
+    )
 
 
-def _excess_kurtosis(values: Floats, window: int) -> Floats:
-    square = values * values
-    mean, mean_square = rolling_mean(values, window), rolling_mean(square, window)
-    mean_cube, mean_fourth = rolling_mean(values * square, window), rolling_mean(square * square, window)
-    squared_mean = mean * mean
-    fourth_moment = mean_fourth - 4 * mean * mean_cube + 6 * squared_mean * mean_square - 3 * squared_mean * squared_mean
-    return ratio(fourth_moment, rolling_variance(values, window) ** 2, otherwise=3.0) - 3
+def permutation_entropy(window: int) -> Feature:
+    """Entropy of the orders in which three closes in a row lie, 1 when all six are as frequent, 0 when there is one.
+
+    Equal closes count as rising (Bandt & Pompe 2002, order 3).
+    """
+    return Feature(
+        f"permutation_entropy_{window}", Family.STATISTICAL, window + 2, lambda bars: _permutation_entropy(bars.close, window)
+    )
+
+
+def hurst_exponent(window: int) -> Feature:
+    """Power of the lag with which root mean squared moves grow, 0 to 1: above 1/2 trends, below reverts; 1/2 when flat.
+
+    The slope in logarithms over lags of 1, 2, 4, 8 and 16 bars (Di Matteo 2007, of second order).
+    """
+    return Feature(
+        f"hurst_exponent_{window}", Family.STATISTICAL, window + HURST_LAGS[-1], lambda bars: _hurst_exponent(bars, window)
+    )
+
+
+def wavelet_energy(level: int, window: int) -> Feature:
+    """Share of the window's Haar wavelet energy at swings of about 2^level bars, of five levels; 0 in a flat window.
+
+    The wavelet of a bar looks back from it (a trous, without the centring of a smoother).
+    """
+    return Feature(
+        f"wavelet_energy_{level}_{window}",
+        Family.STATISTICAL,
+        window + 2**HAAR_LEVELS - 1,
+        lambda bars: _wavelet_energy(bars.log_close, level, window),
+    )
+
+
+def price_rank(window: int) -> Feature:
+    """Share of the window's other closes that lie below the last one, equal ones counted half: 0 to 1."""
+    return Feature(f"price_rank_{window}", Family.STATISTICAL, window, lambda bars: rolling_rank(bars.close, window))
+
+
+def mean_reversion_speed(window: int) -> Feature:
+    """Share of its distance to the mean that the log close makes up per bar, by AR(1); below 0 it runs away, 0 when flat."""
+    return Feature(
+        f"mean_reversion_speed_{window}",
+        Family.STATISTICAL,
+        window + 1,
+        lambda bars: _mean_reversion_speed(np.log(bars.relative.close), window),
+    )
+
+
+def quantile_skewness(window: int) -> Feature:
+    """How much further the upper 5% quantile of the log returns lies from the median than the lower one, -1 to 1.
+
+    Skewness that no single bar decides (Hinkley 1975); 0 in a flat window.
+    """
+    return Feature(
+        f"quantile_skewness_{window}",
+        Family.STATISTICAL,
+        window + 1,
+        lambda bars: _quantile_skewness(bars.log_return, window),
+    )
+
+
+def leverage_effect(window: int) -> Feature:
+    """Correlation of the absolute log returns with the log return of the bar before, -1 to 1 (Black 1976)."""
+    return Feature(
+        f"leverage_effect_{window}",
+        Family.STATISTICAL,
+        window + 2,
+        lambda bars: rolling_correlation(np.abs(bars.log_return), shift(bars.log_return, 1), window),
+    )
+
+
+def _weights_of_returns(order: float, window: int) -> Floats:
+    """Weights of the returns, the latest first, that weight the prices as the binomial series of (1 - lag)^order does."""
+    lags = np.arange(1, window - 1)
+    of_prices = np.concatenate([[1.0], np.cumprod((lags - 1 - order) / lags)])
+    return np.cumsum(of_prices)
+
+
+def _permutation_entropy(close: Floats, window: int) -> Floats:
+    first, second = shift(close, 2), shift(close, 1)
+    order = 4 * (first <= second) + 2 * (first <= close) + (second <= close)
+    entropy: Floats = rolling_entropy(order, 8, window) / np.log(6)
+    return entropy
+
+
+def _hurst_exponent(bars: Bars, window: int) -> Floats:
+    """Half the least-squares slope of the log of the squared moves on the log of the lag."""
+    distance = np.log(HURST_LAGS) - np.log(HURST_LAGS).mean()
+    slope, is_flat = np.zeros(len(bars)), np.zeros(len(bars), dtype=bool)
+    for lag, weight in zip(HURST_LAGS, distance / np.sum(distance**2), strict=True):
+        move = bars.log_close - shift(bars.log_close, lag)
+        energy = rolling_sum(move * move, window)
+        is_flat |= energy == 0
+        slope += weight * np.log(np.where(is_flat, 1.0, energy))
+    return np.where(is_flat, 0.5, np.clip(slope / 2, 0.0, 1.0))
+
+
+def _wavelet_energy(log_close: Floats, level: int, window: int) -> Floats:
+    smooth, energy, total = log_close, [], np.zeros(len(log_close))
+    for halving in range(HAAR_LEVELS):
+        before = shift(smooth, 2**halving)
+        detail = (smooth - before) / 2
+        energy.append(detail * detail)
+        total += energy[-1]
+        smooth = (smooth + before) / 2
+    return ratio(rolling_sum(energy[level - 1], window), rolling_sum(total, window))
+
+
+def _mean_reversion_speed(log_close: Floats, window: int) -> Floats:
+    before = shift(log_close, 1)
+    return -ratio(rolling_covariance(log_close - before, before, window), rolling_variance(before, window))
+
+
+def _quantile_skewness(values: Floats, window: int) -> Floats:
+    lower, median, upper = rolling_quantiles(values, window, np.array([TAIL, 0.5, 1 - TAIL]))
+    return ratio((upper - median) - (median - lower), upper - lower)
 
 
 def _direction_entropy(bars: Bars, window: int) -> Floats:
@@ -147,9 +272,10 @@ def _direction_entropy(bars: Bars, window: int) -> Floats:
 
 
 STATISTICAL = (
-    skewness(48),
-    excess_kurtosis(48),
-    autocorrelation(48, 1),
+    *(skewness(window) for window in (48, 168)),
+    *(excess_kurtosis(window) for window in (48, 168)),
+    *(autocorrelation(48, lag) for lag in (1, 2)),
+    autocorrelation(96, 24),
     volatility_clustering(96),
     return_zscore(48),
     price_zscore(96),
@@ -158,4 +284,12 @@ STATISTICAL = (
     reversal_share(24),
     largest_move_share(24),
     range_over_volatility(96),
+    fractionally_differenced_price(168),
+    permutation_entropy(48),
+    hurst_exponent(96),
+    *(wavelet_energy(level, 96) for level in (1, 2, 3, 4)),
+    price_rank(96),
+    mean_reversion_speed(96),
+    quantile_skewness(96),
+    leverage_effect(96),
 )

@@ -8,11 +8,14 @@ import talib
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up
+from crp_pipeline.features.kernels import rolling_rank
+from crp_pipeline.features.moments import rolling_skewness
 from crp_pipeline.features.rolling import (
     ROUNDING,
     ratio,
     rolling_correlation,
     rolling_mean,
+    rolling_std,
     rolling_sum,
     shift,
 )
@@ -142,16 +145,6 @@ def vwap_distance(window: int) -> Feature:
     )
 
 
-def illiquidity_ratio(fast: int, slow: int) -> Feature:
-    """Absolute return per money traded, short window over long (Amihud 2002); 1 when neither moved."""
-    return Feature(
-        f"illiquidity_ratio_{fast}_{slow}",
-        Family.VOLUME,
-        slow + 1,
-        lambda bars: ratio(rolling_mean(_illiquidity(bars), fast), rolling_mean(_illiquidity(bars), slow), otherwise=1.0),
-    )
-
-
 def volume_return_correlation(window: int) -> Feature:
     """Correlation of the absolute return with the volume over the window, -1 to 1; 0 where one stands still."""
     return Feature(
@@ -169,6 +162,75 @@ def traded_share(window: int) -> Feature:
         Family.VOLUME,
         window,
         lambda bars: ratio(bars.volume, rolling_sum(bars.volume, window)),
+    )
+
+
+def volume_ratio(fast: int, slow: int) -> Feature:
+    """Mean volume of the short window over that of the long one; 1 without volume."""
+    return Feature(
+        f"volume_ratio_{fast}_{slow}",
+        Family.VOLUME,
+        slow,
+        lambda bars: ratio(rolling_mean(bars.volume, fast), rolling_mean(bars.volume, slow), otherwise=1.0),
+    )
+
+
+def volume_rank(window: int) -> Feature:
+    """Share of the window's other bars that traded less, equal ones counted half: 0 to 1."""
+    return Feature(f"volume_rank_{window}", Family.VOLUME, window, lambda bars: rolling_rank(bars.volume, window))
+
+
+def volume_concentration(window: int) -> Feature:
+    """Chance that two trades of the window fall into the same bar, 1/window to 1 (Herfindahl); 0 without volume."""
+    return Feature(
+        f"volume_concentration_{window}",
+        Family.VOLUME,
+        window,
+        lambda bars: ratio(rolling_sum(bars.volume * bars.volume, window), rolling_sum(bars.volume, window) ** 2),
+    )
+
+
+def volume_skewness(window: int) -> Feature:
+    """Population skewness of the volume; 0 where it is constant."""
+    return Feature(f"volume_skewness_{window}", Family.VOLUME, window, lambda bars: rolling_skewness(bars.volume, window))
+
+
+def up_volume_ratio(window: int) -> Feature:
+    """Log of the mean volume of rising bars over that of falling ones; 0 unless both traded in the window."""
+    return Feature(f"up_volume_ratio_{window}", Family.VOLUME, window + 1, lambda bars: _up_volume_ratio(bars, window))
+
+
+def volume_weighted_return(window: int) -> Feature:
+    """Mean log return weighted by volume, in volatilities of the window; 0 in a flat one or without volume."""
+    return Feature(
+        f"volume_weighted_return_{window}",
+        Family.VOLUME,
+        window + 1,
+        lambda bars: ratio(
+            ratio(rolling_sum(bars.log_return * bars.volume, window), rolling_sum(bars.volume, window)),
+            rolling_std(bars.log_return, window),
+        ),
+    )
+
+
+def force_index(window: int, scale: int) -> Feature:
+    """Exponential average of price change times volume, in its mean size; 0 where there was none (Elder 1993)."""
+    return Feature(
+        f"force_index_{window}",
+        Family.VOLUME,
+        max(window, scale) + 1,
+        lambda bars: _force_index(bars, window, scale),
+        warm_up=ema_warm_up(window),
+    )
+
+
+def ease_of_movement(window: int) -> Feature:
+    """Way of the middle price times range over volume, the net sum over that of the sizes, -1 to 1 (Arms 1996)."""
+    return Feature(
+        f"ease_of_movement_{window}",
+        Family.VOLUME,
+        window + 1,
+        lambda bars: _ease_of_movement(bars, window),
     )
 
 
@@ -214,8 +276,25 @@ def _money_flow_share(bars: Bars, window: int) -> Floats:
     return ratio(inflow, inflow + outflow, otherwise=0.5)
 
 
-def _illiquidity(bars: Bars) -> Floats:
-    return ratio(np.abs(bars.log_return), bars.close * bars.volume)
+def _up_volume_ratio(bars: Bars, window: int) -> Floats:
+    rising, falling = bars.log_return > 0, bars.log_return < 0
+    up, down = (
+        ratio(rolling_sum(bars.volume * side, window), rolling_sum(side.astype(np.float64), window))
+        for side in (rising, falling)
+    )
+    both = (up > 0) & (down > 0)
+    return np.log(np.where(both, up, 1.0)) - np.log(np.where(both, down, 1.0))
+
+
+def _force_index(bars: Bars, window: int, scale: int) -> Floats:
+    force = np.diff(bars.close, prepend=bars.close[0]) * bars.volume
+    return ratio(talib.EMA(force, window), rolling_mean(np.abs(force), scale))
+
+
+def _ease_of_movement(bars: Bars, window: int) -> Floats:
+    middle = (bars.high + bars.low) / 2
+    ease = ratio(np.diff(middle, prepend=middle[0]) * (bars.high - bars.low), bars.volume)
+    return ratio(rolling_sum(ease, window), rolling_sum(np.abs(ease), window))
 
 
 VOLUME = (
@@ -230,8 +309,15 @@ VOLUME = (
     chaikin_money_flow(20),
     chaikin_oscillator(3, 10, 24),
     money_flow_index(14),
-    vwap_distance(24),
-    illiquidity_ratio(12, 96),
+    *(vwap_distance(window) for window in (24, 96)),
     volume_return_correlation(48),
     traded_share(24),
+    volume_ratio(6, 24),
+    volume_rank(96),
+    volume_concentration(24),
+    volume_skewness(96),
+    up_volume_ratio(48),
+    volume_weighted_return(24),
+    force_index(13, 48),
+    ease_of_movement(14),
 )
