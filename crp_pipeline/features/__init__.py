@@ -1,14 +1,25 @@
 """Features: what a model may know of a bar at its close, declared as values and computed segment by segment.
 
 `feature` holds the value and what bars offer it, one file per family the features, `catalog` their order, `compute`
-the table, `identity` its content hash and `proof` the proof that it looks nowhere it must not.
+the table, `identity` its content hash, `proof` the proof that it looks nowhere it must not and `feed_proof` the same of
+the feed values that it reads.
 """
 
 from crp_pipeline.features.catalog import CATALOG
 from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows, warm_up_bars
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, wilder_warm_up
+from crp_pipeline.features.feed_proof import alignment_cuts, prove_feed_alignment
 from crp_pipeline.features.identity import feature_set_id
-from crp_pipeline.features.proof import Leak, LeakKind, leak_table, nightly_cuts, prove_causal, prove_nightly, spread_cuts
+from crp_pipeline.features.proof import (
+    Leak,
+    LeakKind,
+    leak_table,
+    nightly_cuts,
+    prove_causal,
+    prove_nightly,
+    refuse_leaks,
+    spread_cuts,
+)
 from crp_pipeline.features.rolling import ratio
 
 __all__ = [
@@ -18,6 +29,7 @@ __all__ = [
     "Feature",
     "Leak",
     "LeakKind",
+    "alignment_cuts",
     "bar_interval",
     "compute_features",
     "ema_warm_up",
@@ -25,9 +37,11 @@ __all__ = [
     "leak_table",
     "nightly_cuts",
     "prove_causal",
+    "prove_feed_alignment",
     "prove_nightly",
     "ratio",
     "ready_rows",
+    "refuse_leaks",
     "spread_cuts",
     "warm_up_bars",
     "wilder_warm_up",

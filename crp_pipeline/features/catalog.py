@@ -3,6 +3,7 @@
 from crp_pipeline.features.calendar import CALENDAR
 from crp_pipeline.features.cross_market import CROSS_MARKET
 from crp_pipeline.features.feature import Feature
+from crp_pipeline.features.feeds import FEEDS
 from crp_pipeline.features.momentum import MOMENTUM
 from crp_pipeline.features.price_action import PRICE_ACTION
 from crp_pipeline.features.statistical import STATISTICAL
@@ -19,5 +20,6 @@ CATALOG: tuple[Feature, ...] = (
     *STATISTICAL,
     *CALENDAR,
     *CROSS_MARKET,
+    *FEEDS,
 )
 """A row needs fewer than 300 bars: see `warm_up_bars`."""
