@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from crp_pipeline.defs import automation, backtest, candles, ensemble, features, gate, labels, models, registry, splits
+from crp_pipeline.defs import automation, backtest, candles, ensemble, features, feeds, gate, labels, models, registry, splits
 from crp_pipeline.defs.console import console
 from crp_pipeline.defs.storage import Places, StageIOManager
 from crp_pipeline.settings import PipelineSettings, load_settings
@@ -15,6 +15,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *candles.assets(settings, places),
+            *feeds.assets(settings),
             *features.assets(settings),
             *labels.assets(settings),
             *splits.assets(settings),

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Hashable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -20,6 +20,8 @@ from crp_pipeline.storage import frame_hash
 Lineage = dict[str, list[str]]
 """Sorted content hashes by name."""
 
+PLACES: dict[str, Any] = {"data_dir": True, "files_dir": True, "feeds": {"__all__": {"path"}}}
+"""Settings that say where something lies, as pydantic excludes them."""
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost")
 
 
@@ -61,9 +63,21 @@ def conflicts(lineage: Lineage) -> list[str]:
 
 
 def recipe_hash(settings: PipelineSettings) -> str:
-    """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade depends on."""
-    elsewhere = {"source", "coins", "data_dir", "files_dir", "threads", "gate", "demo", "exchange"}
-    return hashlib.sha256(settings.model_dump_json(exclude=elsewhere).encode()).hexdigest()[:16]
+    """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade depends on.
+
+    What was known when is part of it; where a file lies is not, since a table's own hash tells what was in the file.
+    """
+    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange"), True)
+    return _short_hash(settings.model_dump_json(exclude={**elsewhere, **PLACES}))
+
+
+def feeds_recipe(settings: PipelineSettings) -> dict[str, str]:
+    """Hash of the feeds' settings by its name in a lineage: features made under others do not belong to a verdict of these."""
+    return {"feeds.settings": _short_hash(settings.model_dump_json(include={"feeds"}, exclude=PLACES))}
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def code_revision() -> str:

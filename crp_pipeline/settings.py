@@ -34,6 +34,10 @@ TRAINABLE = ("xgboost", "lightgbm", "catboost")
 INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 Interval = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+CoinName = Annotated[str, Field(pattern=r"^[A-Z0-9]+([-_][A-Z0-9]+)*$")]
+SnakeCase = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Delay = Annotated[str, Field(pattern=r"^[0-9]{1,4}(ms|s|min|h|D)$")]
+"""A length of time, such as 500ms, 10min, 8h or 1D."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -203,6 +207,24 @@ class ExchangeConfig:
     """Further options of ccxt's constructor, such as `{"httpsProxy": ...}` or other `urls`."""
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FeedConfig:
+    """A feed beside the candles: a file of numbers by time, and when each of them was known."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Parquet or CSV; with `{coin}` (BTC-USDT) or `{base}` (BTC) in it one file per coin."""
+    available_after: Delay
+    """Time from a value's stamp to its publication, which only you know: 1D for a daily mean stamped at its day's start."""
+    symbol: str | None = None
+    """What the file's coin column calls a coin, such as `{coin}` or `{base}USDT`; None: the file has one series."""
+    coins: tuple[CoinName, ...] = ()
+    """Coins that have this feed; empty: all. One of these without a file or a row is an error."""
+    columns: Mapping[SnakeCase, str] = Field(default_factory=dict)
+    """Name here -> column of the file; empty: all as they are. Features read funding_rate, open_interest and fear_greed."""
+    max_age: Delay | None = None
+    """Age past which a value counts as unknown; None: three of the feed's own steps."""
+
+
 class PipelineSettings(BaseSettings):
     """The whole configuration of one installation; frozen once loaded."""
 
@@ -215,7 +237,7 @@ class PipelineSettings(BaseSettings):
     )
 
     source: Literal["demo", "files", "exchange"] = "demo"
-    coins: tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]+([-_][A-Z0-9]+)*$")], ...] = ()
+    coins: tuple[CoinName, ...] = ()
     """Empty: every coin that the source has."""
     interval: Interval = "1h"
     horizon: Annotated[int, Field(ge=1, le=10_000)] = 24
@@ -240,6 +262,8 @@ class PipelineSettings(BaseSettings):
     gate: GateConfig = GateConfig()
     demo: DemoConfig = DemoConfig()
     exchange: ExchangeConfig = ExchangeConfig()
+    feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
+    """Feeds by a name of your own."""
 
     @model_validator(mode="after")
     def _known_models(self) -> Self:
@@ -327,7 +351,10 @@ def _sentence(problem: object) -> str:
     assert isinstance(problem, dict)
     if not problem["loc"]:  # a rule between settings, which names them itself
         return str(problem["msg"]).removeprefix("Value error, ")
-    key = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+    parts = [str(part) for part in problem["loc"]]
+    key = ".".join(part for part in parts if part != "[key]" and not part.startswith("function-"))
+    if problem["type"] == "missing":
+        return f"{key} must be set: it has no default"
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{key} is not a setting (see crp_pipeline/settings.py for the names)"
     return f"{key} = {problem['input']!r} is not allowed: {problem['msg'].removeprefix('Value error, ')}"
@@ -341,6 +368,8 @@ def _unreadable(error: UnreadableVariableError) -> str:
     if is_dataclass(kind):
         name = fields(kind)[0].name
         form = f'JSON, such as {{"{name}": {json.dumps(fields(kind)[0].default)}}}, or name by name: {variable}__{name.upper()}'
+    elif field == "feeds":
+        form = 'JSON, such as {"funding": {"path": "data/funding.csv", "available_after": "1D"}}'
     else:
         form = 'a list as JSON, such as ["A", "B"]'
     return f"{variable} = {os.environ.get(variable)!r} is not allowed: write {form}"

@@ -32,3 +32,20 @@ def other_coins(candles, *, n_coins=3):
         for number in range(n_coins)
     }
     return pd.DataFrame(others, index=candles.index)
+
+
+def feed_values(candles, *, first=0, hole=slice(0)):
+    """Funding, open interest and sentiment on the candles: unknown before the row `first` and on the rows of `hole`."""
+    rng = np.random.default_rng(77)
+    n_bars = len(candles)
+    steps = {"funding_rate": 8, "open_interest": 1, "fear_greed": 24}  # bars for which a value stands
+    values = {
+        "funding_rate": 1e-4 * rng.standard_normal(n_bars),
+        "open_interest": 8e4 * np.exp(np.cumsum(0.01 * rng.standard_normal(n_bars))),
+        "fear_greed": rng.integers(5, 96, n_bars).astype(float),
+    }
+    rows = np.arange(n_bars)
+    table = pd.DataFrame({name: column[rows // steps[name] * steps[name]] for name, column in values.items()}, candles.index)
+    table.iloc[:first] = np.nan
+    table.iloc[hole] = np.nan
+    return table

@@ -1,12 +1,13 @@
 """Stage 1: candles that later stages can rely on.
 
     read_source / load_candles / demo_market -> quality, validate_candles -> repair_candles -> causal_volatility, market_closes
-    read_feed -> align_feed
+    read_feed -> align_feed, and by the settings of a coin: read_feeds -> align_feeds
 
 A file or the demo market gives a table of OHLCV; `validate_candles` counts what breaks the contract; `repair_candles`
 gives the frame of `contracts.CandleSchema`, whose filled bars are flagged and whose long holes part it into segments.
 """
 
+from crp_pipeline.candles.coin_feeds import Coverage, Feed, align_feeds, coverage_table, feed_coverage, read_feeds
 from crp_pipeline.candles.contract import CandleReport, Issue, IssueKind, require_history, validate_candles
 from crp_pipeline.candles.demo import (
     DEMO_COINS,
@@ -33,6 +34,8 @@ __all__ = [
     "DEMO_START",
     "CandleReport",
     "CoinSpec",
+    "Coverage",
+    "Feed",
     "FeedColumn",
     "FeedReport",
     "Finding",
@@ -43,17 +46,21 @@ __all__ = [
     "Suspicion",
     "align_feed",
     "align_feed_with_report",
+    "align_feeds",
     "available_coins",
     "bayes_accuracy",
     "causal_volatility",
     "coin_files",
+    "coverage_table",
     "demo_candles",
     "demo_market",
+    "feed_coverage",
     "load_candles",
     "market_closes",
     "quality",
     "read_candles",
     "read_feed",
+    "read_feeds",
     "read_source",
     "refuse_blocked",
     "repair_candles",

@@ -25,14 +25,14 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         dagster_type=FRAME,
         check_specs=[coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)],
     )
-    def features(candles: pd.DataFrame, market: pd.DataFrame) -> dg.MaterializeResult:
+    def features(candles: pd.DataFrame, market: pd.DataFrame, feeds: pd.DataFrame) -> dg.MaterializeResult:
         """Every catalogued feature of every bar, known at the bar's close."""
         others = market.drop(columns=candles.attrs["coin"], errors="ignore")
-        made = compute_features(candles, CATALOG, market=others)
-        n_cuts = sum(map(len, nightly_cuts(candles, others, seed=settings.seed)))
-        leaks = prove_nightly(CATALOG, candles, market=others, seed=settings.seed)
+        made = compute_features(candles, CATALOG, market=others, feeds=feeds)
+        n_cuts = sum(map(len, nightly_cuts(candles, others, feeds=feeds, seed=settings.seed)))
+        leaks = prove_nightly(CATALOG, candles, market=others, feeds=feeds, seed=settings.seed)
         leaking = len({leak.feature for leak in leaks})
-        stamp(made, "features", behind=[candles, market], feature_set_id=set_id, leaking_features=leaking)
+        stamp(made, "features", behind=[candles, market, feeds], feature_set_id=set_id, leaking_features=leaking)
         return dg.MaterializeResult(
             value=made,
             data_version=dg.DataVersion(lineage_of(made)["features"][0]),
@@ -48,6 +48,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
                 "features": made.shape[1],
                 "feature_set_id": set_id,
                 "others_in_market": ", ".join(others.columns) or "none",
+                "feeds": ", ".join(feeds.columns) or "none",
                 "picture": picture(features_figure(made, n_leaks=leaking)),
             },
         )

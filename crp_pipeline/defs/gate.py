@@ -14,7 +14,7 @@ from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.gate.scores import calibration_of, scored
-from crp_pipeline.provenance import code_revision, conflicts, lineage_of, recipe_hash
+from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, recipe_hash
 from crp_pipeline.registry import fingerprint
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
@@ -47,7 +47,8 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
     ) -> dg.MaterializeResult:
         """PROMOTE, REJECT or INSUFFICIENT_EVIDENCE, with every number behind it."""
         coin = context.partition_key
-        stack, files = Stack.load(places.stack(coin)), places.candidate_files(coin, settings.roster)
+        stack = Stack.load(places.stack(coin))
+        files = {**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)}
         candidate = Candidate(candles, features, labels, splits, prior, ensemble, stack, backtest, comparison, files)
         verdict = judge(measure(candidate, settings), asked, subject=_subject(candidate, settings, places))
         context.log.info(f"{coin}: {verdict.outcome}, {verdict.reason}")

@@ -13,7 +13,7 @@ from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import Places, read_verdict
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
-from crp_pipeline.provenance import library_versions, recipe_hash
+from crp_pipeline.provenance import PLACES, library_versions, recipe_hash
 from crp_pipeline.registry import Registry, gather
 from crp_pipeline.reporting.page import coin_page
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
@@ -37,7 +37,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         card = {
             "coin": coin,
             "verdict": gate.to_dict(),
-            "settings": settings.model_dump(mode="json", exclude={"data_dir", "files_dir"}),
+            "settings": settings.model_dump(mode="json", exclude=PLACES),
             "libraries": library_versions(),
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
@@ -83,8 +83,8 @@ def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
 def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
     models = [["models", name] for name in (BASELINE, *settings.roster)]
-    rooms = ["candles", "features", "labels", "splits", *models, "ensemble", "backtest", "comparison", "gate", "registry"]
-    corridor = [dg.AssetKey(room) for room in rooms]
+    rooms = ["candles", "feeds", "features", "labels", "splits", *models]
+    corridor = [dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "gate", "registry")]
 
     @dg.asset(
         group_name="registry",

@@ -2,15 +2,25 @@
 
 `feature` holds the value and what bars offer it, one file per family the features, `timeframe` those of longer bars,
 `catalog` their order, `compute` the table, `blocks` and `increment` how it is carried on from night to night, `identity` its
-content hash and `proof` the proof that it looks nowhere it must not.
+content hash, `proof` the proof that it looks nowhere it must not and `feed_proof` the same of the feed values that it reads.
 """
 
 from crp_pipeline.features.catalog import CATALOG
 from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows, warm_up_bars
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, wilder_warm_up
+from crp_pipeline.features.feed_proof import alignment_cuts, prove_feed_alignment
 from crp_pipeline.features.identity import feature_set_id
 from crp_pipeline.features.increment import block_digests, extend_features, features_since
-from crp_pipeline.features.proof import Leak, LeakKind, leak_table, nightly_cuts, prove_causal, prove_nightly, spread_cuts
+from crp_pipeline.features.proof import (
+    Leak,
+    LeakKind,
+    leak_table,
+    nightly_cuts,
+    prove_causal,
+    prove_nightly,
+    refuse_leaks,
+    spread_cuts,
+)
 from crp_pipeline.features.rolling import ratio
 
 __all__ = [
@@ -20,6 +30,7 @@ __all__ = [
     "Feature",
     "Leak",
     "LeakKind",
+    "alignment_cuts",
     "bar_interval",
     "block_digests",
     "compute_features",
@@ -30,9 +41,11 @@ __all__ = [
     "leak_table",
     "nightly_cuts",
     "prove_causal",
+    "prove_feed_alignment",
     "prove_nightly",
     "ratio",
     "ready_rows",
+    "refuse_leaks",
     "spread_cuts",
     "warm_up_bars",
     "wilder_warm_up",

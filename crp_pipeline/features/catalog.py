@@ -4,6 +4,7 @@ from crp_pipeline.features.calendar import CALENDAR
 from crp_pipeline.features.candlesticks import CANDLESTICKS
 from crp_pipeline.features.cross_market import CROSS_MARKET
 from crp_pipeline.features.feature import Feature
+from crp_pipeline.features.feeds import FEEDS
 from crp_pipeline.features.liquidity import LIQUIDITY
 from crp_pipeline.features.momentum import MOMENTUM
 from crp_pipeline.features.price_action import PRICE_ACTION
@@ -25,5 +26,6 @@ CATALOG: tuple[Feature, ...] = (
     *CALENDAR,
     *CROSS_MARKET,
     *TIMEFRAMES,
+    *FEEDS,
 )
 """A row needs fewer than 300 bars: see `warm_up_bars`."""

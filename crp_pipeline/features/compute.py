@@ -27,25 +27,27 @@ def compute_features(
     """One float64 column per feature, one row per candle; a row knows what is known at its bar's close.
 
     A value is NaN until `lookback + warm_up` bars of its segment have passed, and finite after that; cross-market
-    features are NaN as well where no other coin is known. Segments are those of the `segment` column; candles without
-    one are split wherever a step is not `interval`, by default the shortest step of the index. No window crosses from
-    one segment into the next.
+    features are NaN as well where no other coin, or the feed that they read, is known. Segments are those of the
+    `segment` column; candles without one are split wherever a step is not `interval`, by default the shortest step of
+    the index. No window crosses from one segment into the next.
 
     `market` holds the closes of the *other* coins by `open_time`, one column each, NaN where a coin has no bar. The
     coin's own column must be dropped before: it is refused, because it would be its own market.
 
+    `feeds` are columns of feed values as `candles.align_feeds` makes them: float64, a row for every bar of the candles,
+    NaN where a value is not known at that bar's close.
+
     Raises `DataContractError` for an index that is not UTC and increasing, a missing column, a price that is not
-    finite and positive or a volume that is negative; `InsufficientHistoryError` for a single bar of unknown interval.
+    finite and positive, a volume that is negative, a bar without a row of feeds or a feed value that is infinite;
+    `InsufficientHistoryError` for a single bar of unknown interval.
     """
-    if feeds is not None:
-        raise NotImplementedError("no feature reads a feed yet: leave feeds out")
     _check_names(features)
     prices = _checked_candles(candles)
-    closes = _checked_market(market, candles)
+    closes, known = _checked_market(market, candles), _checked_feeds(feeds, candles)
     table, open_time = np.empty((len(features), len(candles))), pd.DatetimeIndex(candles.index)
     interval = interval or bar_interval(candles.index)
     for block in blocks_of(candles, features, interval):
-        bars = _bars(prices, open_time[block.read], interval, closes, block.read)
+        bars = _bars(prices, open_time[block.read], interval, closes, known, block.read)
         for column, feature in zip(table, features, strict=True):
             ready = min(max(block.start, block.segment_start + feature.bars_needed - 1), block.stop)
             column[block.start : ready] = np.nan
@@ -95,11 +97,17 @@ def _stretches(candles: pd.DataFrame, interval: pd.Timedelta) -> list[slice]:
 
 
 def _bars(
-    prices: Floats, open_time: pd.DatetimeIndex, interval: pd.Timedelta, market: pd.DataFrame | None, stretch: slice
+    prices: Floats,
+    open_time: pd.DatetimeIndex,
+    interval: pd.Timedelta,
+    market: pd.DataFrame | None,
+    feeds: pd.DataFrame | None,
+    stretch: slice,
 ) -> Bars:
     opening, high, low, close, volume = (column[stretch] for column in prices)
     others = None if market is None else market.iloc[stretch]
-    return Bars(opening, high, low, close, volume, open_time, interval, others)
+    known = None if feeds is None else feeds.iloc[stretch]
+    return Bars(opening, high, low, close, volume, open_time, interval, others, known)
 
 
 def _values(feature: Feature, bars: Bars) -> Floats:
@@ -164,3 +172,26 @@ def _is_own(closes: Floats, own: Floats) -> Bools:
     is_other = is_known & (closes != own[:, None])
     is_own: Bools = ~is_other.any(axis=0) & (is_known.sum(axis=0) >= max(2, min(BARS_TO_TELL, len(own))))
     return is_own
+
+
+def _checked_feeds(feeds: pd.DataFrame | None, candles: pd.DataFrame) -> pd.DataFrame | None:
+    if feeds is None or feeds.shape[1] == 0:
+        return None
+    _check_index(feeds.index, "feeds")
+    if not feeds.columns.is_unique:
+        raise DataContractError(f"feeds: more than one column is called {feeds.columns[feeds.columns.duplicated()][0]}")
+    for name, kind in feeds.dtypes.items():
+        if kind != np.float64:
+            raise DataContractError(f"feeds: the column {name} is {kind}, it must be float64")
+    has_row = candles.index.isin(feeds.index)
+    if not has_row.all():
+        raise DataContractError(f"feeds: no row for the bar of {candles.index[~has_row][0]}; align them to these candles")
+    feeds = feeds.reindex(candles.index)
+    is_infinite = np.isinf(feeds.to_numpy())
+    if is_infinite.any():
+        row, column = np.argwhere(is_infinite)[0]
+        value = feeds.iloc[row, column]
+        raise DataContractError(
+            f"feeds: {feeds.columns[column]} is {value} at {feeds.index[row]}; it must be finite or missing"
+        )
+    return feeds

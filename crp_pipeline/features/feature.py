@@ -63,9 +63,17 @@ class Bars:
     interval: pd.Timedelta
     market: pd.DataFrame | None = None
     """Closes of the other coins on these bars: one column each, NaN where a coin has no bar; None without others."""
+    feeds: pd.DataFrame | None = None
+    """Feed values known at the close of these bars: one column each, NaN where it is unknown; None without feeds."""
 
     def __len__(self) -> int:
         return len(self.close)
+
+    def feed(self, name: str) -> Floats:
+        """Feed values of that column known at each close: (n,), NaN where unknown, everywhere where there is no such column."""
+        if self.feeds is None or name not in self.feeds:
+            return np.full(len(self), np.nan)
+        return np.ascontiguousarray(self.feeds[name], dtype=np.float64)
 
     @cached_property
     def relative(self) -> "Bars":
@@ -232,6 +240,7 @@ def _longer_bars(bars: Bars, multiple: int) -> Bars:
         open_time=bars.open_time[rows][::multiple],
         interval=bars.interval * multiple,
         market=None if bars.market is None else bars.market.iloc[last],
+        feeds=None if bars.feeds is None else bars.feeds.iloc[last],
     )
 
 

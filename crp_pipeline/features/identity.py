@@ -5,11 +5,12 @@ taken from the definition itself, in the order of the columns: name, family, loo
 the code, which is
 
 - the source of `compute` without comments, docstrings and layout, and what it closes over (`window = 20`);
-- the same for each function, property of `Bars` and constant of this package (or of the feature's own) that it names.
+- the same for each function, property or method of `Bars` and constant of this package (or of the feature's own) that it
+  names.
 
 Bytecode differs between Python versions and line numbers between edits, so neither is part of it, but for code without
-source. Code of other packages and classes are named only, and of versions only TA-Lib's counts. The code of a method is
-more than its function, so that methods and instances that are called are refused.
+source. Code of other packages and classes are named only, and of versions only TA-Lib's counts. The code of a bound method is
+more than its function, so that those and instances that are called are refused.
 """
 
 import ast
@@ -106,7 +107,7 @@ def _closure(function: FunctionType) -> Iterator[tuple[str, object]]:
 
 
 def _mentioned(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """Globals, properties of `Bars` and, through a module of ours, its members that the code names."""
+    """Globals, properties and methods of `Bars` and, through a module of ours, its members that the code names."""
     names = _names(function.__code__)
     modules = [function.__globals__[name] for name in names if _is_own_module(function.__globals__.get(name))]
     for name in names:
@@ -117,6 +118,8 @@ def _mentioned(function: FunctionType) -> Iterator[tuple[str, object]]:
             yield f"bars.{name}", attribute.func
         if isinstance(attribute, property):
             yield f"bars.{name}", attribute.fget
+        if isinstance(attribute, FunctionType):
+            yield f"bars.{name}", attribute
         yield from ((name, vars(module)[name]) for module in modules if name in vars(module))
 
 

@@ -29,13 +29,14 @@ def features_since(
     features: Sequence[Feature] = CATALOG,
     *,
     market: pd.DataFrame | None = None,
+    feeds: pd.DataFrame | None = None,
     interval: pd.Timedelta | None = None,
 ) -> pd.DataFrame:
     """The rows of `compute_features` from an open time on, equal to the bit, made from the bars that they need."""
     interval = interval or bar_interval(candles.index)
     row = int(candles.index.searchsorted(since))
     first = next((block.first for block in blocks_of(candles, features, interval) if block.stop > row), 0)
-    return compute_features(candles.iloc[first:], features, market=market, interval=interval).loc[since:]
+    return compute_features(candles.iloc[first:], features, market=market, feeds=feeds, interval=interval).loc[since:]
 
 
 def block_digests(
@@ -43,6 +44,7 @@ def block_digests(
     features: Sequence[Feature] = CATALOG,
     *,
     market: pd.DataFrame | None = None,
+    feeds: pd.DataFrame | None = None,
     interval: pd.Timedelta | None = None,
 ) -> Digests:
     """Sixteen hexadecimal digits per block of the table of these candles, in time order."""
@@ -50,8 +52,9 @@ def block_digests(
     made_by = f"{feature_set_id(features)} {np.__version__} {interval}"
     opens: Ints = pd.DatetimeIndex(candles.index).as_unit("ns").asi8
     inputs: list[Floats | Ints] = [opens, *(candles[name].to_numpy(np.float64) for name in OHLCV)]
-    if market is not None:
-        inputs += [column.to_numpy(np.float64) for _, column in market.reindex(candles.index).items()]
+    for others in (market, feeds):
+        if others is not None:
+            inputs += [column.to_numpy(np.float64) for _, column in others.reindex(candles.index).items()]
     return {
         str(candles.index[block.start]): _digest(made_by, block, inputs) for block in blocks_of(candles, features, interval)
     }
@@ -63,6 +66,7 @@ def extend_features(
     features: Sequence[Feature] = CATALOG,
     *,
     market: pd.DataFrame | None = None,
+    feeds: pd.DataFrame | None = None,
     interval: pd.Timedelta | None = None,
 ) -> pd.DataFrame:
     """`compute_features`, equal to the bit; of `known`, an earlier table, the rows before the first changed block are kept.
@@ -71,15 +75,15 @@ def extend_features(
     is made again and compared: where a bit differs, as on another processor, everything is made anew.
     """
     interval = interval or bar_interval(candles.index)
-    digests = block_digests(candles, features, market=market, interval=interval)
+    digests = block_digests(candles, features, market=market, feeds=feeds, interval=interval)
     n_kept = _unchanged(digests, {} if known is None else known.attrs.get("blocks", {}))
     table = None
     if known is not None and n_kept:
         times = [*map(pd.Timestamp, digests), candles.index[-1] + interval]
-        fresh = features_since(times[n_kept - 1], candles, features, market=market, interval=interval)
+        fresh = features_since(times[n_kept - 1], candles, features, market=market, feeds=feeds, interval=interval)
         table = _carried_on(known.loc[candles.index[0] :], fresh, until=times[n_kept])
     if table is None:
-        table = compute_features(candles, features, market=market, interval=interval)
+        table = compute_features(candles, features, market=market, feeds=feeds, interval=interval)
     table.attrs = {"blocks": digests}
     return table
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.contracts import OHLCV, Floats, Ints
-from crp_pipeline.errors import InsufficientHistoryError
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows, warm_up_bars
 from crp_pipeline.features.feature import Feature
 
@@ -53,6 +53,7 @@ def prove_causal(
     candles: pd.DataFrame,
     *,
     market: pd.DataFrame | None = None,
+    feeds: pd.DataFrame | None = None,
     cuts: Sequence[int],
     seed: int,
     lookbacks: bool = True,
@@ -60,32 +61,34 @@ def prove_causal(
     """What was found at the given rows of the candles, cut by cut; empty when every feature is causal there.
 
     All features are computed together: on all rows once, and at each cut on the rows up to it, on all rows with the
-    later ones scrambled, and on the declared bars, where these lie inside the cut's segment. The market table is cut
-    off and scrambled with the candles. Without `lookbacks` the third question, which takes most of the time, is not
+    later ones scrambled, and on the declared bars, where these lie inside the cut's segment. The tables of market and
+    feeds are cut off and scrambled with the candles: whether these tables themselves look ahead they cannot tell, see
+    `prove_feed_alignment`. Without `lookbacks` the third question, which takes most of the time, is not
     asked. Cuts are positions from 1 on; `IndexError` names one that is not a row.
     """
     for cut in cuts:
         if not 1 <= cut < len(candles):
             raise IndexError(f"cut {cut} is not a row after the first of {len(candles)}")
-    now = compute_features(candles, features, market=market)
-    scrambled = _scramble(candles, OHLCV, seed)
-    scrambled_market = None if market is None else _scramble(market, tuple(market.columns), seed)
+    world = _World(candles, market, feeds)
+    now, other = world.table(features), world.scrambled(seed)
     leaks: list[Leak] = []
     for cut in cuts:
-        known, known_market = candles.iloc[: cut + 1], _up_to(market, candles.index[cut])
-        then = compute_features(known, features, market=known_market)
-        leaks += _changes(then, now, LeakKind.FUTURE_ARRIVES)
-        other_future = pd.concat([known, scrambled.iloc[cut + 1 :]])
-        other_market = _joined(known_market, scrambled_market)
-        elsewhere = compute_features(other_future, features, market=other_market).iloc[: cut + 1]
-        leaks += _changes(elsewhere, now, LeakKind.SCRAMBLED_FUTURE)
+        known = world.up_to(cut)
+        leaks += changes(known.table(features), now, LeakKind.FUTURE_ARRIVES)
+        elsewhere = known.followed_by(other).table(features).iloc[: cut + 1]
+        leaks += changes(elsewhere, now, LeakKind.SCRAMBLED_FUTURE)
         if lookbacks:
-            leaks += _short_lookbacks(features, known, known_market, now)
+            leaks += _short_lookbacks(features, known, now)
     return tuple(leaks)
 
 
 def prove_nightly(
-    features: Sequence[Feature], candles: pd.DataFrame, *, market: pd.DataFrame | None = None, seed: int
+    features: Sequence[Feature],
+    candles: pd.DataFrame,
+    *,
+    market: pd.DataFrame | None = None,
+    feeds: pd.DataFrame | None = None,
+    seed: int,
 ) -> tuple[Leak, ...]:
     """`prove_causal` at the rows of `nightly_cuts`, each on the stretch of candles around its cuts.
 
@@ -93,34 +96,45 @@ def prove_nightly(
     and ahead `BARS_AHEAD`, so that the proof of a night takes as long for ten years as for one.
     """
     leaks: list[Leak] = []
-    for cuts in nightly_cuts(candles, market, seed=seed):
+    for cuts in nightly_cuts(candles, market, feeds=feeds, seed=seed):
         start = max(cuts[0] - 2 * warm_up_bars(features), 0)
         stretch = candles.iloc[start : cuts[-1] + 1 + BARS_AHEAD]
-        others = None if market is None else market.loc[stretch.index[0] : stretch.index[-1]]
-        within = [cut - start for cut in cuts]
-        leaks += prove_causal(features, stretch, market=others, cuts=within, seed=seed, lookbacks=len(cuts) == 1)
+        others, known = (None if it is None else it.loc[stretch.index[0] : stretch.index[-1]] for it in (market, feeds))
+        within, alone = [cut - start for cut in cuts], len(cuts) == 1
+        leaks += prove_causal(features, stretch, market=others, feeds=known, cuts=within, seed=seed, lookbacks=alone)
     return tuple(leaks)
 
 
-def nightly_cuts(candles: pd.DataFrame, market: pd.DataFrame | None, *, seed: int) -> tuple[tuple[int, ...], ...]:
-    """Random rows and rows in a hole one by one, then the latest rows together.
+def nightly_cuts(
+    candles: pd.DataFrame, market: pd.DataFrame | None, *, feeds: pd.DataFrame | None = None, seed: int
+) -> tuple[tuple[int, ...], ...]:
+    """Random rows, rows in a hole and rows before something becomes known, one by one, then the latest rows together.
 
-    In a hole, because what is interpolated or filled from behind gives itself away nowhere else. Raises
+    Because what is interpolated or filled from behind gives itself away in a hole or at its end and nowhere else. Raises
     `InsufficientHistoryError` below three rows.
     """
-    random, holes = spread_cuts(len(candles), RANDOM_CUTS, seed=seed), _hole_rows(candles, market)
-    some = holes[np.unique(np.linspace(0, len(holes) - 1, HOLE_CUTS).astype(int))] if len(holes) else holes
+    random = spread_cuts(len(candles), RANDOM_CUTS, seed=seed)
+    holes, ends = (_spread(rows, HOLE_CUTS) for rows in _hole_rows(candles, market, feeds))
     latest = range(max(len(candles) - 1 - LATEST_CUTS, 1), len(candles) - 1)
-    return (*((cut,) for cut in sorted({*random, *some.tolist()})), tuple(latest))
+    return (*((cut,) for cut in sorted({*random, *holes, *ends})), tuple(latest))
 
 
-def _hole_rows(candles: pd.DataFrame, market: pd.DataFrame | None) -> Ints:
-    """Rows with rows on both sides where a bar was filled in or another coin has no close."""
-    is_hole = candles["is_repaired"].to_numpy(dtype=bool) if "is_repaired" in candles else np.zeros(len(candles), dtype=bool)
-    if market is not None:
-        is_hole = is_hole | market.reindex(candles.index).isna().any(axis=1).to_numpy()
-    rows: Ints = np.flatnonzero(is_hole)
-    return rows[(rows >= 1) & (rows < len(candles) - 1)]
+def _hole_rows(candles: pd.DataFrame, market: pd.DataFrame | None, feeds: pd.DataFrame | None) -> tuple[Ints, Ints]:
+    """Rows where a bar was filled in, another coin has no close or a feed is unknown, and the last of them before something
+    is known again; all with rows on both sides.
+    """
+    is_filled = candles["is_repaired"].to_numpy(dtype=bool) if "is_repaired" in candles else np.zeros(len(candles), dtype=bool)
+    beside = [table.reindex(candles.index) for table in (market, feeds) if table is not None]
+    is_unknown = pd.concat([pd.DataFrame(index=candles.index), *beside], axis=1).isna().to_numpy(dtype=bool)
+    is_hole = is_filled | is_unknown.any(axis=1)
+    is_end = (is_unknown[:-1] & ~is_unknown[1:]).any(axis=1)
+    return np.flatnonzero(is_hole[1:-1]) + 1, np.flatnonzero(is_end[1:]) + 1
+
+
+def _spread(rows: Ints, n_rows: int) -> list[int]:
+    """At most so many of the rows, the first and the last among them."""
+    chosen = np.unique(np.linspace(0, len(rows) - 1, n_rows).astype(int)) if len(rows) else rows
+    return [int(row) for row in rows[chosen]]
 
 
 def spread_cuts(n_rows: int, n_cuts: int, *, seed: int) -> tuple[int, ...]:
@@ -139,23 +153,54 @@ def leak_table(leaks: Sequence[Leak]) -> pd.DataFrame:
     return pd.DataFrame([vars(leak) for leak in leaks], columns=["feature", "kind", "at", "difference"])
 
 
-def _scramble(frame: pd.DataFrame, columns: Sequence[str], seed: int) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class _World:
+    """Candles and what is beside them."""
+
+    candles: pd.DataFrame
+    market: pd.DataFrame | None
+    feeds: pd.DataFrame | None
+
+    def table(self, features: Sequence[Feature]) -> pd.DataFrame:
+        return compute_features(self.candles, features, market=self.market, feeds=self.feeds)
+
+    def up_to(self, row: int) -> "_World":
+        time = self.candles.index[row]
+        market, feeds = (None if table is None else table.loc[:time] for table in (self.market, self.feeds))
+        return _World(self.candles.iloc[: row + 1], market, feeds)
+
+    def scrambled(self, seed: int) -> "_World":
+        market, feeds = (None if table is None else _scramble(table, seed) for table in (self.market, self.feeds))
+        return _World(_scramble(self.candles, seed, OHLCV), market, feeds)
+
+    def followed_by(self, other: "_World") -> "_World":
+        """These rows and the other world's from there on."""
+        market, feeds = _joined(self.market, other.market), _joined(self.feeds, other.feeds)
+        return _World(pd.concat([self.candles, other.candles.iloc[len(self.candles) :]]), market, feeds)
+
+
+def refuse_leaks(leaks: Sequence[Leak], source: str) -> None:
+    """Raise `DataContractError` naming the first leak, where there is one."""
+    if leaks:
+        columns = ", ".join(sorted({leak.feature for leak in leaks}))
+        where = f"{leaks[0].feature} at {leaks[0].at}"
+        raise DataContractError(f"{source} show what became known later, in {columns}: first {where} ({leaks[0].kind})")
+
+
+def _scramble(frame: pd.DataFrame, seed: int, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The rows in another order and each at another level: still candles, but of another world."""
+    names = list(frame.columns if columns is None else columns)
     rng = np.random.default_rng(seed)
     order, level = rng.permutation(len(frame)), np.exp(rng.normal(0, 0.1, (len(frame), 1)))
-    values = frame[list(columns)].to_numpy(np.float64)[order] * level
-    return frame.assign(**dict(zip(columns, values.T, strict=True)))
+    values = frame[names].to_numpy(np.float64)[order] * level
+    return frame.assign(**dict(zip(names, values.T, strict=True)))
 
 
-def _up_to(market: pd.DataFrame | None, time: pd.Timestamp) -> pd.DataFrame | None:
-    return None if market is None else market.loc[:time]
+def _joined(known: pd.DataFrame | None, other: pd.DataFrame | None) -> pd.DataFrame | None:
+    return None if known is None or other is None else pd.concat([known, other.iloc[len(known) :]])
 
 
-def _joined(known: pd.DataFrame | None, scrambled: pd.DataFrame | None) -> pd.DataFrame | None:
-    return None if known is None or scrambled is None else pd.concat([known, scrambled.iloc[len(known) :]])
-
-
-def _changes(then: pd.DataFrame, now: pd.DataFrame, kind: LeakKind) -> Iterator[Leak]:
+def changes(then: pd.DataFrame, now: pd.DataFrame, kind: LeakKind) -> Iterator[Leak]:
     """One leak per column in which the two differ anywhere on the rows of `then`, bit for bit."""
     before, after = then.to_numpy(), now.to_numpy()[: len(then)]
     differs = (before != after) & ~(np.isnan(before) & np.isnan(after))
@@ -165,11 +210,9 @@ def _changes(then: pd.DataFrame, now: pd.DataFrame, kind: LeakKind) -> Iterator[
         yield Leak(str(now.columns[column]), kind, now.index[int(rows.argmax())], float(largest))
 
 
-def _short_lookbacks(
-    features: Sequence[Feature], known: pd.DataFrame, market: pd.DataFrame | None, now: pd.DataFrame
-) -> Iterator[Leak]:
-    """Features whose value at the last known row needs more bars than they declare."""
-    row, interval = len(known) - 1, bar_interval(known.index)
+def _short_lookbacks(features: Sequence[Feature], world: _World, now: pd.DataFrame) -> Iterator[Leak]:
+    """Features whose value at the last row of the world needs more bars than they declare."""
+    known, row, interval = world.candles, len(world.candles) - 1, bar_interval(world.candles.index)
     by_need = groupby(sorted(features, key=lambda feature: feature.bars_needed), lambda feature: feature.bars_needed)
     for bars_needed, group in by_need:
         alike = tuple(group)
@@ -177,7 +220,8 @@ def _short_lookbacks(
         declared = known.iloc[max(row + 1 - bars_needed, 0) :]
         if not ready_rows(declared, alike, interval=interval)[-1]:
             continue
-        fresh = compute_features(declared, alike, market=market, interval=interval).to_numpy()[-1]
+        table = compute_features(declared, alike, market=world.market, feeds=world.feeds, interval=interval)
+        fresh = table.to_numpy()[-1]
         distance = _distance(fresh, now[names].to_numpy()[row])
         allowed = START_TOLERANCE * np.maximum(np.abs(fresh), _typical(now[names]))
         for column in np.flatnonzero(distance > np.nan_to_num(allowed)):

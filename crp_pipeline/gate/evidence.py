@@ -46,11 +46,11 @@ class Candidate:
     result: BacktestResult
     comparison: pd.DataFrame
     files: Mapping[str, str]
-    """Content hashes of the models and the stack as they lie there now, by the names that they have in a lineage."""
+    """Content hashes of the models, the stack and the feeds' settings as they are now, by their names in a lineage."""
 
     @property
     def lineage(self) -> Lineage:
-        """Everything behind every ingredient, and the files that would be promoted."""
+        """Everything behind every ingredient, the files that would be promoted and the settings in force."""
         tables = (self.candles, self.features, self.labels, self.roles, self.prior, self.decisions, self.comparison)
         made_from = [lineage_of(table) for table in (*tables, self.result.trades)]
         return merged(*made_from, {name: [found] for name, found in self.files.items()})

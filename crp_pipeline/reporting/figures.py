@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
@@ -51,6 +52,22 @@ def quality_figure(candles: pd.DataFrame, report: QualityReport, *, coin: str) -
     top.set_title(f"{coin}: {kinds} in {report.n_rows:,} bars{'' if report.ok else ', refused'}")
     _tidy(top)
     _tidy(below)
+    return figure
+
+
+def feeds_figure(feeds: pd.DataFrame, *, coin: str) -> Figure:
+    """Each feed column over time as the bars know it, stretches without a value shaded; at least one column."""
+    figure = Figure(figsize=(8, 0.8 + 1.5 * feeds.shape[1]), dpi=DPI, layout="constrained")
+    panels = np.atleast_1d(figure.subplots(feeds.shape[1], 1, sharex=True))
+    for axes, (name, values) in zip(panels, feeds.items(), strict=True):
+        axes.plot(feeds.index, values, color=INK, lw=0.7, drawstyle="steps-post")
+        _shade(axes, feeds.index, values.isna().to_numpy())
+        axes.set_title(f"{name}: known on {values.count():,} of {len(feeds):,} bars", loc="left", fontsize=8)
+        axes.set_xlim(feeds.index[0], feeds.index[-1])
+        _tidy(axes)
+    panels[-1].xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=8))  # type: ignore[no-untyped-call]
+    n_unknown, columns = int(feeds.isna().to_numpy().sum()), "column" if feeds.shape[1] == 1 else "columns"
+    figure.suptitle(f"{coin}: {n_unknown:,} values unknown (shaded) in {feeds.shape[1]} feed {columns}", fontsize=10)
     return figure
 
 
@@ -171,6 +188,12 @@ def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=INK)
     axes.title.set_fontsize(10)
+
+
+def _shade(axes: Axes, times: pd.Index, chosen: np.ndarray) -> None:
+    """Full-height shade over the bars where `chosen` holds."""
+    height, until_the_next = axes.get_xaxis_transform(), np.append(False, chosen[:-1])
+    axes.fill_between(times, 0, 1, where=chosen | until_the_next, step="post", transform=height, color=WARN, alpha=0.35, lw=0)
 
 
 def _spans(axes: Axes, times: pd.DatetimeIndex, chosen: np.ndarray, row: int, color: str, label: str) -> None:

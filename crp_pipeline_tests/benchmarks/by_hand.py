@@ -10,16 +10,32 @@ from pathlib import Path
 import pandas as pd
 
 from crp_pipeline.backtest import exit_table, run_backtest
-from crp_pipeline.candles import market_closes, read_source, repair_candles, source_name, validate_candles
+from crp_pipeline.candles import (
+    align_feeds,
+    market_closes,
+    read_feeds,
+    read_source,
+    repair_candles,
+    source_name,
+    validate_candles,
+)
 from crp_pipeline.contracts import DecisionSchema, LabelSchema, check_frame
 from crp_pipeline.ensemble import fit_stack
-from crp_pipeline.features import CATALOG, compute_features, feature_set_id, prove_nightly, ready_rows
+from crp_pipeline.features import (
+    CATALOG,
+    alignment_cuts,
+    compute_features,
+    feature_set_id,
+    prove_feed_alignment,
+    prove_nightly,
+    ready_rows,
+)
 from crp_pipeline.gate import Outcome, criteria, judge
 from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.labels import make_labels
 from crp_pipeline.models import ModelSpec, samples_of, save_bundle, train
-from crp_pipeline.provenance import code_revision, library_versions, lineage_of, recipe_hash, stamp
+from crp_pipeline.provenance import code_revision, feeds_recipe, library_versions, lineage_of, recipe_hash, stamp
 from crp_pipeline.registry import Registry, fingerprint, gather
 from crp_pipeline.reporting.page import coin_page
 from crp_pipeline.settings import PipelineSettings
@@ -39,7 +55,9 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     lap("candles")
     market = _market(folder, coin, candles)
     lap("market")
-    features = _features(candles, market, settings)
+    feeds = _feeds(candles, coin, settings)
+    lap("feeds")
+    features = _features(candles, market, feeds, settings)
     lap("features")
     labels = check_frame(make_labels(candles, settings.labels), LabelSchema, what=coin)
     stamp(labels, "labels", behind=[candles], files={"settings": recipe_hash(settings)})
@@ -63,7 +81,8 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     compared = _comparison(candles, labels, exits, prior, forecasts, decisions, settings)
     stamp(compared, "comparison", behind=[candles, labels, prior, *forecasts.values(), decisions])
     lap("comparison")
-    files = {**_stack_file(folder), **{key: it for name in settings.roster for key, it in _model_file(folder, name).items()}}
+    models = {key: it for name in settings.roster for key, it in _model_file(folder, name).items()}
+    files = {**_stack_file(folder), **models, **feeds_recipe(settings)}
     candidate = Candidate(candles, features, labels, roles, prior, decisions, stack, result, compared, files)
     verdict = _verdict(candidate, settings, coin, folder)
     lap("gate")
@@ -86,12 +105,20 @@ def _market(folder: Path, coin: str, candles: pd.DataFrame) -> pd.DataFrame:
     return stamp(market_closes({coin: candles, **others}), "market")
 
 
-def _features(candles: pd.DataFrame, market: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
+def _feeds(candles: pd.DataFrame, coin: str, settings: PipelineSettings) -> pd.DataFrame:
+    found, interval, seed = read_feeds(settings.feeds, coin), settings.interval, settings.seed
+    made, _ = align_feeds(candles, found, interval=interval)
+    cuts = alignment_cuts(candles, found, interval=interval, seed=seed)
+    prove_feed_alignment(made, candles, found, interval=interval, cuts=cuts, seed=seed)
+    return stamp(made, "feeds", behind=[candles], files=feeds_recipe(settings))
+
+
+def _features(candles: pd.DataFrame, market: pd.DataFrame, feeds: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
     others = market.drop(columns=candles.attrs["coin"])
-    made = compute_features(candles, CATALOG, market=others)
-    leaks = prove_nightly(CATALOG, candles, market=others, seed=settings.seed)
+    made = compute_features(candles, CATALOG, market=others, feeds=feeds)
+    leaks = prove_nightly(CATALOG, candles, market=others, feeds=feeds, seed=settings.seed)
     leaking = len({leak.feature for leak in leaks})
-    behind = [candles, market]
+    behind = [candles, market, feeds]
     return stamp(made, "features", behind=behind, feature_set_id=feature_set_id(CATALOG), leaking_features=leaking)
 
 

@@ -62,7 +62,8 @@ def _metered() -> Meter:
     meter.watch(SqliteEventLogStorage, "store_event", as_part=EVENTS)
     meter.watch(pictures, "inline", as_part=PICTURES)
     rooms = [
-        getattr(defs, name) for name in ("candles", "features", "labels", "splits", "models", "ensemble", "backtest", "gate")
+        getattr(defs, name)
+        for name in ("candles", "feeds", "features", "labels", "splits", "models", "ensemble", "backtest", "gate")
     ]
     for room in rooms:
         for name in [name for name in vars(room) if name.endswith("_figure")]:

@@ -49,6 +49,15 @@ def test_the_schedule_is_at_a_quarter_past_midnight_utc():
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 0 * * *", "UTC")
 
 
+def test_the_feeds_of_a_coin_belong_to_the_phase_of_its_corridor():
+    defs = floor_plan(small_settings(Path("unused")))
+    phases = {
+        phase: {key.to_user_string() for key in defs.resolve_job_def(phase).asset_layer.selected_asset_keys} for phase in PHASES
+    }
+    assert [phase for phase, keys in phases.items() if "feeds" in keys] == [CORRIDOR]
+    assert phases[CANDLES] == {"candles"}
+
+
 def test_nothing_follows_before_a_night_has_begun(instance):
     assert with_runs(instance, coins=["A"]) == []
 

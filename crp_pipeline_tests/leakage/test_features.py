@@ -13,12 +13,13 @@ from crp_pipeline.features import (
     Feature,
     LeakKind,
     compute_features,
+    nightly_cuts,
     prove_causal,
     prove_nightly,
     spread_cuts,
     warm_up_bars,
 )
-from crp_pipeline_tests.random_walk import other_coins, random_walk
+from crp_pipeline_tests.random_walk import feed_values, other_coins, random_walk
 
 N_BARS = 700
 CUTS = (296, 301, 401, 479, 480, 481, 612)
@@ -26,28 +27,34 @@ CANDLES = random_walk(N_BARS)
 MARKET = other_coins(CANDLES)
 MARKET.iloc[:150, 0] = np.nan  # lists later
 MARKET.iloc[400:403, 1] = np.nan  # misses bars
+HOLE = slice(640, 650)
+FEED_VALUES = feed_values(CANDLES, first=100, hole=HOLE)
+AT_HOLES = (99, 100, 639, 640, 645, 649, 650)
+"""Rows where the feeds become known, and known again."""
 every_feature = pytest.mark.parametrize("feature", CATALOG, ids=lambda feature: feature.name)
 
 
 @pytest.fixture(scope="module")
 def known_now():
-    return compute_features(CANDLES, CATALOG, market=MARKET)
+    return compute_features(CANDLES, CATALOG, market=MARKET, feeds=FEED_VALUES)
 
 
 @every_feature
 def test_value_does_not_change_when_the_future_arrives(feature, known_now):
-    for cut in CUTS:
-        known_then = compute_features(CANDLES.iloc[: cut + 1], [feature], market=MARKET.iloc[: cut + 1])
+    for cut in (*CUTS, *AT_HOLES):
+        known = slice(cut + 1)
+        known_then = compute_features(CANDLES.iloc[known], [feature], market=MARKET.iloc[known], feeds=FEED_VALUES.iloc[known])
         assert_frame_equal(known_then, known_now[[feature.name]].iloc[: cut + 1], check_exact=True)
 
 
 @every_feature
 def test_value_does_not_change_when_the_future_is_another(feature, known_now):
-    for cut in CUTS[::3]:
-        candles, market = CANDLES.copy(), MARKET.copy()
+    for cut in (*CUTS, *AT_HOLES)[::3]:
+        candles, market, feeds = CANDLES.copy(), MARKET.copy(), FEED_VALUES.copy()
         candles.iloc[cut + 1 :] = random_walk(N_BARS, seed=5, scale=0.05).iloc[cut + 1 :] * 3
         market.iloc[cut + 1 :] = np.random.default_rng(5).lognormal(size=market.iloc[cut + 1 :].shape)
-        elsewhere = compute_features(candles, [feature], market=market)
+        feeds.iloc[cut + 1 :] = np.random.default_rng(6).lognormal(size=feeds.iloc[cut + 1 :].shape)
+        elsewhere = compute_features(candles, [feature], market=market, feeds=feeds)
         assert_frame_equal(elsewhere.iloc[: cut + 1], known_now[[feature.name]].iloc[: cut + 1], check_exact=True)
 
 
@@ -57,14 +64,16 @@ def test_the_declared_bars_are_enough(feature, known_now):
     interval = CANDLES.index[1] - CANDLES.index[0]
     for cut in CUTS:
         declared = slice(cut + 1 - feature.bars_needed, cut + 1)
-        fresh = compute_features(CANDLES.iloc[declared], [feature], market=MARKET, interval=interval)
+        bars = CANDLES.iloc[declared]
+        fresh = compute_features(bars, [feature], market=MARKET, feeds=FEED_VALUES, interval=interval)
         assert np.isfinite(column.iloc[cut])
         assert fresh.iloc[-1, 0] == pytest.approx(column.iloc[cut], rel=1e-6, abs=1e-6 * column.abs().mean())
 
 
 def test_the_catalogue_is_causal_on_candles_with_a_hole():
     candles = CANDLES.drop(CANDLES.index[340:350])
-    assert prove_causal(CATALOG, candles, market=MARKET, cuts=spread_cuts(len(candles), 4, seed=1), seed=2) == ()
+    cuts = spread_cuts(len(candles), 4, seed=1)
+    assert prove_causal(CATALOG, candles, market=MARKET, feeds=FEED_VALUES, cuts=cuts, seed=2) == ()
 
 
 def test_the_catalogue_is_causal_on_bars_of_five_minutes():
@@ -102,6 +111,20 @@ PLANTED = [
         _planted("interpolated_market", 2, lambda b: b.market.interpolate().iloc[:, 1].to_numpy()),
         LeakKind.FUTURE_ARRIVES,
     ),
+    (
+        _planted("back_filled_feed", 2, lambda b: b.feeds["fear_greed"].bfill().ffill().to_numpy()),
+        LeakKind.FUTURE_ARRIVES,
+    ),
+    (
+        _planted("interpolated_feed", 2, lambda b: b.feeds["open_interest"].interpolate().to_numpy()),
+        LeakKind.FUTURE_ARRIVES,
+    ),
+    (
+        _planted(
+            "scaled_by_all_funding", 1, lambda b: b.feed("funding_rate") / (1 + np.nan_to_num(b.feed("funding_rate")).max())
+        ),
+        LeakKind.SCRAMBLED_FUTURE,
+    ),
     (_planted("window_longer_than_said", 10, lambda b: b.close / talib.SMA(b.close, 20)), LeakKind.SHORT_LOOKBACK),
     (_planted("average_without_warm_up", 20, lambda b: b.close / talib.EMA(b.close, 20)), LeakKind.SHORT_LOOKBACK),
     (_planted("level_since_the_start", 2, lambda b: np.cumsum(b.log_return)), LeakKind.SHORT_LOOKBACK),
@@ -112,7 +135,8 @@ PLANTED = [
 @pytest.mark.parametrize(("leaking", "kind"), PLANTED, ids=[feature.name for feature, _ in PLANTED])
 def test_a_planted_leak_is_caught_and_named(leaking, kind):
     honest = CATALOG[:3]
-    leaks = prove_causal((*honest, leaking), CANDLES, market=MARKET, cuts=(120, 401, 480), seed=0)
+    cuts = (99, 120, 401, 480, 645)
+    leaks = prove_causal((*honest, leaking), CANDLES, market=MARKET, feeds=FEED_VALUES, cuts=cuts, seed=0)
     assert {leak.feature for leak in leaks} == {leaking.name}
     assert kind in {leak.kind for leak in leaks}
     assert all(leak.difference > 0 for leak in leaks)
@@ -120,13 +144,13 @@ def test_a_planted_leak_is_caught_and_named(leaking, kind):
 
 @pytest.mark.parametrize("leaking", [feature for feature, _ in PLANTED], ids=lambda feature: feature.name)
 def test_a_planted_leak_is_caught_every_night(leaking):
-    leaks = prove_nightly((*CATALOG[:3], leaking), CANDLES, market=MARKET, seed=0)
+    leaks = prove_nightly((*CATALOG[:3], leaking), CANDLES, market=MARKET, feeds=FEED_VALUES, seed=0)
     assert {leak.feature for leak in leaks} == {leaking.name}
 
 
 def test_the_catalogue_is_proved_every_night_on_a_history_of_any_length():
     for n_bars in (3, 40, N_BARS):
-        assert prove_nightly(CATALOG, CANDLES.iloc[:n_bars], market=MARKET, seed=1) == ()
+        assert prove_nightly(CATALOG, CANDLES.iloc[:n_bars], market=MARKET, feeds=FEED_VALUES, seed=1) == ()
 
 
 def test_a_leak_at_the_latest_bars_alone_is_caught():
@@ -136,6 +160,23 @@ def test_a_leak_at_the_latest_bars_alone_is_caught():
         return np.where(bars.open_time >= late, np.append(bars.close[1:], bars.close[-1]), bars.close) / bars.close
 
     assert {leak.feature for leak in prove_nightly([_planted("late", 1, compute)], CANDLES, seed=0)} == {"late"}
+
+
+@pytest.mark.parametrize("beside", ["market", "feeds"])
+def test_a_table_filled_from_behind_in_a_single_place_of_a_long_history_is_caught_every_night(beside):
+    candles = random_walk(6_000)
+    values = feed_values(candles, first=20, hole=slice(3_000, 3_030)).abs()
+    filled = _planted("filled", 1, lambda bars: getattr(bars, beside)["fear_greed"].bfill().to_numpy())
+    leaks = prove_nightly([filled], candles, **{beside: values}, seed=0)
+    assert {candles.index[19], candles.index[3_029]} <= {leak.at for leak in leaks}
+
+
+def test_the_cuts_of_a_night_hold_the_last_row_before_anything_is_known():
+    values = feed_values(CANDLES, first=100)
+    values.iloc[300:310, 1] = np.nan
+    alone = {cut for cuts in nightly_cuts(CANDLES, None, feeds=values, seed=0)[:-1] for cut in cuts}
+    assert {99, 309} <= alone
+    assert len(alone) <= 26 + 10 + 2
 
 
 def test_a_leak_says_where_it_starts():

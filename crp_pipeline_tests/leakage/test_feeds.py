@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from crp_pipeline.candles import align_feed, load_candles, read_feed
+from crp_pipeline.candles import Feed, align_feed, align_feed_with_report, align_feeds, load_candles, read_feed
+from crp_pipeline.features import LeakKind, alignment_cuts, prove_feed_alignment
+from crp_pipeline.features.proof import LATEST_CUTS, RANDOM_CUTS
+from crp_pipeline.settings import FeedConfig
+from crp_pipeline_tests.random_walk import random_walk
 from crp_pipeline_tests.strategies import START, feeds, holed_hours
 
 HOUR, SECOND, DAY = pd.Timedelta(hours=1), pd.Timedelta(seconds=1), pd.Timedelta(days=1)
@@ -100,3 +104,121 @@ def test_the_real_funding_leaks_exactly_when_its_mean_is_taken_too_early(market_
     five_minutes = load_candles(market_data / "5m" / "BTC-USDT-PERP.parquet").index
     hours = five_minutes[five_minutes.minute == 0]
     assert (leaks(rates, hours, available_after, cuts=range(30, len(hours), 11)) > 0) == is_leaking
+
+
+# ---- the proof of a night -------------------------------------------------------------------------------------------
+
+N_BARS, LEAD = 4_000, 30
+CANDLES = random_walk(N_BARS, start="2024-01-01")
+
+
+def daily_feed(**changes):
+    """Daily values from the second day on, with ten days missing half-way and none after the 150th day."""
+    rows = daily_mean(funding(150)).iloc[1:]
+    rows = rows.drop(rows.index[70:80])
+    return Feed("a feed", FeedConfig(**{"path": "rates.csv", "available_after": "1D", "max_age": "2D", **changes}), rows)
+
+
+def proof(*given, table=None, candles=CANDLES):
+    made = align_feeds(candles, given, interval="1h")[0] if table is None else table
+    cuts = alignment_cuts(candles, given, interval="1h", seed=0)
+    return prove_feed_alignment(made, candles, given, interval="1h", cuts=cuts, seed=0)
+
+
+def test_an_honest_alignment_is_proved():
+    second = Feed("another", FeedConfig(path="x.csv", available_after="0h"), funding(100).rename(columns={"rate": "other"}))
+    assert proof(daily_feed(), second) == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(holed_hours(), feeds(), DELAYS, st.sampled_from([None, "1min", "1D"]))
+def test_an_honest_alignment_of_any_feed_is_proved_wherever_it_is_asked(index, rows, delay, max_age):
+    candles, feed = pd.DataFrame(index=index), Feed("any", FeedConfig(path="x", available_after=delay, max_age=max_age), rows)
+    table, _ = align_feeds(candles, [feed], interval="1h")
+    assert prove_feed_alignment(table, candles, [feed], interval="1h", cuts=range(0, len(index), 19), seed=3) == ()
+
+
+def planted(change):
+    """The aligner of the house, and then what somebody does to its table."""
+
+    def aligner(index, rows, **arguments):
+        table, report = align_feed_with_report(index, rows, **arguments)
+        return change(table, index, rows), report
+
+    return aligner
+
+
+def at_once(_, index, rows):
+    return align_feed(index, rows, available_after="0h", interval="1h", max_age="2D")
+
+
+def nearest(_, index, rows):
+    return rows.reindex(index + HOUR - DAY, method="nearest").set_axis(index)
+
+
+def from_behind(table, *_):
+    return table.bfill()
+
+
+PLANTED = {
+    "filled from behind": from_behind,
+    "filled from behind in holes alone": lambda table, *_: table.where(table.ffill().isna(), table.bfill()),
+    "filled from behind before the first value alone": lambda table, *_: table.mask(table.ffill().isna(), table.bfill()),
+    "interpolated": lambda table, *_: table.where(table.diff() != 0).interpolate(),
+    "a delay that is not kept": at_once,
+    "the nearest value": nearest,
+    "an hour too early": lambda table, *_: table.shift(-1),
+    "scaled by all of it": lambda table, _, rows: table / rows.abs().max(),
+}
+
+
+@pytest.mark.parametrize("change", PLANTED.values(), ids=PLANTED)
+def test_a_planted_look_ahead_of_the_aligner_is_caught(change, monkeypatch):
+    monkeypatch.setattr("crp_pipeline.candles.coin_feeds.align_feed_with_report", planted(change))
+    leaks = proof(daily_feed())
+    assert {leak.feature for leak in leaks} == {"rate"}
+    assert all(leak.difference > 0 for leak in leaks)
+
+
+@pytest.mark.parametrize("change", [from_behind, at_once])
+def test_a_table_that_was_changed_after_it_was_aligned_is_caught(change):
+    feed = daily_feed()
+    table, _ = align_feeds(CANDLES, [feed], interval="1h")
+    assert {leak.feature for leak in proof(feed, table=change(table, CANDLES.index, feed.rows))} == {"rate"}
+
+
+def test_one_filled_stretch_of_a_few_bars_in_a_long_history_is_caught_where_it_ends(monkeypatch):
+    monkeypatch.setattr("crp_pipeline.candles.coin_feeds.align_feed_with_report", planted(from_behind))
+    candles = random_walk(20_000, start="2024-01-02")
+    rows = pd.DataFrame({"rate": np.arange(840.0)}, index=pd.date_range("2024-01-02 04:00", periods=840, freq="1D", tz="UTC"))
+    leaks = proof(Feed("a feed", FeedConfig(path="x", available_after="0h"), rows), candles=candles)
+    assert {(leak.kind, leak.at) for leak in leaks} == {(kind, candles.index[0]) for kind in LeakKind if "future" in kind}
+
+
+def test_what_the_latest_bar_shows_of_rows_beyond_the_candles_is_caught(monkeypatch):
+    feed = daily_feed(max_age=None)
+    beyond = CANDLES.index[-1] + HOUR + pd.to_timedelta([1, 2], unit="h")
+    rows = pd.concat([feed.rows, pd.DataFrame({"rate": [5.0, 6.0]}, index=beyond)])
+    table, _ = align_feeds(CANDLES, [feed], interval="1h")
+    table.iloc[-1] = 5.0
+    honest = Feed("a feed", FeedConfig(path="x", available_after="1D"), rows)
+    assert {leak.at for leak in proof(honest, table=table)} == {CANDLES.index[-1]}
+
+
+def test_the_proof_asks_at_random_rows_at_the_latest_and_before_what_was_waited_for_longest():
+    cuts = alignment_cuts(CANDLES, [daily_feed()], interval="1h", seed=0)
+    first, hole_ends = 24 + 24 - 2, (81 * 24) + 24 - 2
+    assert {first, hole_ends} <= set(cuts)
+    assert set(range(N_BARS - 1 - LATEST_CUTS, N_BARS)) <= set(cuts)
+    assert len(cuts) > RANDOM_CUTS + LATEST_CUTS
+    assert list(cuts) == sorted(set(cuts))
+
+
+def test_without_feeds_there_is_nothing_to_prove():
+    assert alignment_cuts(CANDLES, [], interval="1h", seed=0) == ()
+    assert prove_feed_alignment(CANDLES[[]], CANDLES, [], interval="1h", cuts=[5], seed=0) == ()
+
+
+def test_a_delay_that_is_told_wrong_cannot_be_seen_in_the_data():
+    """The daily mean leaks, see above; the feed is aligned as told, and so the proof passes: only its owner knows."""
+    assert proof(daily_feed(available_after="0h")) == ()

@@ -32,13 +32,16 @@ from crp_pipeline.features import (
     wilder_warm_up,
 )
 from crp_pipeline.features.calendar import CALENDAR
+from crp_pipeline.features.feeds import FEEDS
 from crp_pipeline.features.rolling import rolling_correlation, rolling_std, rolling_sum, rolling_zscore, shift
 from crp_pipeline.features.trend import distance_to_sma
 from crp_pipeline.features.volume import log_volume_surprise
-from crp_pipeline_tests.random_walk import other_coins, random_walk
+from crp_pipeline_tests.random_walk import feed_values, other_coins, random_walk
 
 CANDLES = random_walk(700, seed=1)
 MARKET = other_coins(CANDLES)
+FIRST, HOLE = 100, slice(640, 650)
+FEED_VALUES = feed_values(CANDLES, first=FIRST, hole=HOLE)
 BY_NAME = {feature.name: feature for feature in CATALOG}
 OWN = [feature for feature in CATALOG if feature.family is not Family.CROSS_MARKET]
 every_feature = pytest.mark.parametrize("feature", CATALOG, ids=lambda feature: feature.name)
@@ -46,7 +49,7 @@ every_feature = pytest.mark.parametrize("feature", CATALOG, ids=lambda feature: 
 
 @pytest.fixture(scope="module")
 def table():
-    return compute_features(CANDLES, CATALOG, market=MARKET)
+    return compute_features(CANDLES, CATALOG, market=MARKET, feeds=FEED_VALUES)
 
 
 def in_segments(*lengths):
@@ -102,7 +105,17 @@ def test_a_row_needs_fewer_than_three_hundred_bars():
 def test_the_warm_up_is_missing_and_nothing_else(feature, table):
     first_known = feature.lookback + feature.warm_up - 1
     assert table[feature.name].iloc[:first_known].isna().all()
-    assert np.isfinite(table[feature.name].iloc[first_known:]).all()
+    if feature not in FEEDS:
+        assert np.isfinite(table[feature.name].iloc[first_known:]).all()
+
+
+@pytest.mark.parametrize("feature", FEEDS, ids=lambda feature: feature.name)
+def test_what_reads_a_feed_is_missing_where_it_is_unknown_and_known_where_its_whole_window_is(feature, table):
+    is_known = FEED_VALUES.notna().all(axis=1)
+    has_whole_window = is_known.rolling(feature.bars_needed).sum() == feature.bars_needed
+    assert table[feature.name][~is_known].isna().all()
+    assert np.isfinite(table[feature.name][has_whole_window]).all()
+    assert has_whole_window.iloc[: HOLE.start].sum() > 300
 
 
 def test_the_table_has_a_row_per_candle_and_a_column_per_feature(table):
@@ -118,10 +131,10 @@ def test_columns_do_not_depend_on_what_else_is_asked(table):
 
 def test_segments_never_share_a_window():
     candles = in_segments(320, 40, 400)
-    market = other_coins(candles)
-    whole = compute_features(candles, market=market)
+    beside = {"market": other_coins(candles), "feeds": feed_values(candles)}
+    whole = compute_features(candles, **beside)
     for _, part in candles.groupby("segment"):
-        assert_frame_equal(compute_features(part, market=market), whole.loc[part.index], check_exact=True)
+        assert_frame_equal(compute_features(part, **beside), whole.loc[part.index], check_exact=True)
 
 
 def test_candles_without_segments_are_split_at_holes():
@@ -169,9 +182,11 @@ def stopping_and_going_on():
     ids=["flat", "dead", "no volume", "constant volume", "outages"],
 )
 def test_bars_that_stand_still_give_finite_values(candles):
+    still = pd.DataFrame({"funding_rate": 0.0, "open_interest": 7.0, "fear_greed": 50.0}, index=candles.index)
     for market in (other_coins(candles), pd.DataFrame({"FLAT": 1.0}, index=candles.index)):
-        values = compute_features(candles, market=market)[ready_rows(candles)]
-        assert np.isfinite(values).all(axis=None)
+        for feeds in (feed_values(candles), still):
+            values = compute_features(candles, market=market, feeds=feeds)[ready_rows(candles)]
+            assert np.isfinite(values).all(axis=None)
 
 
 def test_an_outage_leaves_no_trace_behind_its_windows():
@@ -201,10 +216,11 @@ def test_the_unit_of_price_and_volume_changes_nothing(unit):
 
 
 def test_inputs_are_left_as_they_were():
-    candles, market = CANDLES.copy(), MARKET.copy()
-    compute_features(candles, market=market)
+    candles, market, feeds = CANDLES.copy(), MARKET.copy(), FEED_VALUES.copy()
+    compute_features(candles, market=market, feeds=feeds)
     assert_frame_equal(candles, CANDLES)
     assert_frame_equal(market, MARKET)
+    assert_frame_equal(feeds, FEED_VALUES)
 
 
 def test_a_feature_cannot_write_to_the_bars():
@@ -251,11 +267,6 @@ def test_a_feature_of_the_wrong_length_is_refused():
     short = Feature("short", Family.TREND, 1, lambda bars: bars.close[1:])
     with pytest.raises(DataContractError, match=r"short gives an array of shape \(299,\) for 300 bars"):
         compute_features(CANDLES.head(300), [short])
-
-
-def test_feeds_are_refused_rather_than_ignored():
-    with pytest.raises(NotImplementedError, match="no feature reads a feed yet"):
-        compute_features(CANDLES, feeds=pd.DataFrame())
 
 
 @pytest.mark.parametrize(("lookback", "warm_up"), [(0, 0), (1, -1)])
@@ -321,6 +332,55 @@ def test_a_market_close_that_is_no_price_is_refused(value):
     market.iloc[7, 1] = value
     with pytest.raises(DataContractError, match=f"the close of COIN-1 is {value} at 2024-03-01 07:00"):
         compute_features(CANDLES, market=market)
+
+
+# ---------------------------------------------------------------- feeds
+
+
+def test_without_feeds_what_reads_them_is_missing_and_the_others_the_same(table):
+    others = [feature.name for feature in CATALOG if feature not in FEEDS]
+    for feeds in (None, FEED_VALUES[[]], FEED_VALUES[[]].iloc[:0]):
+        alone = compute_features(CANDLES, market=MARKET, feeds=feeds)
+        assert alone[[feature.name for feature in FEEDS]].isna().all(axis=None)
+        assert_frame_equal(alone[others], table[others], check_exact=True)
+
+
+def test_a_coin_without_feeds_keeps_all_its_rows():
+    known = compute_features(CANDLES, market=MARKET)[ready_rows(CANDLES)].drop(columns=[feature.name for feature in FEEDS])
+    assert len(known) == len(CANDLES) - warm_up_bars(CATALOG) + 1
+    assert np.isfinite(known).all(axis=None)
+
+
+def test_a_feature_may_read_any_column_of_the_feeds():
+    own = Feature("dominance", Family.CROSS_MARKET, 1, lambda bars: bars.feed("dominance") + bars.feed("nobody_has_this"))
+    read = Feature("read", Family.CROSS_MARKET, 1, lambda bars: bars.feed("dominance"))
+    dominance = pd.DataFrame({"dominance": np.arange(700.0)}, index=CANDLES.index)
+    values = compute_features(CANDLES, [own, read], feeds=dominance)
+    assert values["dominance"].isna().all()
+    assert values["read"].tolist() == dominance["dominance"].tolist()
+
+
+def test_feed_rows_are_joined_by_time_not_by_position():
+    wider = pd.concat([FEED_VALUES.set_axis(FEED_VALUES.index - pd.Timedelta("700h")), FEED_VALUES])
+    expected = compute_features(CANDLES, FEEDS, feeds=FEED_VALUES)
+    assert_frame_equal(compute_features(CANDLES, FEEDS, feeds=wider), expected, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        (FEED_VALUES.tz_localize(None), "feeds: the index must be open_time in UTC"),
+        (FEED_VALUES.iloc[::-1], "feeds: open_time must increase"),
+        (FEED_VALUES.drop(CANDLES.index[5]), "feeds: no row for the bar of 2024-03-01 05:00:00.*; align them to these candles"),
+        (FEED_VALUES.assign(fear_greed=40), "feeds: the column fear_greed is int64, it must be float64"),
+        (FEED_VALUES.assign(fear_greed="calm"), "feeds: the column fear_greed is str, it must be float64"),
+        (FEED_VALUES.assign(open_interest=-np.inf), "feeds: open_interest is -inf at 2024-03-01 00:00:00.* finite or missing"),
+        (pd.concat([FEED_VALUES] * 2, axis=1), "feeds: more than one column is called funding_rate"),
+    ],
+)
+def test_feeds_that_break_the_contract_are_refused(feeds, message):
+    with pytest.raises(DataContractError, match=message):
+        compute_features(CANDLES, FEEDS, feeds=feeds)
 
 
 # ---------------------------------------------------------------- what the values are
@@ -606,6 +666,25 @@ def test_the_identity_changes_with_the_version_of_talib(monkeypatch):
     before = feature_set_id(CATALOG[:1])
     monkeypatch.setattr("talib.__version__", "9.9.9")
     assert feature_set_id(CATALOG[:1]) != before
+
+
+def _feed_or_zero(bars, name):
+    return np.nan_to_num(bars.feeds[name].to_numpy())
+
+
+def _feed_or_one(bars, name):
+    return np.nan_to_num(bars.feeds[name].to_numpy(), nan=1.0)
+
+
+def test_the_identity_changes_with_the_code_of_a_method_of_bars_that_is_called(monkeypatch):
+    reading, not_reading = [BY_NAME["fear_greed"]], [BY_NAME["rsi_14"]]
+    ids = [(feature_set_id(reading), feature_set_id(not_reading))]
+    for method in (_feed_or_zero, _feed_or_one):
+        monkeypatch.setattr(method, "__module__", Bars.__module__)  # or only its name would count
+        monkeypatch.setattr(Bars, "feed", method)
+        ids.append((feature_set_id(reading), feature_set_id(not_reading)))
+    assert len({reads for reads, _ in ids}) == 3
+    assert len({does_not for _, does_not in ids}) == 1
 
 
 def test_two_lambdas_on_one_line_are_told_apart():

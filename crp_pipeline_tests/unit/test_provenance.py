@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from crp_pipeline import provenance
-from crp_pipeline.provenance import code_revision, conflicts, lineage_of, merged, recipe_hash, stamp
+from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, merged, recipe_hash, stamp
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import frame_hash, read_parquet, write_parquet
 
@@ -61,6 +61,33 @@ def test_lineage_survives_the_disk(tmp_path):
 @pytest.mark.parametrize(("change", "is_another"), [({"horizon": 12}, True), ({"seed": 1}, True), ({"threads": 2}, False)])
 def test_the_recipe_changes_with_what_the_results_depend_on(change, is_another):
     assert (recipe_hash(load_settings(**change)) != recipe_hash(load_settings())) is is_another
+
+
+FUNDING = {"path": "funding.csv", "available_after": "1D"}
+
+
+@pytest.mark.parametrize(
+    ("feeds", "is_another"),
+    [
+        ({"funding": {**FUNDING, "path": "/elsewhere/funding.csv"}}, False),
+        ({"funding": {**FUNDING, "available_after": "0h"}}, True),
+        ({"funding": {**FUNDING, "symbol": "{coin}"}}, True),
+        ({"funding": {**FUNDING, "coins": ["BTC-USDT"]}}, True),
+        ({"funding": {**FUNDING, "columns": {"funding_rate": "rate"}}}, True),
+        ({"funding": {**FUNDING, "max_age": "3D"}}, True),
+        ({"funding": FUNDING, "sentiment": FUNDING}, True),
+        ({}, True),
+    ],
+)
+def test_the_recipe_knows_what_a_feed_means_and_not_where_it_lies(feeds, is_another):
+    one, other = load_settings(feeds={"funding": FUNDING}), load_settings(feeds=feeds)
+    assert (recipe_hash(one) != recipe_hash(other)) is is_another
+    assert (feeds_recipe(one) != feeds_recipe(other)) is is_another
+
+
+def test_the_recipe_of_the_feeds_knows_nothing_else():
+    assert feeds_recipe(load_settings(horizon=12)) == feeds_recipe(load_settings())
+    assert list(feeds_recipe(load_settings())) == ["feeds.settings"]
 
 
 def test_a_copy_inside_a_strangers_checkout_does_not_take_his_commit(tmp_path, monkeypatch):

@@ -1,14 +1,17 @@
 """Where a setting comes from, who wins, and what a wrong one says."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+import crp_pipeline
 from crp_pipeline.errors import CrpError
 from crp_pipeline.models import MODEL_TYPES
 from crp_pipeline.models.catalog import MODEL_CLASSES
-from crp_pipeline.settings import TRAINABLE, LabelConfig, PipelineSettings, SettingsError, load_settings
+from crp_pipeline.settings import TRAINABLE, FeedConfig, LabelConfig, PipelineSettings, SettingsError, load_settings
 
 FOLLOWERS = {("labels", "horizon"), ("labels", "round_trip_cost_bps"), ("execution", "horizon")}
 """What other settings decide."""
@@ -141,6 +144,71 @@ def test_a_wrong_value_names_the_key_the_value_and_what_is_allowed(variable, val
         load_settings()
 
 
+FUNDING = {"path": "funding.csv", "available_after": "1D"}
+
+
+def test_feeds_come_from_pyproject_and_from_a_variable(nowhere, monkeypatch):
+    write_pyproject(
+        nowhere,
+        '[tool.crp_pipeline.feeds.funding]\npath = "funding.csv"\navailable_after = "1D"\n'
+        '[tool.crp_pipeline.feeds.interest]\npath = "{base}.csv"\navailable_after = "5min"\nmax_age = "2h"\n'
+        'symbol = "{base}USDT"\ncoins = ["BTC-USDT"]\ncolumns = { open_interest = "sumOpenInterest" }\n',
+    )
+    assert load_settings().feeds == {
+        "funding": FeedConfig(**FUNDING),
+        "interest": FeedConfig(
+            path="{base}.csv",
+            available_after="5min",
+            max_age="2h",
+            symbol="{base}USDT",
+            coins=("BTC-USDT",),
+            columns={"open_interest": "sumOpenInterest"},
+        ),
+    }
+    monkeypatch.setenv("CRP_FEEDS", json.dumps({"funding": {**FUNDING, "available_after": "25h"}}))
+    found = load_settings().feeds
+    assert found["funding"] == FeedConfig(path="funding.csv", available_after="25h")
+    assert list(found) == ["funding", "interest"], "a section is merged by key"
+
+
+def test_the_feeds_of_the_readme_are_settings(nowhere):
+    readme = (Path(crp_pipeline.__file__).parents[1] / "README.md").read_text()
+    [example] = [block for block in readme.split("```") if "[tool.crp_pipeline.feeds." in block]
+    write_pyproject(nowhere, example.removeprefix("toml"))
+    assert len(load_settings().feeds) == 2
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({"funding": {"path": "x"}}, r"^feeds\.funding\.available_after must be set: it has no default$"),
+        ({"funding": {"available_after": "1D"}}, r"^feeds\.funding\.path must be set: it has no default$"),
+        ({"funding": FUNDING | {"available_after": "a day"}}, r"^feeds\.funding\.available_after = 'a day' is not allowed: "),
+        ({"funding": FUNDING | {"available_after": "-1D"}}, r"^feeds\.funding\.available_after = '-1D' is not allowed: "),
+        ({"funding": FUNDING | {"available_after": 3600}}, r"^feeds\.funding\.available_after = 3600 is not allowed: "),
+        ({"funding": FUNDING | {"max_age": "1y"}}, r"^feeds\.funding\.max_age = '1y' is not allowed: "),
+        ({"funding": FUNDING | {"path": ""}}, r"^feeds\.funding\.path = '' is not allowed: "),
+        ({"funding": FUNDING | {"coins": ["btc"]}}, r"^feeds\.funding\.coins\.0 = 'btc' is not allowed: "),
+        ({"funding": FUNDING | {"columns": {"Rate": "r"}}}, r"^feeds\.funding\.columns\.Rate = 'Rate' is not allowed: "),
+        ({"funding": FUNDING | {"columns": ["r"]}}, r"^feeds\.funding\.columns = \['r'\] is not allowed: "),
+        ({"funding": FUNDING | {"delay": "1D"}}, r"^feeds\.funding\.delay is not a setting"),
+        ({"8h": FUNDING}, r"^feeds\.8h = '8h' is not allowed: "),
+        ({"funding": "funding.csv"}, r"^feeds\.funding = 'funding.csv' is not allowed: "),
+    ],
+)
+def test_a_wrong_feed_is_one_sentence(feeds, message, monkeypatch):
+    monkeypatch.setenv("CRP_FEEDS", json.dumps(feeds))
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings()
+    assert ";" not in str(caught.value)
+
+
+def test_feeds_that_are_no_json_are_told_what_to_write(monkeypatch):
+    monkeypatch.setenv("CRP_FEEDS", "funding.csv")
+    with pytest.raises(SettingsError, match=r"^CRP_FEEDS = 'funding.csv' is not allowed: write JSON, such as {\"funding\": {"):
+        load_settings()
+
+
 def test_every_wrong_value_of_pyproject_is_named_at_once(nowhere):
     write_pyproject(nowhere, "[tool.crp_pipeline]\nhorizon = 'x'\ncolour = 1\n[tool.crp_pipeline.sizing]\nmax_leverage = -2\n")
     with pytest.raises(SettingsError) as caught:
@@ -176,7 +244,7 @@ def test_the_neutral_band_covers_the_costs_in_force(monkeypatch):
 
 
 def test_settings_survive_a_dump():
-    found = load_settings(horizon=7, execution={"fee_bps": 2})
+    found = load_settings(horizon=7, execution={"fee_bps": 2}, feeds={"funding": FUNDING})
     assert PipelineSettings(**found.model_dump(mode="json")) == found
 
 
