@@ -16,7 +16,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
         assets=[
             *candles.assets(settings, places),
             *feeds.assets(settings),
-            *features.assets(settings),
+            *features.assets(settings, places),
             *labels.assets(settings),
             *splits.assets(settings),
             *models.assets(settings, places),

@@ -5,14 +5,15 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
-from crp_pipeline.defs.storage import FRAME
-from crp_pipeline.features import CATALOG, compute_features, feature_set_id, leak_table, nightly_cuts, prove_nightly
+from crp_pipeline.defs.storage import FRAME, Places
+from crp_pipeline.features import CATALOG, extend_features, feature_set_id, leak_table, nightly_cuts, prove_nightly
 from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import features_figure
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import read_parquet
 
 
-def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
+def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`features` per coin."""
     coins = coin_partitions(settings)
     set_id = feature_set_id(CATALOG)
@@ -27,12 +28,16 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     )
     def features(candles: pd.DataFrame, market: pd.DataFrame, feeds: pd.DataFrame) -> dg.MaterializeResult:
         """Every catalogued feature of every bar, known at the bar's close."""
-        others = market.drop(columns=candles.attrs["coin"], errors="ignore")
-        made = compute_features(candles, CATALOG, market=others, feeds=feeds)
+        coin = candles.attrs["coin"]
+        others = market.drop(columns=coin, errors="ignore")
+        earlier = read_parquet(places.features(coin)) if places.features(coin).exists() else None
+        made = extend_features(earlier, candles, CATALOG, market=others, feeds=feeds)
+        rows_kept, blocks = made.attrs["rows_kept"], made.attrs["blocks"]
         n_cuts = sum(map(len, nightly_cuts(candles, others, feeds=feeds, seed=settings.seed)))
         leaks = prove_nightly(CATALOG, candles, market=others, feeds=feeds, seed=settings.seed)
         leaking = len({leak.feature for leak in leaks})
-        stamp(made, "features", behind=[candles, market, feeds], feature_set_id=set_id, leaking_features=leaking)
+        facts = {"feature_set_id": set_id, "leaking_features": leaking, "blocks": blocks}
+        stamp(made, "features", behind=[candles, market, feeds], **facts)
         return dg.MaterializeResult(
             value=made,
             data_version=dg.DataVersion(lineage_of(made)["features"][0]),
@@ -45,6 +50,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             ],
             metadata={
                 "dagster/row_count": len(made),
+                "rows_kept": rows_kept,
                 "features": made.shape[1],
                 "feature_set_id": set_id,
                 "others_in_market": ", ".join(others.columns) or "none",

@@ -35,6 +35,10 @@ class Places:
         """File of a coin's candles."""
         return self.value(dg.AssetKey("candles"), coin).with_name(f"{coin}.parquet")
 
+    def features(self, coin: str) -> Path:
+        """File of a coin's feature table."""
+        return self.value(dg.AssetKey("features"), coin).with_name(f"{coin}.parquet")
+
     def verdict(self, coin: str) -> Path:
         """File of the verdict on a coin's candidate."""
         return self.value(dg.AssetKey("gate"), coin).with_name(f"{coin}.json")

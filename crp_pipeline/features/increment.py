@@ -71,20 +71,21 @@ def extend_features(
 ) -> pd.DataFrame:
     """`compute_features`, equal to the bit; of `known`, an earlier table, the rows before the first changed block are kept.
 
-    `attrs["blocks"]` of the result holds its digests, and those of `known` are read there. The last block that could be kept
+    `attrs["blocks"]` of the result holds its digests, and those of `known` are read there; `attrs["rows_kept"]` says how many
+    rows are of `known`. The last block that could be kept
     is made again and compared: where a bit differs, as on another processor, everything is made anew.
     """
     interval = interval or bar_interval(candles.index)
     digests = block_digests(candles, features, market=market, feeds=feeds, interval=interval)
-    n_kept = _unchanged(digests, {} if known is None else known.attrs.get("blocks", {}))
-    table = None
-    if known is not None and n_kept:
+    n_same = _unchanged(digests, {} if known is None else known.attrs.get("blocks", {}))
+    table, rows_kept = None, 0
+    if known is not None and n_same:
         times = [*map(pd.Timestamp, digests), candles.index[-1] + interval]
-        fresh = features_since(times[n_kept - 1], candles, features, market=market, feeds=feeds, interval=interval)
-        table = _carried_on(known.loc[candles.index[0] :], fresh, until=times[n_kept])
+        fresh = features_since(times[n_same - 1], candles, features, market=market, feeds=feeds, interval=interval)
+        table, rows_kept = _carried_on(known.loc[candles.index[0] :], fresh, until=times[n_same]), len(candles) - len(fresh)
     if table is None:
-        table = compute_features(candles, features, market=market, feeds=feeds, interval=interval)
-    table.attrs = {"blocks": digests}
+        table, rows_kept = compute_features(candles, features, market=market, feeds=feeds, interval=interval), 0
+    table.attrs = {"blocks": digests, "rows_kept": rows_kept}
     return table
 
 

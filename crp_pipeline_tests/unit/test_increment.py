@@ -9,11 +9,12 @@ from crp_pipeline.features import CATALOG, block_digests, compute_features, exte
 from crp_pipeline.features import blocks as blocks_module
 from crp_pipeline.features import increment as increment_module
 from crp_pipeline.features.blocks import BLOCK_BARS, blocks
-from crp_pipeline_tests.random_walk import other_coins, random_walk
+from crp_pipeline_tests.random_walk import feed_values, other_coins, random_walk
 
 SHORT_BLOCK = 256
 CANDLES = random_walk(1_500, seed=12)
 MARKET = other_coins(CANDLES)
+FEEDS = feed_values(CANDLES)
 SOME = CATALOG[::9]
 
 
@@ -69,11 +70,12 @@ def test_a_long_history_makes_no_difference_to_the_last_block():
 
 @pytest.mark.parametrize("n_new", [1, 24, 300, 1_200])
 def test_an_extended_table_equals_one_made_anew(short_blocks, counted, n_new):
-    known = extend_features(None, CANDLES.iloc[:-n_new], market=MARKET.iloc[:-n_new])
+    known = extend_features(None, CANDLES.iloc[:-n_new], market=MARKET.iloc[:-n_new], feeds=FEEDS.iloc[:-n_new])
     counted.clear()
-    extended = extend_features(known, CANDLES, market=MARKET)
-    assert_frame_equal(extended, compute_features(CANDLES, market=MARKET), check_exact=True)
+    extended = extend_features(known, CANDLES, market=MARKET, feeds=FEEDS)
+    assert_frame_equal(extended, compute_features(CANDLES, market=MARKET, feeds=FEEDS), check_exact=True)
     assert len(counted) == 1
+    assert extended.attrs["rows_kept"] >= 1_500 - n_new - 2 * SHORT_BLOCK
     assert counted[0] <= n_new + 2 * SHORT_BLOCK + blocks_module.OVERLAP_BARS
 
 
@@ -112,6 +114,15 @@ def test_a_changed_input_is_seen(short_blocks, candles, market, features):
     known = extend_features(None, CANDLES, SOME, market=MARKET)
     made = extend_features(known, candles, features, market=market)
     assert_frame_equal(made, compute_features(candles, features, market=market), check_exact=True)
+
+
+def test_a_changed_feed_is_seen(short_blocks):
+    known = extend_features(None, CANDLES, feeds=FEEDS)
+    other = FEEDS.assign(fear_greed=FEEDS["fear_greed"] + 1)
+    for feeds in (other, None):
+        assert_frame_equal(
+            extend_features(known, CANDLES, feeds=feeds), compute_features(CANDLES, feeds=feeds), check_exact=True
+        )
 
 
 def test_a_table_whose_values_are_others_is_made_anew(short_blocks):
