@@ -37,6 +37,16 @@ class Tier(StrEnum):
     NONE = "none"
 
 
+class FeatureStatus(StrEnum):
+    """What became of a feature in the selection of one training block."""
+
+    KEPT = "kept"
+    OUTRANKED = "outranked"
+    CORRELATED = "correlated"
+    DUPLICATE = "duplicate"
+    CONSTANT = "constant"
+
+
 def interval_length(interval: str) -> pd.Timedelta:
     """Length of one bar: `interval_length("15m")` is 15 minutes; `DataContractError` for none of `settings.INTERVALS`."""
     if interval not in INTERVALS:
@@ -96,6 +106,28 @@ PredictionSchema = pa.DataFrameSchema(
     strict=True,
 )
 """Out-of-fold probabilities of one model; NaN and fold -1 where no fold tests the row."""
+
+FINAL = -1
+"""Fold of what belongs to the final model, which no fold tests."""
+
+SelectionSchema = pa.DataFrameSchema(
+    {
+        "fold": pa.Column("int64", pa.Check.ge(FINAL)),
+        "feature": pa.Column("str"),
+        "status": pa.Column("str", pa.Check.isin([str(status) for status in FeatureStatus])),
+        "representative": pa.Column("str"),
+        "importance": pa.Column("float64", nullable=True),
+        "rank": pa.Column("int64", pa.Check.ge(0)),
+    },
+    index=pa.Index("int64"),
+    unique=["fold", "feature"],
+    strict=True,
+)
+"""One row per training block and feature, in the order of the feature table.
+
+`representative` names the feature that stands for a duplicate or correlated one and is empty for the others; `importance` is in
+nats; `rank` counts from 1 and is 0 for a feature that was not ranked. The block of the final model is fold `FINAL`.
+"""
 
 DecisionSchema = pa.DataFrameSchema(
     {

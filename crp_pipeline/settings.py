@@ -79,6 +79,28 @@ class WalkForwardConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SelectionConfig:
+    """Which features a model learns from, chosen inside each training block and nowhere else."""
+
+    enabled: bool = True
+    """False: every model learns from the whole set."""
+    keep: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """Features that are kept at most, best first."""
+    max_correlation: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Of two features whose ranks are correlated more than this, in absolute value, one is dropped; 1 drops none."""
+    watch_share: Share = 0.25
+    """Tail of a training block on which features are ranked, by a model of the rest, purged."""
+    learn_rows: Annotated[int, Field(ge=100)] = 8_000
+    """Rows that the ranking model learns from at most; drawn by the seed where there are more."""
+    watch_rows: Annotated[int, Field(ge=100)] = 1_500
+    """Rows of the tail that are scored at most; drawn by the seed where there are more."""
+    correlation_rows: Annotated[int, Field(ge=100)] = 4_000
+    """Rows that correlations are taken over at most; drawn by the seed where there are more."""
+    n_repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    """Times that a feature is permuted on them: neighbouring labels overlap, so more rows say more than more repeats."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ExecutionModel:
     """What it costs to trade and when a position is closed. Fees and slippage are paid on both sides."""
 
@@ -255,6 +277,7 @@ class PipelineSettings(BaseSettings):
 
     labels: LabelConfig = LabelConfig()
     walk_forward: WalkForwardConfig = WalkForwardConfig()
+    selection: SelectionConfig = SelectionConfig()
     execution: ExecutionModel = ExecutionModel()
     exits: ExitConfig = ExitConfig()
     sizing: Sizing = Sizing()

@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult
-from crp_pipeline.defs.models import BASELINE
+from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import VERDICT, Places
@@ -30,7 +30,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         group_name="gate",
         kinds={"json"},
         partitions_def=coins,
-        ins={BASELINE: dg.AssetIn(["models", BASELINE])},
+        ins={name: dg.AssetIn(["models", name]) for name in (SELECTION, BASELINE)},
         dagster_type=VERDICT,
         check_specs=[coin_check(criterion.name, "gate", coins, criterion.meaning) for criterion in asked],
     )
@@ -40,6 +40,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         features: pd.DataFrame,
         labels: pd.DataFrame,
         splits: pd.DataFrame,
+        selection: pd.DataFrame,
         prior: pd.DataFrame,
         ensemble: pd.DataFrame,
         backtest: BacktestResult,
@@ -49,7 +50,8 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         coin = context.partition_key
         stack = Stack.load(places.stack(coin))
         files = {**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)}
-        candidate = Candidate(candles, features, labels, splits, prior, ensemble, stack, backtest, comparison, files)
+        learned_from = (candles, features, labels, splits, selection)
+        candidate = Candidate(*learned_from, prior, ensemble, stack, backtest, comparison, files)
         verdict = judge(measure(candidate, settings), asked, subject=_subject(candidate, settings, places))
         context.log.info(f"{coin}: {verdict.outcome}, {verdict.reason}")
         return dg.MaterializeResult(

@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult
-from crp_pipeline.defs.models import BASELINE
+from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import table
 from crp_pipeline.defs.standing import failed_assets
@@ -82,7 +82,7 @@ def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
 
 def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
-    models = [["models", name] for name in (BASELINE, *settings.roster)]
+    models = [["models", name] for name in (BASELINE, SELECTION, *settings.roster)]
     rooms = ["candles", "feeds", "features", "labels", "splits", *models]
     corridor = [dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "gate", "registry")]
 

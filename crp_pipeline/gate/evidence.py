@@ -39,6 +39,8 @@ class Candidate:
     features: pd.DataFrame
     labels: pd.DataFrame
     roles: pd.DataFrame
+    selection: pd.DataFrame
+    """What every fold's models and the final ones learned from."""
     prior: pd.DataFrame
     """Out-of-fold forecasts of the class prior."""
     decisions: pd.DataFrame
@@ -51,8 +53,9 @@ class Candidate:
     @property
     def lineage(self) -> Lineage:
         """Everything behind every ingredient, the files that would be promoted and the settings in force."""
-        tables = (self.candles, self.features, self.labels, self.roles, self.prior, self.decisions, self.comparison)
-        made_from = [lineage_of(table) for table in (*tables, self.result.trades)]
+        learned_from = (self.candles, self.features, self.labels, self.roles, self.selection)
+        results = (self.prior, self.decisions, self.comparison, self.result.trades)
+        made_from = [lineage_of(table) for table in (*learned_from, *results)]
         return merged(*made_from, {name: [found] for name, found in self.files.items()})
 
 

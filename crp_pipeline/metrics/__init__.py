@@ -18,6 +18,7 @@ from crp_pipeline.metrics.performance import (
     win_rate,
 )
 from crp_pipeline.metrics.sessions import SESSIONS, trading_session
+from crp_pipeline.metrics.stability import mean_jaccard, selection_stability
 from crp_pipeline.metrics.validity import (
     block_bootstrap,
     block_bootstrap_interval,
@@ -49,12 +50,14 @@ __all__ = [
     "expected_maximum_sharpe",
     "log_loss",
     "max_drawdown",
+    "mean_jaccard",
     "minimum_backtest_length",
     "minimum_track_record_length",
     "payoff_ratio",
     "probabilistic_sharpe_ratio",
     "probability_of_backtest_overfitting",
     "profit_factor",
+    "selection_stability",
     "sharpe_ratio",
     "tier_calibration_error",
     "trading_session",

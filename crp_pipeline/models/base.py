@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 
 from crp_pipeline.contracts import CLASSES, Floats, Ints, Samples
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError, NotFittedError
@@ -109,3 +110,13 @@ def watched_class_index(y: Floats) -> Ints:
         row = int(is_wrong.argmax())
         raise DataContractError(f"labels must be -1, 0 or 1, got {y[row]} in row {row + 1} of {len(y)}")
     return np.asarray(y, dtype=np.int64) + 1
+
+
+def samples_of(history: pd.DataFrame) -> Samples:
+    """All rows of a feature table; raises `DataContractError` naming column and row for an infinite value."""
+    values = np.ascontiguousarray(history.to_numpy(dtype=np.float64))
+    infinite = np.isinf(values)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0]
+        raise DataContractError(f"feature {history.columns[column]} is infinite at {history.index[row]}")
+    return Samples(values, np.arange(len(values)), columns=tuple(history.columns))

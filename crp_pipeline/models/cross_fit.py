@@ -10,10 +10,11 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import PROBABILITIES, Fold, Ints, PredictionSchema, Samples, check_frame
+from crp_pipeline.contracts import FINAL, PROBABILITIES, Fold, Ints, PredictionSchema, Samples, check_frame
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.models.base import Model, ModelSpec, Validation
+from crp_pipeline.models.base import Model, ModelSpec, Validation, samples_of
 from crp_pipeline.models.catalog import from_spec
+from crp_pipeline.models.selection import columns_of, narrowed
 from crp_pipeline.splits import folds_of, learnable_rows, purged_tail
 
 Progress = Callable[[str], None]
@@ -27,6 +28,8 @@ class Trained:
     """Out of fold, `contracts.PredictionSchema`."""
     model: Model
     """Fitted on all labelled rows, for production."""
+    features: tuple[str, ...]
+    """What the final model learned from and must be shown, in this order."""
     rounds: int
     n_learned: int
 
@@ -38,15 +41,22 @@ def train(
     roles: pd.DataFrame,
     *,
     seed: int,
+    selection: pd.DataFrame | None = None,
     validation_share: float = 0.15,
     progress: Progress | None = None,
 ) -> Trained:
-    """Out-of-fold predictions over the folds of a role table, then the final model on every labelled row of it."""
+    """Out-of-fold predictions over the folds of a role table, then the final model on every labelled row of it.
+
+    `selection` (`contracts.SelectionSchema`) says which features each fold's model and the final one learn from; None: all.
+    """
     folds = folds_of(roles)
-    predictions = cross_fit(spec, history, labels, folds, seed=seed, validation_share=validation_share, progress=progress)
+    predictions = cross_fit(
+        spec, history, labels, folds, seed=seed, selection=selection, validation_share=validation_share, progress=progress
+    )
     rows, rounds = learnable_rows(roles, labels["label_end"]), typical_rounds(predictions)
-    model = final_fit(spec, history, labels, rows, rounds=rounds, seed=seed)
-    return Trained(check_frame(predictions, PredictionSchema, what=spec.model_type), model, rounds, len(rows))
+    model = final_fit(spec, history, labels, rows, rounds=rounds, seed=seed, selection=selection)
+    features = tuple(history.columns) if selection is None else tuple(columns_of(selection, FINAL))
+    return Trained(check_frame(predictions, PredictionSchema, what=spec.model_type), model, features, rounds, len(rows))
 
 
 def cross_fit(
@@ -56,13 +66,14 @@ def cross_fit(
     folds: Sequence[Fold],
     *,
     seed: int,
+    selection: pd.DataFrame | None = None,
     validation_share: float = 0.15,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Probability of each class for every row (`contracts.PredictionSchema`); NaN and fold -1 where no fold tests the row.
 
     Each fold's model learns from the fold's training rows only; early stopping watches their latest `validation_share`, purged
-    from the rest. `rounds` is what each fold's fit settled on.
+    from the rest. `rounds` is what each fold's fit settled on. With a `selection` it sees only what was selected for its fold.
     """
     if not history.index.equals(labels.index):
         raise DataContractError(f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars")
@@ -75,8 +86,9 @@ def cross_fit(
     )
     started = perf_counter()
     for done, fold in enumerate(folds):
-        model = fit_block(spec, samples, labels, fold.train, seed=seed, validation_share=validation_share)
-        probabilities[fold.test] = model.predict(samples.take(fold.test))
+        shown = _selected(samples, selection, fold.number)
+        model = fit_block(spec, shown, labels, fold.train, seed=seed, validation_share=validation_share)
+        probabilities[fold.test] = model.predict(shown.take(fold.test))
         fold_of[fold.test], rounds[fold.test] = fold.number, model.rounds
         if progress is not None:
             progress(_progress_line(spec, fold, model, done + 1, len(folds), perf_counter() - started))
@@ -94,11 +106,21 @@ def fit_block(
     return from_spec(spec).fit(samples.take(learn), y[learn], weight=weight[learn], validation=validation, seed=seed)
 
 
-def final_fit(spec: ModelSpec, history: pd.DataFrame, labels: pd.DataFrame, rows: Ints, *, rounds: int, seed: int) -> Model:
+def final_fit(
+    spec: ModelSpec,
+    history: pd.DataFrame,
+    labels: pd.DataFrame,
+    rows: Ints,
+    *,
+    rounds: int,
+    seed: int,
+    selection: pd.DataFrame | None = None,
+) -> Model:
     """The model that goes to production: all labelled rows, for as many rounds as the folds settled on."""
+    shown = _selected(samples_of(history), selection, FINAL)
     params = {"n_rounds": rounds} if rounds else {}
     y, weight = labels["signal"].to_numpy()[rows], labels["weight"].to_numpy()[rows]
-    return from_spec(spec, **params).fit(samples_of(history).take(rows), y, weight=weight, seed=seed)
+    return from_spec(spec, **params).fit(shown.take(rows), y, weight=weight, seed=seed)
 
 
 def typical_rounds(predictions: pd.DataFrame) -> int:
@@ -107,14 +129,16 @@ def typical_rounds(predictions: pd.DataFrame) -> int:
     return int(per_fold.median()) if len(per_fold) else 0
 
 
-def samples_of(history: pd.DataFrame) -> Samples:
-    """All rows of a feature table; raises `DataContractError` naming column and row for an infinite value."""
-    values = np.ascontiguousarray(history.to_numpy(dtype=np.float64))
-    infinite = np.isinf(values)
-    if infinite.any():
-        row, column = np.argwhere(infinite)[0]
-        raise DataContractError(f"feature {history.columns[column]} is infinite at {history.index[row]}")
-    return Samples(values, np.arange(len(values)), columns=tuple(history.columns))
+def _selected(samples: Samples, selection: pd.DataFrame | None, fold: int) -> Samples:
+    """The samples with the features that were selected for a fold; raises `DataContractError` where one is missing."""
+    if selection is None:
+        return samples
+    place = {name: column for column, name in enumerate(samples.columns)}
+    names = columns_of(selection, fold)
+    unknown = [name for name in names if name not in place]
+    if unknown:
+        raise DataContractError(f"{unknown[0]} was selected for fold {fold} and is no column of the feature table")
+    return narrowed(samples, np.array([place[name] for name in names]))
 
 
 def _progress_line(spec: ModelSpec, fold: Fold, model: Model, done: int, total: int, seconds: float) -> str:

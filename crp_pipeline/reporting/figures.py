@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
@@ -19,6 +20,8 @@ from crp_pipeline.splits import PURGED, TEST, TRAIN
 
 INK, SOFT, GOOD, BAD, WARN = "#1f2a36", "#9aa7b4", "#1b7f79", "#b8433f", "#d99a2b"
 DPI = 90
+MOST_FEATURES = 60
+"""Features that one picture can name."""
 
 
 def candles_figure(candles: pd.DataFrame, *, coin: str) -> Figure:
@@ -149,6 +152,22 @@ def equity_figure(equity: pd.Series, *, n_trades: int) -> Figure:
     top.set_title(f"{gain:+.1%} after costs over {n_trades:,} trades, deepest drawdown {-drawdown.min():.1%}")
     _tidy(top)
     _tidy(below)
+    return figure
+
+
+def selection_figure(kept: pd.DataFrame, *, stability: float) -> Figure:
+    """Which features each fold keeps, the most often kept on top and the final model last (`models.kept_table`)."""
+    of_folds = kept[kept.index >= 0]
+    often = of_folds.sum().sort_values(ascending=False, kind="stable")
+    shown = often[(often > 0) | kept.iloc[-1]].index[:MOST_FEATURES]
+    figure, axes = _canvas(height=0.9 + 0.14 * len(shown))
+    axes.imshow(kept[shown].T.to_numpy(), aspect="auto", cmap=ListedColormap(["white", GOOD]), vmin=0, vmax=1)
+    axes.set_yticks(range(len(shown)), shown)
+    axes.set_xticks(range(len(kept)), [f"fold {number}" if number >= 0 else "final" for number in kept.index], rotation=90)
+    axes.tick_params(axis="y", labelsize=6)
+    every = int(of_folds.all().sum())
+    agreement = "" if np.isnan(stability) else f", stability {stability:.2f} (1 the same, 0 by chance)"
+    axes.set_title(f"{every} of {kept.shape[1]} features kept in all of {len(of_folds)} folds{agreement}")
     return figure
 
 

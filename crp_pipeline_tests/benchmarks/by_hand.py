@@ -34,7 +34,7 @@ from crp_pipeline.gate import Outcome, criteria, judge
 from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.labels import make_labels
-from crp_pipeline.models import ModelSpec, samples_of, save_bundle, train
+from crp_pipeline.models import ModelSpec, samples_of, save_bundle, select_features, train
 from crp_pipeline.provenance import code_revision, feeds_recipe, library_versions, lineage_of, recipe_hash, stamp
 from crp_pipeline.registry import Registry, fingerprint, gather
 from crp_pipeline.reporting.page import coin_page
@@ -64,9 +64,11 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     lap("labels")
     roles = _roles(candles, labels, settings)
     lap("splits")
-    forecasts = {}
+    selection = _selection(features, labels, roles, settings)
+    lap("models/selection")
+    forecasts, tables = {}, (features, labels, roles, selection)
     for name in (BASELINE, *settings.roster):
-        forecasts[name] = _forecast(name, features, labels, roles, settings, folder / "models" / f"{name}.bundle")
+        forecasts[name] = _forecast(name, *tables, settings, folder / "models" / f"{name}.bundle")
         lap(f"models/{name}")
     prior = forecasts.pop(BASELINE)
     stack = fit_stack(forecasts, labels, folds_of(roles), seed=settings.seed, config=settings.ensemble)
@@ -83,7 +85,7 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     lap("comparison")
     models = {key: it for name in settings.roster for key, it in _model_file(folder, name).items()}
     files = {**_stack_file(folder), **models, **feeds_recipe(settings)}
-    candidate = Candidate(candles, features, labels, roles, prior, decisions, stack, result, compared, files)
+    candidate = Candidate(candles, *tables, prior, decisions, stack, result, compared, files)
     verdict = _verdict(candidate, settings, coin, folder)
     lap("gate")
     _register(verdict, coin, settings, folder, now)
@@ -129,16 +131,30 @@ def _roles(candles: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettin
     return roles
 
 
+def _selection(features: pd.DataFrame, labels: pd.DataFrame, roles: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
+    told = {"config": settings.selection, "seed": settings.seed, "n_threads": settings.threads}
+    found = select_features(features, labels, roles, **told, validation_share=settings.walk_forward.validation_share)
+    return stamp(found, "models/selection", behind=[features, labels, roles])
+
+
 def _forecast(
-    name: str, features: pd.DataFrame, labels: pd.DataFrame, roles: pd.DataFrame, settings: PipelineSettings, bundle: Path
+    name: str,
+    features: pd.DataFrame,
+    labels: pd.DataFrame,
+    roles: pd.DataFrame,
+    selection: pd.DataFrame,
+    settings: PipelineSettings,
+    bundle: Path,
 ) -> pd.DataFrame:
     spec = ModelSpec(name, "default", {} if name == BASELINE else {"n_threads": settings.threads})
+    seen = {} if name == BASELINE else {"selection": selection}
     share = settings.walk_forward.validation_share
-    trained = train(spec, features, labels, roles, seed=settings.seed, validation_share=share)
-    golden = samples_of(features.loc[trained.predictions["fold"] >= 0].tail(GOLDEN_ROWS))
-    save_bundle(trained.model, bundle, card=dict(features.attrs), golden=golden)
+    trained = train(spec, features, labels, roles, seed=settings.seed, validation_share=share, **seen)
+    columns = list(trained.features)
+    golden = samples_of(features.loc[trained.predictions["fold"] >= 0, columns].tail(GOLDEN_ROWS))
+    save_bundle(trained.model, bundle, card={**features.attrs, "features": columns}, golden=golden)
     files = _model_file(bundle.parent.parent, name)
-    return stamp(trained.predictions, f"models/{name}", behind=[features, labels, roles], files=files)
+    return stamp(trained.predictions, f"models/{name}", behind=[features, labels, roles, *seen.values()], files=files)
 
 
 def _comparison(

@@ -52,6 +52,7 @@ def test_the_asset_keys_are_the_ones_that_users_rely_on():
         "models/catboost",
         "models/lightgbm",
         "models/prior",
+        "models/selection",
         "models/xgboost",
         "registry",
         "report",
