@@ -42,18 +42,34 @@ def compute_features(
     `InsufficientHistoryError` for a single bar of unknown interval.
     """
     _check_names(features)
-    prices = _checked_candles(candles)
-    closes, known = _checked_market(market, candles), _checked_feeds(feeds, candles)
-    table, open_time = np.empty((len(features), len(candles))), pd.DatetimeIndex(candles.index)
     interval = interval or bar_interval(candles.index)
+    whole = checked_bars(candles, market=market, feeds=feeds, interval=interval)
+    table = np.empty((len(features), len(candles)))
     for block in blocks_of(candles, features, interval):
-        bars = _bars(prices, open_time[block.read], interval, closes, known, block.read)
+        bars = whole.part(block.read)
         for column, feature in zip(table, features, strict=True):
             ready = min(max(block.start, block.segment_start + feature.bars_needed - 1), block.stop)
             column[block.start : ready] = np.nan
             if ready < block.stop:
-                column[ready : block.stop] = _values(feature, bars)[ready - block.first :]
+                column[ready : block.stop] = values_of(feature, bars)[ready - block.first :]
     return pd.DataFrame(table.T, index=candles.index, columns=[feature.name for feature in features], copy=False)
+
+
+def checked_bars(
+    candles: pd.DataFrame, *, market: pd.DataFrame | None, feeds: pd.DataFrame | None, interval: pd.Timedelta
+) -> Bars:
+    """All bars of the candles, whatever holes lie between them; raises as `compute_features` does."""
+    opening, high, low, close, volume = _checked_candles(candles)
+    closes, known = _checked_market(market, candles), _checked_feeds(feeds, candles)
+    return Bars(opening, high, low, close, volume, pd.DatetimeIndex(candles.index), interval, closes, known)
+
+
+def values_of(feature: Feature, bars: Bars) -> Floats:
+    """What the feature computes of bars without a hole: (n,); raises `DataContractError` for another shape."""
+    values = np.asarray(feature.compute(bars), dtype=np.float64)
+    if values.shape != (len(bars),):
+        raise DataContractError(f"{feature.name} gives an array of shape {values.shape} for {len(bars)} bars")
+    return values
 
 
 def blocks_of(candles: pd.DataFrame, features: Sequence[Feature], interval: pd.Timedelta) -> Iterator[Block]:
@@ -71,6 +87,11 @@ def ready_rows(candles: pd.DataFrame, features: Sequence[Feature] = CATALOG, *, 
     for stretch in _stretches(candles, interval or bar_interval(candles.index)):
         is_ready[stretch.start + warm_up_bars(features) - 1 : stretch.stop] = True
     return is_ready
+
+
+def segment_start(candles: pd.DataFrame, interval: pd.Timedelta) -> int:
+    """First row of the last bar's segment."""
+    return int(_stretches(candles, interval)[-1].start)
 
 
 def warm_up_bars(features: Sequence[Feature] = CATALOG) -> int:
@@ -94,27 +115,6 @@ def _stretches(candles: pd.DataFrame, interval: pd.Timedelta) -> list[slice]:
     is_cut = np.diff(candles["segment"].to_numpy()) != 0 if by_segment else _steps(candles.index) != interval.value
     edges: Ints = np.concatenate([[0], np.flatnonzero(is_cut) + 1, [len(candles)]])
     return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
-
-
-def _bars(
-    prices: Floats,
-    open_time: pd.DatetimeIndex,
-    interval: pd.Timedelta,
-    market: pd.DataFrame | None,
-    feeds: pd.DataFrame | None,
-    stretch: slice,
-) -> Bars:
-    opening, high, low, close, volume = (column[stretch] for column in prices)
-    others = None if market is None else market.iloc[stretch]
-    known = None if feeds is None else feeds.iloc[stretch]
-    return Bars(opening, high, low, close, volume, open_time, interval, others, known)
-
-
-def _values(feature: Feature, bars: Bars) -> Floats:
-    values = np.asarray(feature.compute(bars), dtype=np.float64)
-    if values.shape != (len(bars),):
-        raise DataContractError(f"{feature.name} gives an array of shape {values.shape} for {len(bars)} bars")
-    return values
 
 
 def _check_names(features: Sequence[Feature]) -> None:

@@ -69,6 +69,14 @@ class Bars:
     def __len__(self) -> int:
         return len(self.close)
 
+    def part(self, rows: slice) -> "Bars":
+        """Some consecutive bars, which know nothing of the others."""
+        opening, high, low, close, volume = (
+            column[rows] for column in (self.open, self.high, self.low, self.close, self.volume)
+        )
+        market, feeds = (None if table is None else table.iloc[rows] for table in (self.market, self.feeds))
+        return Bars(opening, high, low, close, volume, self.open_time[rows], self.interval, market, feeds)
+
     def feed(self, name: str) -> Floats:
         """Feed values of that column known at each close: (n,), NaN where unknown, everywhere where there is no such column."""
         if self.feeds is None or name not in self.feeds:

@@ -5,7 +5,7 @@ noise, and does the value at `t` stand when only the declared bars before it are
 bit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -15,7 +15,14 @@ import pandas as pd
 
 from crp_pipeline.contracts import OHLCV, Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
-from crp_pipeline.features.compute import bar_interval, compute_features, ready_rows, warm_up_bars
+from crp_pipeline.features.compute import (
+    bar_interval,
+    checked_bars,
+    compute_features,
+    segment_start,
+    values_of,
+    warm_up_bars,
+)
 from crp_pipeline.features.feature import Feature
 
 START_TOLERANCE = 1e-6
@@ -56,15 +63,15 @@ def prove_causal(
     feeds: pd.DataFrame | None = None,
     cuts: Sequence[int],
     seed: int,
-    lookbacks: bool = True,
+    questions: Collection[LeakKind] = tuple(LeakKind),
 ) -> tuple[Leak, ...]:
     """What was found at the given rows of the candles, cut by cut; empty when every feature is causal there.
 
     All features are computed together: on all rows once, and at each cut on the rows up to it, on all rows with the
     later ones scrambled, and on the declared bars, where these lie inside the cut's segment. The tables of market and
     feeds are cut off and scrambled with the candles: whether these tables themselves look ahead they cannot tell, see
-    `prove_feed_alignment`. Without `lookbacks` the third question, which takes most of the time, is not
-    asked. Cuts are positions from 1 on; `IndexError` names one that is not a row.
+    `prove_feed_alignment`. `questions` are those that are asked. Cuts are positions from 1 on; `IndexError` names one that is
+    not a row.
     """
     for cut in cuts:
         if not 1 <= cut < len(candles):
@@ -74,10 +81,12 @@ def prove_causal(
     leaks: list[Leak] = []
     for cut in cuts:
         known = world.up_to(cut)
-        leaks += changes(known.table(features), now, LeakKind.FUTURE_ARRIVES)
-        elsewhere = known.followed_by(other).table(features).iloc[: cut + 1]
-        leaks += changes(elsewhere, now, LeakKind.SCRAMBLED_FUTURE)
-        if lookbacks:
+        if LeakKind.FUTURE_ARRIVES in questions:
+            leaks += changes(known.table(features), now, LeakKind.FUTURE_ARRIVES)
+        if LeakKind.SCRAMBLED_FUTURE in questions:
+            elsewhere = known.followed_by(other).table(features).iloc[: cut + 1]
+            leaks += changes(elsewhere, now, LeakKind.SCRAMBLED_FUTURE)
+        if LeakKind.SHORT_LOOKBACK in questions:
             leaks += _short_lookbacks(features, known, now)
     return tuple(leaks)
 
@@ -92,16 +101,17 @@ def prove_nightly(
 ) -> tuple[Leak, ...]:
     """`prove_causal` at the rows of `nightly_cuts`, each on the stretch of candles around its cuts.
 
-    Lookbacks are proved at the rows that stand alone. A stretch reaches back twice as far as the slowest feature needs
-    and ahead `BARS_AHEAD`, so that the proof of a night takes as long for ten years as for one.
+    All questions are asked at the rows that stand alone, and at the latest ones whether later bars change them. A stretch
+    reaches back twice as far as the slowest feature needs and ahead `BARS_AHEAD`, so that the proof of a night takes as
+    long for ten years as for one.
     """
     leaks: list[Leak] = []
     for cuts in nightly_cuts(candles, market, feeds=feeds, seed=seed):
         start = max(cuts[0] - 2 * warm_up_bars(features), 0)
         stretch = candles.iloc[start : cuts[-1] + 1 + BARS_AHEAD]
         others, known = (None if it is None else it.loc[stretch.index[0] : stretch.index[-1]] for it in (market, feeds))
-        within, alone = [cut - start for cut in cuts], len(cuts) == 1
-        leaks += prove_causal(features, stretch, market=others, feeds=known, cuts=within, seed=seed, lookbacks=alone)
+        within, questions = [cut - start for cut in cuts], tuple(LeakKind) if len(cuts) == 1 else (LeakKind.FUTURE_ARRIVES,)
+        leaks += prove_causal(features, stretch, market=others, feeds=known, cuts=within, seed=seed, questions=questions)
     return tuple(leaks)
 
 
@@ -212,20 +222,19 @@ def changes(then: pd.DataFrame, now: pd.DataFrame, kind: LeakKind) -> Iterator[L
 
 def _short_lookbacks(features: Sequence[Feature], world: _World, now: pd.DataFrame) -> Iterator[Leak]:
     """Features whose value at the last row of the world needs more bars than they declare."""
-    known, row, interval = world.candles, len(world.candles) - 1, bar_interval(world.candles.index)
-    by_need = groupby(sorted(features, key=lambda feature: feature.bars_needed), lambda feature: feature.bars_needed)
-    for bars_needed, group in by_need:
-        alike = tuple(group)
-        names = [feature.name for feature in alike]
-        declared = known.iloc[max(row + 1 - bars_needed, 0) :]
-        if not ready_rows(declared, alike, interval=interval)[-1]:
-            continue
-        table = compute_features(declared, alike, market=world.market, feeds=world.feeds, interval=interval)
-        fresh = table.to_numpy()[-1]
-        distance = _distance(fresh, now[names].to_numpy()[row])
-        allowed = START_TOLERANCE * np.maximum(np.abs(fresh), _typical(now[names]))
-        for column in np.flatnonzero(distance > np.nan_to_num(allowed)):
-            yield Leak(names[column], LeakKind.SHORT_LOOKBACK, known.index[row], float(distance[column]))
+    row, time = len(world.candles) - 1, world.candles.index[-1]
+    known = checked_bars(world.candles, market=world.market, feeds=world.feeds, interval=bar_interval(now.index))
+    behind = row + 1 - segment_start(world.candles, bar_interval(now.index))
+    values, typical = now.to_numpy(), _typical(now)
+    columns = [column for column in range(len(features)) if features[column].bars_needed <= behind]
+    by_need = groupby(sorted(columns, key=lambda column: features[column].bars_needed), lambda it: features[it].bars_needed)
+    for bars_needed, alike in by_need:
+        declared = known.part(slice(row + 1 - bars_needed, row + 1))
+        for column in alike:
+            fresh = values_of(features[column], declared)[-1:]
+            [distance] = _distance(fresh, values[row, column : column + 1])
+            if distance > START_TOLERANCE * np.nan_to_num(np.maximum(np.abs(fresh[0]), typical[column])):
+                yield Leak(features[column].name, LeakKind.SHORT_LOOKBACK, time, float(distance))
 
 
 def _typical(table: pd.DataFrame) -> Floats:
