@@ -392,7 +392,7 @@ def _unreadable(error: UnreadableVariableError) -> str:
         name = fields(kind)[0].name
         form = f'JSON, such as {{"{name}": {json.dumps(fields(kind)[0].default)}}}, or name by name: {variable}__{name.upper()}'
     elif field == "feeds":
-        form = 'JSON, such as {"funding": {"path": "data/funding.csv", "available_after": "1D"}}'
+        form = 'JSON, such as {"funding": {"path": "data/raw/feeds/funding.csv", "available_after": "1D"}}'
     else:
         form = 'a list as JSON, such as ["A", "B"]'
     return f"{variable} = {os.environ.get(variable)!r} is not allowed: write {form}"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from crp_pipeline.candles import Feed, align_feed, align_feed_with_report, align_feeds, load_candles, read_feed
+from crp_pipeline.candles import Feed, align_feed, align_feed_with_report, align_feeds, load_candles, read_feed, read_feeds
 from crp_pipeline.features import LeakKind, alignment_cuts, prove_feed_alignment
 from crp_pipeline.features.proof import LATEST_CUTS, RANDOM_CUTS
 from crp_pipeline.settings import FeedConfig
@@ -222,3 +222,39 @@ def test_without_feeds_there_is_nothing_to_prove():
 def test_a_delay_that_is_told_wrong_cannot_be_seen_in_the_data():
     """The daily mean leaks, see above; the feed is aligned as told, and so the proof passes: only its owner knows."""
     assert proof(daily_feed(available_after="0h")) == ()
+
+
+REAL = {
+    "1h/BTC-USDT": {
+        "funding": {"path": "funding_daily.parquet", "symbol": "{coin}", "available_after": "1D"},
+        "sentiment": {"path": "fear_greed_daily.parquet", "available_after": "1h"},
+    },
+    "5m/BTC-USDT-PERP": {"funding": {"path": "funding_8h_{coin}.parquet", "available_after": "1min"}},
+    "1m/ETH-USDT-PERP": {"funding": {"path": "funding_8h_{coin}.parquet", "available_after": "1min"}},
+}
+
+
+@pytest.mark.market_data
+@pytest.mark.parametrize("market", REAL)
+def test_the_real_feeds_are_proved_and_known_on_every_bar_but_the_first(market_data, market):
+    interval, coin = market.split("/")
+    candles = load_candles(market_data / f"{market}.parquet")
+    configs = {
+        name: FeedConfig(**{**feed, "path": str(market_data / "feeds" / feed["path"])}) for name, feed in REAL[market].items()
+    }
+    found = read_feeds(configs, coin)
+    table, _ = align_feeds(candles, found, interval=interval)
+    first_known = table.notna().all(axis=1).argmax()
+    assert first_known == (66 if interval == "5m" else 0), "the 5m candles begin before the first settlement"
+    assert table.iloc[first_known:].notna().all(axis=None)
+    cuts = alignment_cuts(candles, found, interval=interval, seed=0)
+    assert prove_feed_alignment(table, candles, found, interval=interval, cuts=cuts, seed=0) == ()
+
+
+@pytest.mark.market_data
+def test_the_real_index_of_fear_and_greed_is_about_the_day_before_its_stamp(market_data):
+    """So it is known at the start of that day, and `1h` gives it time to be published."""
+    changes = read_feed(market_data / "feeds" / "fear_greed_daily.parquet")["fear_greed"].diff()
+    returns = np.log(load_candles(market_data / "1h" / "BTC-USDT.parquet")["close"].resample("1D").last()).diff()
+    assert changes.corr(returns.shift(1)) > 0.6
+    assert abs(changes.corr(returns)) < 0.1
