@@ -44,6 +44,26 @@ def learnable_history(n_bars, *, seed=0, strength=2.0, unlabelled=()):
     return features, labels
 
 
+def wide_history(n_bars, *, seed=0, strength=2.0, n_noise=6):
+    """(features, labels): one informative column among noise, and every kind of column that tells nothing more.
+
+    In the order of the table: `x0`, `noise`, `scale`, `noise_0` ..., then `same` and `x0_again` (exact copies of `noise` and
+    `x0`), `near` (x0 with a little noise), `falling` (a falling function of `scale`), `flat`, `nothing` (all missing), `seldom`
+    (one value, mostly missing) and `late` (x0, missing in the first third).
+    """
+    features, labels = learnable_history(n_bars, seed=seed, strength=strength)
+    rng = np.random.default_rng(seed + 1_000)
+    for number in range(n_noise):
+        features[f"noise_{number}"] = rng.normal(size=n_bars)
+    features["same"], features["x0_again"] = features["noise"], features["x0"]
+    features["near"] = features["x0"] + 0.05 * rng.normal(size=n_bars)
+    features["falling"] = -np.log(features["scale"])
+    features["flat"], features["nothing"] = 3.0, np.nan
+    features["seldom"] = np.where(rng.random(n_bars) < 0.1, 1.0, np.nan)
+    features["late"] = features["x0"].where(np.arange(n_bars) >= n_bars // 3)
+    return features, labels
+
+
 def true_probabilities(features, strength=2.0):
     """(n, 3) probabilities of short, neutral and long that the signals were drawn from."""
     pull = strength * features["x0"].to_numpy()
@@ -60,6 +80,7 @@ class Fit:
     weight: np.ndarray | None
     validation: Validation | None
     seed: int
+    columns: tuple[str, ...] = ()
 
 
 class Recording(Prior):
@@ -69,7 +90,7 @@ class Recording(Prior):
     fits: ClassVar[list[Fit]] = []
 
     def fit(self, X, y, *, weight=None, validation=None, seed=0):
-        self.fits.append(Fit(X.rows, y, weight, validation, seed))
+        self.fits.append(Fit(X.rows, y, weight, validation, seed, tuple(X.columns)))
         return super().fit(X, y, weight=weight, validation=validation, seed=seed)
 
 

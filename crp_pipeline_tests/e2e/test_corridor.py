@@ -10,11 +10,20 @@ import pandas as pd
 import pytest
 
 from crp_pipeline.candles import DEMO_COINS, demo_candles, visible_state
-from crp_pipeline.contracts import CandleSchema, DecisionSchema, LabelSchema, PredictionSchema, check_frame
+from crp_pipeline.contracts import (
+    FINAL,
+    CandleSchema,
+    DecisionSchema,
+    LabelSchema,
+    PredictionSchema,
+    SelectionSchema,
+    check_frame,
+)
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.features import CATALOG, Family, Feature
 from crp_pipeline.gate import Outcome, criteria
+from crp_pipeline.models import columns_of, load_bundle, samples_of
 from crp_pipeline.nightly import run_night
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.registry import Registry
@@ -128,12 +137,26 @@ def test_only_the_promoted_coin_has_a_champion(night):
     [
         ("candles/{}", CandleSchema),
         ("labels/{}", LabelSchema),
+        ("models/{}/selection", SelectionSchema),
         ("models/{}/lightgbm", PredictionSchema),
         ("ensemble/{}", DecisionSchema),
     ],
 )
 def test_stored_tables_meet_their_contract(night, coin, table, schema):
     check_frame(read_parquet(night[0] / f"{table.format(coin)}.parquet"), schema, what=table)
+
+
+@pytest.mark.parametrize("coin", COINS)
+def test_a_final_model_names_the_columns_that_were_selected_for_it_and_answers_them(night, coin):
+    selection = read_parquet(night[0] / "models" / coin / "selection.parquet")
+    features = read_parquet(night[0] / "features" / f"{coin}.parquet")
+    folds = read_parquet(night[0] / "splits" / f"{coin}.parquet").columns
+    assert [f"fold_{fold}" for fold in selection["fold"].unique()] == [*folds, f"fold_{FINAL}"]
+    model, card = load_bundle(night[0] / "models" / coin / "lightgbm.bundle")
+    assert card["features"] == columns_of(selection, FINAL)
+    assert len(card["features"]) == 50 < features.shape[1]
+    assert model.predict(samples_of(features[card["features"]].tail(3))).shape == (3, 3)
+    assert load_bundle(night[0] / "models" / coin / "prior.bundle")[1]["features"] == features.columns.tolist()
 
 
 def test_every_table_names_the_candles_it_came_from(night):
@@ -162,8 +185,8 @@ def test_there_is_one_check_per_criterion_and_coin(night):
 
 
 def test_the_pictures_are_in_the_metadata(night):
-    for key in ("candles", "features", "labels", "splits", "ensemble", "backtest", "gate"):
-        event = night[1].get_latest_materialization_event(dg.AssetKey(key))
+    for key in ("candles", "features", "labels", "splits", "models/selection", "ensemble", "backtest", "gate"):
+        event = night[1].get_latest_materialization_event(dg.AssetKey(key.split("/")))
         assert "data:image/png;base64," in event.asset_materialization.metadata["picture"].md_str
 
 

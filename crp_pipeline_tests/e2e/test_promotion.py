@@ -12,7 +12,9 @@ from crp_pipeline.candles import demo_candles
 from crp_pipeline.dataset import TABLES, export_dataset, import_dataset
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.features import CATALOG, feature_set_id
+from crp_pipeline.models import load_bundle
 from crp_pipeline.nightly import run_night
+from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
 from crp_pipeline.settings import GateConfig
 from crp_pipeline.storage import read_parquet, write_parquet
@@ -85,6 +87,43 @@ def test_decisions_on_another_version_of_one_model_are_not_promoted(root):
     assert failed_criteria(root, EDGE) == ["mismatched_ingredients"]
 
 
+def another_selection(root: Path) -> None:
+    """Store a selection of the same tables that keeps one feature less, as other code could have made it."""
+    path = root / "models" / EDGE / "selection.parquet"
+    selection = read_parquet(path)
+    behind = [read_parquet(root / name / f"{EDGE}.parquet") for name in ("features", "labels", "splits")]
+    selection.loc[selection.index[selection["status"] == "kept"][0], "status"] = "outranked"
+    write_parquet(path, stamp(selection, "models/selection", behind=behind))
+
+
+def test_models_of_another_selection_than_the_one_at_hand_are_not_promoted(root):
+    another_selection(root)
+    assert materialize(root, "gate", "registry", coin=EDGE) == ""
+    assert failed_criteria(root, EDGE) == ["mismatched_ingredients"]
+
+
+def test_a_stack_of_models_of_two_selections_is_not_promoted(root):
+    path = root / "models" / EDGE / "selection.parquet"
+    before = path.read_bytes()
+    another_selection(root)
+    assert materialize(root, "models/xgboost", coin=EDGE) == ""
+    path.write_bytes(before)
+    assert materialize(root, "ensemble", "backtest", "comparison", "gate", "registry", coin=EDGE) == ""
+    assert "mismatched_ingredients" in failed_criteria(root, EDGE)
+
+
+def test_a_model_of_the_whole_set_is_judged_like_any_other_and_names_all_of_it(root):
+    config = {"ops": {f"models__{model}": {"config": {"all_features": True}} for model in ROSTER}}
+    assert materialize(root, *(f"models/{model}" for model in ROSTER), coin=EDGE, run_config=config) == ""
+    rest = ("ensemble", "backtest", "comparison", "gate")
+    assert materialize(root, *rest, coin=EDGE) == ""
+    assert "mismatched_ingredients" not in failed_criteria(root, EDGE)
+    for model in ROSTER:
+        _, card = load_bundle(root / "models" / EDGE / f"{model}.bundle")
+        assert card["features"] == [feature.name for feature in CATALOG]
+        assert "models/selection" not in card["lineage"]
+
+
 def test_a_horizon_that_changed_between_two_rooms_is_not_promoted(root):
     assert materialize(root, "backtest", "comparison", "gate", "registry", coin=EDGE, horizon=12) == ""
     assert "mismatched_ingredients" in failed_criteria(root, EDGE)
@@ -130,7 +169,7 @@ def test_tables_that_were_exported_and_imported_give_the_same_verdict(root, tmp_
         (root / name / f"{EDGE}.parquet").unlink()
     import_dataset(folder, root, feature_set_id=feature_set_id(CATALOG))
     rest = ("ensemble", "backtest", "comparison", "gate")
-    models = tuple(f"models/{name}" for name in ("prior", *ROSTER))
+    models = tuple(f"models/{name}" for name in ("prior", "selection", *ROSTER))
     assert materialize(root, *models, *rest, coin=EDGE) == ""
     assert verdict_of(root, EDGE) == before
 
