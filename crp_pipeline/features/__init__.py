@@ -1,7 +1,8 @@
 """Features: what a model may know of a bar at its close, declared as values and computed segment by segment.
 
-`feature` holds the value and what bars offer it, one file per family the features, `catalog` their order, `compute`
-the table, `identity` its content hash and `proof` the proof that it looks nowhere it must not.
+`feature` holds the value and what bars offer it, one file per family the features (`liquidity` and `candlesticks` the
+rest of volume and price action), `rolling`, `moments` and `kernels` the arithmetic over windows, `catalog` their order,
+`compute` the table, `identity` its content hash and `proof` the proof that it looks nowhere it must not.
 """
 
 from crp_pipeline.features.catalog import CATALOG
