@@ -1,8 +1,10 @@
 """Features: what a model may know of a bar at its close, declared as values and computed segment by segment.
 
-`feature` holds the value and what bars offer it, one file per family the features, `timeframe` those of longer bars,
-`catalog` their order, `compute` the table, `blocks` and `increment` how it is carried on from night to night, `identity` its
-content hash, `proof` the proof that it looks nowhere it must not and `feed_proof` the same of the feed values that it reads.
+`feature` holds the value and what bars offer it, one file per family the features (`ichimoku`, `supertrend`, `liquidity`,
+`candlesticks` and `feeds` are parts of families), `timeframe` those of longer bars, `rolling`, `moments` and `kernels` the
+arithmetic over windows, `catalog` their order, `compute` the table, `blocks` and `increment` how it is carried on from night
+to night, `identity` its content hash, `proof` the proof that it looks nowhere it must not and `feed_proof` the same of the
+feed values that it reads.
 """
 
 from crp_pipeline.features.catalog import CATALOG

@@ -50,6 +50,15 @@ def test_a_pattern_on_ticks_is_the_same_wherever_the_bars_start(name):
         assert np.array_equal(part.to_numpy()[known], whole.to_numpy()[start:][known])
 
 
+@pytest.mark.parametrize("feature", CANDLESTICKS, ids=lambda feature: feature.name)
+def test_the_declared_bars_are_enough_at_every_row(feature):
+    """A pattern is rare: a lookback that is too short shows at few rows."""
+    candles = on_ticks(0.1, n_bars=1_500)
+    whole, n_bars = feature.compute(bars_of(candles)), feature.bars_needed
+    fresh = [feature.compute(bars_of(candles.iloc[end - n_bars : end]))[-1] for end in range(n_bars, len(candles) + 1)]
+    assert fresh == whole[n_bars - 1 :].tolist()
+
+
 def test_prices_as_they_are_would_let_earlier_bars_decide_a_tie():
     columns = [TICKS["a tenth after a crash"][name].to_numpy() for name in PRICES]
     differs = 0

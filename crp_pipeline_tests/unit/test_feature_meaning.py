@@ -132,6 +132,13 @@ def test_differencing_once_gives_the_return_and_not_at_all_the_price():
     assert never.to_numpy() == pytest.approx(((log_price - log_price.shift(99)) / sigma).dropna().to_numpy(), abs=1e-9)
 
 
+def test_growth_at_one_rate_has_no_shape():
+    """What rounding leaves of a variance must not be divided by itself."""
+    growth = candles(100 * 1.001 ** np.arange(200))
+    for feature in (s.skewness(48), s.excess_kurtosis(48)):
+        assert set(values(feature, growth)) == {0.0}
+
+
 @pytest.mark.parametrize(("memory", "low", "high"), [(0.6, 0.6, 0.8), (0.0, 0.44, 0.5), (-0.6, 0.2, 0.4)])
 def test_returns_with_memory_move_the_hurst_exponent(memory, low, high):
     returns = np.random.default_rng(4).normal(0, 0.01, 6_000)
