@@ -1,5 +1,6 @@
 """From candles to the feature table, segment by segment."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -118,8 +119,8 @@ def _stretches(candles: pd.DataFrame, interval: pd.Timedelta) -> list[slice]:
 
 
 def _check_names(features: Sequence[Feature]) -> None:
-    names = [feature.name for feature in features]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    counts = Counter(feature.name for feature in features)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise DataContractError(f"feature names must differ: {', '.join(twice)} occur more than once")
 

@@ -37,6 +37,32 @@ def _compiled(function: _F) -> _F:
 
 
 @_compiled
+def sum_by_doubling(values: Floats, window: int, step: int) -> Floats:
+    """Sum of the `window` elements that lie `step` apart and end here; NaN where one of them is.
+
+    Sums of 1, 2, 4, 8 ... elements are joined to `window`, always in the same order, for some log2(window) additions.
+    """
+    result = np.full(len(values), np.nan)
+    if len(values) <= (window - 1) * step:
+        return result
+    total, power = np.zeros(len(values)), values.copy()  # power[i] is the sum of the `width` elements from i on
+    covered, width = 0, 1
+    while covered < window:
+        if window & width:
+            later = power[covered * step :]
+            for i in range(len(later)):
+                total[i] += later[i]
+            covered += width
+        if covered < window:
+            later = power[width * step :]
+            for i in range(len(later)):
+                power[i] += later[i]
+            width *= 2
+    result[(window - 1) * step :] = total[: len(values) - (window - 1) * step]
+    return result
+
+
+@_compiled
 def rolling_rank(values: Floats, window: int) -> Floats:
     """Share of the window's other elements that lie below its last one, equal ones counted half: 0 to 1."""
     result = np.full(len(values), np.nan)

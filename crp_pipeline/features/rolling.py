@@ -8,6 +8,7 @@ import numpy as np
 import talib
 
 from crp_pipeline.contracts import Floats
+from crp_pipeline.features.kernels import sum_by_doubling
 
 ROUNDING = 1e-13
 """A variance below this share of the mean square is what rounding leaves of none."""
@@ -42,27 +43,9 @@ def rolling_sum(values: Floats, window: int, step: int = 1) -> Floats:
     """Sum of the `window` elements that lie `step` apart and end here, made of those elements alone.
 
     A running sum keeps a rounding trace of everything that ever passed through it: after a busy hour a window of zeros
-    does not sum to zero, and one NaN never leaves. Here sums of 1, 2, 4, 8 ... elements are joined to `window`, always
-    in the same order: the result is the same to the bit wherever the series starts, for some log2(window) additions.
+    does not sum to zero, and one NaN never leaves. See `kernels.sum_by_doubling` for what is done instead.
     """
-    result = np.full(len(values), np.nan)
-    if len(values) <= (window - 1) * step:
-        return result
-    total, covered = np.zeros(len(values)), 0
-    power, width = values, 1  # power[i] is the sum of the `width` elements from i on
-    while covered < window:
-        if window & width:
-            total = _join(total, power, covered * step)
-            covered += width
-        if covered < window:
-            power, width = _join(power, power, width * step), 2 * width
-    result[(window - 1) * step :] = total
-    return result
-
-
-def _join(first: Floats, second: Floats, distance: int) -> Floats:
-    length = min(len(first), len(second) - distance)
-    return first[:length] + second[distance : distance + length]
+    return sum_by_doubling(np.ascontiguousarray(values, dtype=np.float64), window, step)
 
 
 def rolling_mean(values: Floats, window: int) -> Floats:
