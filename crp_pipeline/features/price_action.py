@@ -215,11 +215,6 @@ def congestion(window: int) -> Feature:
     )
 
 
-def close_streak(longest: int) -> Feature:
-    """Closes in a row in the last one's direction over the most that are counted: above 0 rising, below 0 falling."""
-    return Feature(f"close_streak_{longest}", Family.PRICE_ACTION, longest + 1, lambda bars: _close_streak(bars, longest))
-
-
 def _lower_wick(bars: Bars) -> Floats:
     return np.minimum(bars.open, bars.close) - bars.low
 
@@ -236,14 +231,6 @@ def _swing_balance(bars: Bars, window: int) -> Floats:
     high, low = shift(bars.high, 1), shift(bars.low, 1)
     is_higher, is_lower = (bars.high > high) & (bars.low > low), (bars.high < high) & (bars.low < low)
     return _share(is_higher, window) - _share(is_lower, window)
-
-
-def _close_streak(bars: Bars, longest: int) -> Floats:
-    direction = np.sign(np.diff(bars.close, prepend=bars.close[0]))
-    turns = direction != np.concatenate([[np.nan], direction[:-1]])
-    position = np.arange(len(bars))
-    length = position - np.maximum.accumulate(np.where(turns, position, 0)) + 1
-    return direction * np.minimum(length, longest) / longest
 
 
 def _overlap(bars: Bars) -> Floats:
@@ -273,5 +260,4 @@ PRICE_ACTION = (
     wick_share(12),
     gap_share(24),
     congestion(48),
-    close_streak(12),
 )

@@ -56,12 +56,6 @@ def congestion(bars: PlainBars) -> Series:
     return pd.concat(across, axis=1).mean(axis=1)
 
 
-def close_streak(bars: PlainBars) -> Series:
-    direction = np.sign(bars.close.diff())
-    run = direction.groupby((direction != direction.shift()).cumsum()).cumcount() + 1
-    return direction * run.clip(upper=12) / 12
-
-
 class Candle:
     """What the rules speak of; means are of the bars before, "short" and "long" compare bodies with their mean of ten."""
 
@@ -185,7 +179,6 @@ PLAIN: dict[str, Plain] = {
     "wick_share_12": lambda bars: (lower_wick(bars) + upper_wick(bars)).rolling(12).sum() / span(bars).rolling(12).sum(),
     "gap_share_24": gap_share,
     "congestion_48": congestion,
-    "close_streak_12": close_streak,
     "doji": doji,
     "dragonfly": dragonfly,
     "hammer": hammer,

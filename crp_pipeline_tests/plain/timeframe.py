@@ -53,7 +53,8 @@ def to_average(bars: pd.DataFrame, window: int) -> Series:
 
 
 def today(bars: PlainBars) -> Series:
-    opened = bars.open.groupby(bars.candles.index.floor("24h")).transform("first")
+    step = bars.candles.index[1] - bars.candles.index[0]
+    opened = bars.open.groupby(bars.candles.index.floor(24 * step)).transform("first")
     return np.log(bars.close / opened)
 
 

@@ -107,12 +107,6 @@ def test_bars_since_an_extreme_count_from_the_latest_among_equals():
     assert values(p.bars_since_low(11), bars).loc[bars.index[18]] == 0.6
 
 
-def test_a_streak_counts_closes_in_one_direction_up_to_the_most():
-    close = [5, 6, 7, 8, 9, 10, 9, 9, 8, 7, 6, 5, 4, 3]
-    found = values(p.close_streak(4), candles(close))
-    assert found.tolist() == [1.0, 1.0, -0.25, 0.0, -0.25, -0.5, -0.75, -1.0, -1.0, -1.0]
-
-
 def test_a_price_that_every_bar_traded_at_is_congested_and_a_first_one_is_not():
     wide = candles(walk(60, sigma=0.001)).assign(high=200.0, low=50.0)
     assert set(values(p.congestion(48), wide)) == {1.0}

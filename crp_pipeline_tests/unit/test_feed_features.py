@@ -1,4 +1,4 @@
-"""The features of feeds against the same in plain pandas, and what an unknown value does to them."""
+"""What an unknown, a constant and an odd feed value do to the features of feeds."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,6 @@ import pytest
 
 from crp_pipeline.features import compute_features
 from crp_pipeline.features.feeds import FEEDS
-from crp_pipeline_tests.plain.bars import PlainBars
-from crp_pipeline_tests.plain.feeds import PLAIN
 from crp_pipeline_tests.random_walk import feed_values, random_walk
 
 CANDLES = random_walk(700, seed=1)
@@ -20,21 +18,6 @@ def only(name, feeds, candles=CANDLES):
 
 def constant(**values):
     return pd.DataFrame(values, index=CANDLES.index, dtype=float)
-
-
-def test_every_feature_of_feeds_has_a_plain_version():
-    assert sorted(PLAIN) == sorted(BY_NAME)
-
-
-@pytest.mark.parametrize(
-    "feeds", [feed_values(CANDLES), feed_values(CANDLES, first=100, hole=slice(400, 410))], ids=["whole", "late and holed"]
-)
-@pytest.mark.parametrize("name", PLAIN)
-def test_value_equals_the_plain_pandas_formula(name, feeds):
-    expected, ready = PLAIN[name](PlainBars(CANDLES, feeds=feeds)), slice(BY_NAME[name].bars_needed - 1, None)
-    found = only(name, feeds).iloc[ready].to_numpy()
-    assert np.isfinite(found).sum() > 200
-    assert found == pytest.approx(expected.iloc[ready].to_numpy(), rel=1e-7, abs=1e-10, nan_ok=True)
 
 
 @pytest.mark.parametrize(
