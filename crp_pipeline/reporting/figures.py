@@ -165,9 +165,11 @@ def selection_figure(kept: pd.DataFrame, *, stability: float) -> Figure:
     axes.set_yticks(range(len(shown)), shown)
     axes.set_xticks(range(len(kept)), [f"fold {number}" if number >= 0 else "final" for number in kept.index], rotation=90)
     axes.tick_params(axis="y", labelsize=6)
+    axes.set_xlabel("stability: 1 when every fold keeps the same, 0 when no more than chance", fontsize=8)
+    known = "" if np.isnan(stability) else f", stability {stability:.2f}"
     every = int(of_folds.all().sum())
-    agreement = "" if np.isnan(stability) else f", stability {stability:.2f} (1 the same, 0 by chance)"
-    axes.set_title(f"{every} of {kept.shape[1]} features kept in all of {len(of_folds)} folds{agreement}")
+    # the names take half of the width: a title over the axes would not fit
+    figure.suptitle(f"{every} of {kept.shape[1]} features kept in each of {len(of_folds)} folds{known}", fontsize=10)
     return figure
 
 

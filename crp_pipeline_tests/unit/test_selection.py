@@ -31,6 +31,7 @@ from crp_pipeline.models.redundancy import (
     representatives,
 )
 from crp_pipeline.models.selection import select_block
+from crp_pipeline.reporting.figures import png, selection_figure
 from crp_pipeline.settings import SelectionConfig
 from crp_pipeline.splits import PurgedWalkForward, folds_of, role_table
 from crp_pipeline_tests.recording import Recording, wide_history
@@ -335,6 +336,30 @@ def test_the_tables_count_what_the_selection_says(selection):
     assert by_name.loc["flat", ["folds_kept", "in_final"]].tolist() == [0, False]
     assert by_name["folds_kept"].sum() == 8
     assert by_name["in_final"].sum() == 4
+
+
+def pixels(figure):
+    return figure.axes[0].images[0].get_array()
+
+
+def test_the_picture_says_how_many_are_kept_in_every_fold_and_shows_which(selection):
+    kept = kept_table(selection)
+    figure = selection_figure(kept, stability=0.625)
+    every = int((kept.loc[0] & kept.loc[1]).sum())
+    assert figure.get_suptitle() == f"{every} of 17 features kept in each of 2 folds, stability 0.62"
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert shown[0] == "x0"
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["fold 0", "fold 1", "final"]
+    assert (kept[shown].to_numpy() == pixels(figure).T).all()
+    assert set(shown) == set(kept.columns[kept.any()])
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_the_picture_of_a_whole_set_names_what_fits_and_no_stability():
+    kept = pd.DataFrame(True, index=[0, 1, FINAL], columns=[f"f{number}" for number in range(200)])
+    figure = selection_figure(kept, stability=float("nan"))
+    assert figure.get_suptitle() == "200 of 200 features kept in each of 2 folds"
+    assert pixels(figure).shape == (60, 3)
 
 
 # who learns from it
