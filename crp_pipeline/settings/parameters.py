@@ -1,33 +1,11 @@
-"""Every number an operator may set: its name, unit, default and range.
+"""The parameter classes: what steers each stage, with unit, default and range."""
 
-`load_settings()` reads `[tool.crp_pipeline]` of the `pyproject.toml` in the working directory, then `CRP_*` variables, which
-win. A nested value is reached with two underscores: `CRP_EXECUTION__FEE_BPS=4`. A wrong value stops the load with its key, what
-was given and what is allowed. The parameter classes stand here, below all stages, so that this page lists every knob once;
-each stage re-exports its own.
-"""
-
-import json
-import os
-import tomllib
-import warnings
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
 from datetime import date
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    PyprojectTomlConfigSettingsSource,
-    SettingsConfigDict,
-)
-from pydantic_settings import SettingsError as UnreadableVariableError
-
-from crp_pipeline.errors import CrpError
 
 TRAINABLE = ("xgboost", "lightgbm", "catboost")
 """What a roster may name."""
@@ -40,10 +18,6 @@ Delay = Annotated[str, Field(pattern=r"^[0-9]{1,4}(ms|s|min|h|D)$")]
 """A length of time, such as 500ms, 10min, 8h or 1D."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class SettingsError(CrpError):
-    """A setting has an unknown name or a value outside its range."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -245,164 +219,3 @@ class FeedConfig:
     """Name here -> column of the file; empty: all as they are. Features read funding_rate, open_interest and fear_greed."""
     max_age: Delay | None = None
     """Age past which a value counts as unknown; None: three of the feed's own steps."""
-
-
-class PipelineSettings(BaseSettings):
-    """The whole configuration of one installation; frozen once loaded."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="CRP_",
-        env_nested_delimiter="__",
-        pyproject_toml_table_header=("tool", "crp_pipeline"),
-        extra="forbid",
-        frozen=True,
-    )
-
-    source: Literal["demo", "files", "exchange"] = "demo"
-    coins: tuple[CoinName, ...] = ()
-    """Empty: every coin that the source has."""
-    interval: Interval = "1h"
-    horizon: Annotated[int, Field(ge=1, le=10_000)] = 24
-    """Bars a decision is held at most; `labels.horizon` and `execution.horizon` follow it."""
-    data_dir: Path = Path("data")
-    files_dir: Path = Path("data/raw")
-    """Folder of the `files` source: one parquet or CSV per coin, named after it."""
-    max_gap: Annotated[int, Field(ge=0, le=1_000)] = 4
-    """Longest hole, in bars, that is filled by flat flagged bars."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=1, le=512)] = 1
-    """Threads that one model may use. Runs of different coins fill the cores; more threads than cores spin and wait."""
-    roster: tuple[str, ...] = ("xgboost", "lightgbm", "catboost")
-    """Model types that are trained and stacked."""
-
-    labels: LabelConfig = LabelConfig()
-    walk_forward: WalkForwardConfig = WalkForwardConfig()
-    selection: SelectionConfig = SelectionConfig()
-    execution: ExecutionModel = ExecutionModel()
-    exits: ExitConfig = ExitConfig()
-    sizing: Sizing = Sizing()
-    ensemble: EnsembleConfig = EnsembleConfig()
-    gate: GateConfig = GateConfig()
-    demo: DemoConfig = DemoConfig()
-    exchange: ExchangeConfig = ExchangeConfig()
-    feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
-    """Feeds by a name of your own."""
-
-    @model_validator(mode="after")
-    def _known_models(self) -> Self:
-        if not self.roster or not set(self.roster) <= set(TRAINABLE) or len(set(self.roster)) < len(self.roster):
-            raise ValueError(f"roster = {self.roster!r} is not allowed: name {', '.join(TRAINABLE)}, each at most once")
-        return self
-
-    @model_validator(mode="after")
-    def _each_coin_once(self) -> Self:
-        twice = sorted({coin for coin in self.coins if self.coins.count(coin) > 1})
-        if twice:
-            raise ValueError(f"coins names {twice[0]} more than once")
-        return self
-
-    @model_validator(mode="after")
-    def _room_to_train(self) -> Self:
-        """The first training block outlasts a label and the embargo, or no label would be left to learn from."""
-        taken = self.horizon + 1 + self.walk_forward.embargo
-        if self.walk_forward.train_size <= taken:
-            raise ValueError(
-                f"walk_forward.train_size = {self.walk_forward.train_size} is not allowed: horizon and walk_forward.embargo "
-                f"keep {taken} bars before a test block free, so it must be larger"
-            )
-        return self
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _one_horizon_one_cost(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        """Labels and execution share the horizon, and the neutral band covers the costs in force."""
-        settings = validate(given)
-        cost = 2 * settings.execution.cost_per_side_bps
-        decided: dict[str, dict[str, float]] = {
-            "labels": {"horizon": settings.horizon, "round_trip_cost_bps": cost},
-            "execution": {"horizon": settings.horizon},
-        }
-        for section, values in decided.items():
-            told = getattr(settings, section)
-            _refuse_another(section, _named(given.get(section), told) & set(values), told, values)
-            object.__setattr__(settings, section, replace(told, **values))
-        return settings
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over `CRP_*` variables, those over pyproject.toml."""
-        return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
-
-
-def _named(given: object, section: Any) -> set[str]:
-    """What was set by name; of a ready-made section, what differs from its defaults."""
-    if isinstance(given, dict):
-        return set(given)
-    return {field.name for field in fields(section) if getattr(section, field.name) != field.default}
-
-
-def _refuse_another(section: str, names: set[str], told: object, decided: Mapping[str, float]) -> None:
-    """Raises `ValueError` when a section was told something else than other settings decide."""
-    for name in sorted(names):
-        if getattr(told, name) != decided[name]:
-            source = "horizon" if name == "horizon" else "the costs in execution"
-            rule = f"it follows {source} and is {decided[name]!r}"
-            raise ValueError(f"{section}.{name} = {getattr(told, name)!r} is not allowed: {rule}")
-
-
-def load_settings(**overrides: object) -> PipelineSettings:
-    """The settings of this working directory and environment; raises `SettingsError` naming key, value and what is allowed."""
-    _warn_of_unknown_variables()
-    try:
-        return PipelineSettings(**overrides)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(problem) for problem in error.errors())) from error
-    except UnreadableVariableError as error:
-        raise SettingsError(_unreadable(error)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"pyproject.toml is not TOML: {error}") from error
-
-
-def _sentence(problem: object) -> str:
-    assert isinstance(problem, dict)
-    if not problem["loc"]:  # a rule between settings, which names them itself
-        return str(problem["msg"]).removeprefix("Value error, ")
-    parts = [str(part) for part in problem["loc"]]
-    key = ".".join(part for part in parts if part != "[key]" and not part.startswith("function-"))
-    if problem["type"] == "missing":
-        return f"{key} must be set: it has no default"
-    if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-        return f"{key} is not a setting (see crp_pipeline/settings.py for the names)"
-    return f"{key} = {problem['input']!r} is not allowed: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _unreadable(error: UnreadableVariableError) -> str:
-    """What a variable that should have held JSON holds instead."""
-    field = next((name for name in PipelineSettings.model_fields if f'"{name}"' in str(error)), "")
-    variable = next((name for name in os.environ if name.upper() == f"CRP_{field.upper()}"), f"CRP_{field.upper()}")
-    kind = PipelineSettings.model_fields[field].annotation if field else None
-    if is_dataclass(kind):
-        name = fields(kind)[0].name
-        form = f'JSON, such as {{"{name}": {json.dumps(fields(kind)[0].default)}}}, or name by name: {variable}__{name.upper()}'
-    elif field == "feeds":
-        form = 'JSON, such as {"funding": {"path": "data/raw/feeds/funding.csv", "available_after": "1D"}}'
-    else:
-        form = 'a list as JSON, such as ["A", "B"]'
-    return f"{variable} = {os.environ.get(variable)!r} is not allowed: write {form}"
-
-
-def _warn_of_unknown_variables() -> None:
-    known = set(PipelineSettings.model_fields) | {"market_data"}
-    for variable in os.environ:
-        name = variable.removeprefix("CRP_").split("__")[0].lower()
-        if variable.startswith("CRP_") and name not in known:
-            nearest = get_close_matches(name, known, n=1)
-            hint = f"; did you mean CRP_{nearest[0].upper()}?" if nearest else ""
-            warnings.warn(f"{variable} is not a setting and is ignored{hint}", stacklevel=3)

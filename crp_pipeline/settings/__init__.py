@@ -1,0 +1,45 @@
+"""Every number an operator may set: its name, unit, default and range.
+
+`load_settings()` reads `[tool.crp_pipeline]` of the `pyproject.toml` in the working directory, then `CRP_*` variables, which
+win. A nested value is reached with two underscores: `CRP_EXECUTION__FEE_BPS=4`. A wrong value stops the load with its key, what
+was given and what is allowed. The parameter classes stand in `parameters`, below all stages, so that one page lists every knob
+once; each stage re-exports its own. `pipeline` puts them together.
+"""
+
+from crp_pipeline.settings.parameters import (
+    INTERVALS,
+    TRAINABLE,
+    DemoConfig,
+    EnsembleConfig,
+    ExchangeConfig,
+    ExecutionModel,
+    ExitConfig,
+    FeedConfig,
+    GateConfig,
+    Interval,
+    LabelConfig,
+    SelectionConfig,
+    Sizing,
+    WalkForwardConfig,
+)
+from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, load_settings
+
+__all__ = [
+    "INTERVALS",
+    "TRAINABLE",
+    "DemoConfig",
+    "EnsembleConfig",
+    "ExchangeConfig",
+    "ExecutionModel",
+    "ExitConfig",
+    "FeedConfig",
+    "GateConfig",
+    "Interval",
+    "LabelConfig",
+    "PipelineSettings",
+    "SelectionConfig",
+    "SettingsError",
+    "Sizing",
+    "WalkForwardConfig",
+    "load_settings",
+]
