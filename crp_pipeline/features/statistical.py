@@ -243,14 +243,14 @@ def _hurst_exponent(bars: Bars, window: int) -> Floats:
 
 
 def _wavelet_energy(log_close: Floats, level: int, window: int) -> Floats:
-    smooth, energy, total = log_close, [], np.zeros(len(log_close))
-    for halving in range(HAAR_LEVELS):
-        before = shift(smooth, 2**halving)
-        detail = (smooth - before) / 2
-        energy.append(detail * detail)
-        total += energy[-1]
+    smooth, total, wanted = log_close, np.zeros(len(log_close)), np.zeros(len(log_close))
+    for number in range(1, HAAR_LEVELS + 1):
+        before = shift(smooth, 2 ** (number - 1))
+        energy = ((smooth - before) / 2) ** 2
         smooth = (smooth + before) / 2
-    return ratio(rolling_sum(energy[level - 1], window), rolling_sum(total, window))
+        total += energy
+        wanted = energy if number == level else wanted
+    return ratio(rolling_sum(wanted, window), rolling_sum(total, window))
 
 
 def _mean_reversion_speed(log_close: Floats, window: int) -> Floats:
