@@ -120,7 +120,17 @@ def test_features_made_under_other_feed_settings_are_not_promoted(night):
     root, settings, _, _ = night
     feeds = {**settings.feeds, "sentiment": FeedConfig(path=settings.feeds["sentiment"].path, available_after="0h")}
     later = small_settings(root, feeds=feeds)
-    downstream = ("labels", "splits", "models/prior", "models/lightgbm", "ensemble", "backtest", "comparison", "gate")
+    downstream = (
+        "labels",
+        "splits",
+        "models/selection",
+        "models/prior",
+        "models/lightgbm",
+        "ensemble",
+        "backtest",
+        "comparison",
+        "gate",
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         assert materialize(later, *downstream, coin=EDGE, instance=instance).success
         metadata = instance.get_latest_materialization_event(dg.AssetKey("gate")).asset_materialization.metadata
