@@ -103,7 +103,6 @@ def test_the_final_selection_sees_no_row_without_a_label():
 def inner_splits(monkeypatch):
     """(learned, watched) rows of every ranking model, told by a column that holds the row's number."""
     rows, watched = FEATURES.assign(row=np.arange(len(FEATURES), dtype=float)), []
-    where = rows.columns.get_loc("row")
 
     def look(predict, table, outcome, permutations, *, weight):
         watched.append(table[:, -1].astype(int))
@@ -115,7 +114,9 @@ def inner_splits(monkeypatch):
     monkeypatch.setattr(selecting, "from_spec", lambda *_, **__: Recording())
     monkeypatch.setattr(selecting, "permutation_importance", look)
     selected(rows)
-    assert where == rows.shape[1] - 1
+    for fit in Recording.fits:
+        np.testing.assert_array_equal(fit.y, LABELS["signal"].iloc[fit.rows])
+        np.testing.assert_array_equal(fit.weight, LABELS["weight"].iloc[fit.rows])
     return [(fit.rows, fit.validation, seen) for fit, seen in zip(Recording.fits, watched, strict=True)]
 
 

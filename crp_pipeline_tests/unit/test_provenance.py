@@ -58,7 +58,10 @@ def test_lineage_survives_the_disk(tmp_path):
     assert lineage_of(read_parquet(tmp_path / "labels.parquet")) == lineage_of(labels)
 
 
-@pytest.mark.parametrize(("change", "is_another"), [({"horizon": 12}, True), ({"seed": 1}, True), ({"threads": 2}, False)])
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [({"horizon": 12}, True), ({"seed": 1}, True), ({"selection": {"keep": 9}}, True), ({"threads": 2}, False)],
+)
 def test_the_recipe_changes_with_what_the_results_depend_on(change, is_another):
     assert (recipe_hash(load_settings(**change)) != recipe_hash(load_settings())) is is_another
 
