@@ -15,6 +15,8 @@ VENV := $(if $(filter gpu,$(COMPUTE)),.venv-gpu,.venv)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+# one worker per core; the tests of a module share what it makes once
+IN_PARALLEL := -n auto --dist loadscope
 
 export DAGSTER_HOME := $(CURDIR)
 
@@ -40,16 +42,16 @@ web: $(READY)
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
 test: $(READY_DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 slow: $(READY_DEV)
-	$(BIN)/python -m pytest -m "slow or market_data"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "slow or market_data"
 
 browser: $(READY_DEV)
 	$(BIN)/python -m pytest -m browser
 
 check: $(READY_DEV)
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/dg check defs && $(BIN)/python -m pytest
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/dg check defs && $(BIN)/python -m pytest $(IN_PARALLEL)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
