@@ -11,12 +11,14 @@ import pandas as pd
 import typer
 
 from crp_pipeline.features import CATALOG, Bars, block_digests, compute_features, features_since
+from crp_pipeline.features.blocks import BLOCK_BARS
 from crp_pipeline.reporting.tables import to_text
 from crp_pipeline_tests.benchmarks.fresh import MIB, forget_peak, fresh_call, peak_bytes
 from crp_pipeline_tests.benchmarks.market import demo_bars
 from crp_pipeline_tests.benchmarks.timing import once, seconds
 from crp_pipeline_tests.plain import PLAIN
 from crp_pipeline_tests.plain.bars import PlainBars
+from crp_pipeline_tests.random_walk import feed_values
 
 HERE = "crp_pipeline_tests.benchmarks.features"
 YEARS_OF_HOURS, YEARS_OF_MINUTES = 35_044, 1_051_200
@@ -32,8 +34,8 @@ def main(quick: Annotated[bool, typer.Option("--quick", help="Hourly bars only."
     runs = {n_bars: fresh_call(f"{HERE}:speed", n_bars).value for n_bars in sizes}
     print(f"\n{len(CATALOG)} features of the demo market with two other coins, one core, medians of 3\n")
     print(to_text(pd.DataFrame([_row(n_bars, run) for n_bars, run in runs.items()])))
-    n_bars, run = list(runs.items())[-1]
-    print(f"\nslowest features at {n_bars:,} bars; all one by one: {run['alone_ns']:,.0f} ns per bar\n")
+    run = runs[sizes[-1]]
+    print(f"\nslowest features on one block of bars; all one by one: {run['alone_ns']:,.0f} ns per bar\n")
     print(to_text(pd.DataFrame(run["slowest"], columns=["feature", "ns per bar", "share, %"])))
     _print_ratios(YEARS_OF_HOURS)
     if not quick:
@@ -46,8 +48,9 @@ def speed(n_bars: int) -> dict[str, object]:
     compute_features(candles.iloc[:2_000], CATALOG, market=others)
     forget_peak()
     wall_s, cpu_s = seconds(lambda: compute_features(candles, CATALOG, market=others))
-    peak, alone = peak_bytes(), _one_by_one(candles, others)
-    total, per_bar = sum(alone.values()), 1e9 / n_bars
+    peak, block = peak_bytes(), candles.iloc[:BLOCK_BARS]
+    alone = _one_by_one(block, others)
+    total, per_bar = sum(alone.values()), 1e9 / len(block)
     slowest = sorted(alone, key=alone.__getitem__, reverse=True)[:SLOWEST]
     return {
         "wall_s": wall_s,
@@ -61,15 +64,15 @@ def speed(n_bars: int) -> dict[str, object]:
 def ratios(n_bars: int) -> dict[str, object]:
     """Processor seconds of our table, of each plain version and of the peer."""
     candles, others = demo_bars(n_bars, n_others=2)
-    ours = [feature for feature in CATALOG if feature.name in PLAIN]
-    compute_features(candles.iloc[:2_000], ours, market=others)
-    _, ours_s = seconds(lambda: compute_features(candles, ours, market=others))
-    plain = {f.name: once(lambda f=f: PLAIN[f.name](PlainBars(candles, others)))[1] for f in ours}
+    feeds = feed_values(candles)
+    compute_features(candles.iloc[:2_000], CATALOG, market=others)
+    _, ours_s = seconds(lambda: compute_features(candles, CATALOG, market=others, feeds=feeds))
+    plain = {f.name: once(lambda f=f: PLAIN[f.name](PlainBars(candles, others, feeds)))[1] for f in CATALOG}
     looped = {name for name, taken in plain.items() if taken * 1e9 / n_bars > LOOPED_NS}
-    quick = [feature for feature in ours if feature.name not in looped]
-    _, quick_s = seconds(lambda: compute_features(candles, quick, market=others))
+    quick = [feature for feature in CATALOG if feature.name not in looped]
+    _, quick_s = seconds(lambda: compute_features(candles, quick, market=others, feeds=feeds))
     return {
-        "all": (len(ours), ours_s, sum(plain.values())),
+        "all": (len(CATALOG), ours_s, sum(plain.values())),
         "windows": (len(quick), quick_s, sum(taken for name, taken in plain.items() if name not in looped)),
         "peer": _peer(candles),
     }
