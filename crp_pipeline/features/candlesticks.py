@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import talib
 
-from crp_pipeline.contracts import Floats
-from crp_pipeline.features.feature import Bars, Family, Feature
+from crp_pipeline.contracts import Floats, Ints
+from crp_pipeline.features.feature import Bars, Family, Feature, remembered
 from crp_pipeline.features.rolling import rolling_mean
 
 Pattern = Callable[[Floats, Floats, Floats, Floats], Any]
@@ -106,10 +106,15 @@ def candlestick_balance(window: int) -> Feature:
 
 def _found(bars: Bars, *patterns: Pattern) -> Floats:
     """Sum of the patterns, each 1, -1 or 0, in whole hundredths until the end."""
-    ticks, total = bars.in_ticks, np.zeros(len(bars), dtype=np.int32)
-    for pattern in patterns:
-        total += pattern(ticks.open, ticks.high, ticks.low, ticks.close)
-    return total / 100
+    found: Floats = np.sum([_hundredths(bars, pattern) for pattern in patterns], axis=0) / 100
+    return found
+
+
+@remembered
+def _hundredths(bars: Bars, pattern: Pattern) -> Ints:
+    ticks = bars.in_ticks
+    found: Ints = pattern(ticks.open, ticks.high, ticks.low, ticks.close)
+    return found
 
 
 CANDLESTICKS = (

@@ -9,6 +9,7 @@ import numpy as np
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature
 from crp_pipeline.features.kernels import deepest_fall
+from crp_pipeline.features.returns import return_std
 from crp_pipeline.features.rolling import (
     ratio,
     rolling_correlation,
@@ -88,7 +89,7 @@ def market_volatility_ratio(window: int) -> Feature:
         f"market_volatility_ratio_{window}",
         Family.CROSS_MARKET,
         window + 1,
-        lambda bars: ratio(rolling_std(bars.log_return, window), rolling_std(bars.market_log_return, window), otherwise=1.0),
+        lambda bars: ratio(return_std(bars, window), rolling_std(bars.market_log_return, window), otherwise=1.0),
     )
 
 
@@ -105,7 +106,7 @@ def market_dispersion(window: int) -> Feature:
         f"market_dispersion_{window}",
         Family.CROSS_MARKET,
         window + 1,
-        lambda bars: ratio(rolling_mean(_dispersion(bars), window), rolling_std(bars.log_return, window)),
+        lambda bars: ratio(rolling_mean(_dispersion(bars), window), return_std(bars, window)),
     )
 
 

@@ -9,11 +9,12 @@
 'Close relative to its simple moving average.'
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, wraps
 from math import ceil, log
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,9 @@ A thousandth of the 1e-6 by which two starts may differ: a crash of many ordinar
 DIGITS = 10
 """Decimal digits of a price that are told apart: more than any exchange quotes."""
 DAY = pd.Timedelta(days=1)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Family(StrEnum):
@@ -128,6 +132,11 @@ class Bars:
         return {}
 
     @cached_property
+    def memory(self) -> dict[Hashable, object]:
+        """Results of `remembered` functions on these bars, by function and arguments."""
+        return {}
+
+    @cached_property
     def bars_per_day(self) -> int:
         """Bars in 24 hours, at least 1."""
         return max(int(DAY / self.interval), 1)
@@ -223,6 +232,19 @@ class Feature:
     def description(self) -> str:
         """The `summary`, or the first line of the docstring of `compute` or of the factory that made it."""
         return self.summary or _first_line(self.compute) or _first_line(_factory(self.compute))
+
+
+def remembered(compute: Callable[Concatenate[Bars, P], R]) -> Callable[Concatenate[Bars, P], R]:
+    """The function, whose result is made once for the same bars and arguments: several features stand on it."""
+
+    @wraps(compute)
+    def look_up(bars: Bars, /, *arguments: P.args, **named: P.kwargs) -> R:
+        key = (compute, arguments, tuple(named.items()))
+        if key not in bars.memory:
+            bars.memory[key] = compute(bars, *arguments, **named)
+        return cast("R", bars.memory[key])
+
+    return cast("Callable[Concatenate[Bars, P], R]", look_up)
 
 
 def _first_whole(bars: Bars, multiple: int) -> int:

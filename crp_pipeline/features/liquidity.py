@@ -4,11 +4,11 @@ import numpy as np
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature
+from crp_pipeline.features.returns import return_std
 from crp_pipeline.features.rolling import (
     ratio,
     rolling_covariance,
     rolling_mean,
-    rolling_std,
     rolling_sum,
     rolling_variance,
     rolling_zscore,
@@ -75,7 +75,7 @@ def _illiquidity(bars: Bars) -> Floats:
 def _kyle_lambda(bars: Bars, window: int) -> Floats:
     signed_volume = np.sign(bars.log_return) * bars.volume
     impact = rolling_covariance(bars.log_return, signed_volume, window) * rolling_mean(bars.volume, window)
-    return ratio(impact, rolling_variance(signed_volume, window) * rolling_std(bars.log_return, window))
+    return ratio(impact, rolling_variance(signed_volume, window) * return_std(bars, window))
 
 
 def _roll_spread(bars: Bars, window: int) -> Floats:
@@ -95,7 +95,7 @@ def _order_imbalance(bars: Bars, window: int) -> Floats:
     from scipy.special import erf
 
     # 2 * Phi(z) - 1 is the buyers' share less the sellers'
-    one_sided = np.abs(erf(ratio(bars.log_return, rolling_std(bars.log_return, window)) / np.sqrt(2)))
+    one_sided = np.abs(erf(ratio(bars.log_return, return_std(bars, window)) / np.sqrt(2)))
     return ratio(rolling_sum(one_sided * bars.volume, window), rolling_sum(bars.volume, window))
 
 

@@ -5,6 +5,7 @@ import talib
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, wilder_warm_up
+from crp_pipeline.features.returns import return_std
 from crp_pipeline.features.rolling import (
     highest,
     lowest,
@@ -12,7 +13,6 @@ from crp_pipeline.features.rolling import (
     ratio,
     rolling_mean,
     rolling_rank,
-    rolling_std,
     rolling_sum,
     shift,
 )
@@ -47,7 +47,7 @@ def return_over_volatility(window: int) -> Feature:
         f"return_over_volatility_{window}",
         Family.MOMENTUM,
         window + 1,
-        lambda bars: ratio(rolling_sum(bars.log_return, window), rolling_std(bars.log_return, window) * np.sqrt(window)),
+        lambda bars: ratio(rolling_sum(bars.log_return, window), return_std(bars, window) * np.sqrt(window)),
     )
 
 

@@ -6,13 +6,13 @@ import talib
 from crp_pipeline.contracts import Bools, Floats
 from crp_pipeline.features.feature import Bars, Family, Feature
 from crp_pipeline.features.kernels import age_of_highest, share_of_bars_across
+from crp_pipeline.features.returns import return_std
 from crp_pipeline.features.rolling import (
     highest,
     lowest,
     range_position,
     ratio,
     rolling_mean,
-    rolling_std,
     rolling_sum,
     shift,
 )
@@ -59,7 +59,7 @@ def opening_gap(window: int) -> Feature:
         f"opening_gap_{window}",
         Family.PRICE_ACTION,
         window + 1,
-        lambda bars: ratio(np.log(bars.open) - np.log(bars.previous_close), rolling_std(bars.log_return, window)),
+        lambda bars: ratio(np.log(bars.open) - np.log(bars.previous_close), return_std(bars, window)),
     )
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 
 from crp_pipeline.contracts import Floats
-from crp_pipeline.features.feature import Bars, Family, Feature
+from crp_pipeline.features.feature import Bars, Family, Feature, remembered
 from crp_pipeline.features.kernels import rolling_entropy, rolling_quantiles, rolling_rank, weighted_sum
 from crp_pipeline.features.moments import rolling_excess_kurtosis, rolling_skewness
+from crp_pipeline.features.returns import return_std, return_variance
 from crp_pipeline.features.rolling import (
     highest,
     lowest,
@@ -13,7 +14,6 @@ from crp_pipeline.features.rolling import (
     rolling_correlation,
     rolling_covariance,
     rolling_mean,
-    rolling_std,
     rolling_sum,
     rolling_variance,
     rolling_zscore,
@@ -85,7 +85,7 @@ def variance_ratio(step: int, window: int) -> Feature:
         window + step,
         lambda bars: ratio(
             rolling_variance(bars.log_close - shift(bars.log_close, step), window),
-            step * rolling_variance(bars.log_return, window),
+            step * return_variance(bars, window),
             otherwise=1.0,
         ),
     )
@@ -124,7 +124,7 @@ def range_over_volatility(window: int) -> Feature:
         window + 1,
         lambda bars: ratio(
             highest(bars.log_close, window) - lowest(bars.log_close, window),
-            rolling_std(bars.log_return, window) * np.sqrt(window),
+            return_std(bars, window) * np.sqrt(window),
         ),
     )
 
@@ -139,9 +139,7 @@ def fractionally_differenced_price(window: int, order: float = 0.4) -> Feature:
         f"fractionally_differenced_price_{window}",
         Family.STATISTICAL,
         window,
-        lambda bars: ratio(
-            weighted_sum(bars.log_return, _weights_of_returns(order, window)), rolling_std(bars.log_return, window - 1)
-        ),
+        lambda bars: ratio(weighted_sum(bars.log_return, _weights_of_returns(order, window)), return_std(bars, window - 1)),
     )
 
 
@@ -174,7 +172,7 @@ def wavelet_energy(level: int, window: int) -> Feature:
         f"wavelet_energy_{level}_{window}",
         Family.STATISTICAL,
         window + 2**HAAR_LEVELS - 1,
-        lambda bars: _wavelet_energy(bars.log_close, level, window),
+        lambda bars: _wavelet_energy(bars, level, window),
     )
 
 
@@ -242,15 +240,25 @@ def _hurst_exponent(bars: Bars, window: int) -> Floats:
     return np.where(is_flat, 0.5, np.clip(slope / 2, 0.0, 1.0))
 
 
-def _wavelet_energy(log_close: Floats, level: int, window: int) -> Floats:
-    smooth, total, wanted = log_close, np.zeros(len(log_close)), np.zeros(len(log_close))
-    for number in range(1, HAAR_LEVELS + 1):
-        before = shift(smooth, 2 ** (number - 1))
-        energy = ((smooth - before) / 2) ** 2
+def _wavelet_energy(bars: Bars, level: int, window: int) -> Floats:
+    energies = _haar_energies(bars)
+    return ratio(rolling_sum(energies[level - 1], window), _haar_total(bars, window))
+
+
+@remembered
+def _haar_energies(bars: Bars) -> list[Floats]:
+    """Squared details of the a trous Haar transform of the log closes, level by level."""
+    smooth, energies = bars.log_close, []
+    for number in range(HAAR_LEVELS):
+        before = shift(smooth, 2**number)
+        energies.append(((smooth - before) / 2) ** 2)
         smooth = (smooth + before) / 2
-        total += energy
-        wanted = energy if number == level else wanted
-    return ratio(rolling_sum(wanted, window), rolling_sum(total, window))
+    return energies
+
+
+@remembered
+def _haar_total(bars: Bars, window: int) -> Floats:
+    return rolling_sum(np.sum(_haar_energies(bars), axis=0), window)
 
 
 def _mean_reversion_speed(log_close: Floats, window: int) -> Floats:

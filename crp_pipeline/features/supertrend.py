@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 
 from crp_pipeline.contracts import Floats
-from crp_pipeline.features.feature import Bars, Family, Feature
+from crp_pipeline.features.feature import Bars, Family, Feature, remembered
 from crp_pipeline.features.rolling import rolling_mean
 
 WALK = 64
@@ -46,6 +46,7 @@ def _lookback(window: int) -> int:
     return 2 * WALK + window
 
 
+@remembered
 def _supertrend(bars: Bars, window: int, multiplier: float) -> tuple[Floats, Floats]:
     """Band and side, (n,) each; NaN where the walk would start before the first known range."""
     band, side = np.full(len(bars), np.nan), np.full(len(bars), np.nan)

@@ -5,6 +5,7 @@ import talib
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, wilder_warm_up
+from crp_pipeline.features.returns import return_std
 from crp_pipeline.features.rolling import (
     highest,
     ratio,
@@ -23,7 +24,7 @@ def realised_volatility(window: int) -> Feature:
         f"realised_volatility_{window}",
         Family.VOLATILITY,
         window + 1,
-        lambda bars: rolling_std(bars.log_return, window),
+        lambda bars: return_std(bars, window),
     )
 
 
@@ -33,7 +34,7 @@ def volatility_ratio(fast: int, slow: int) -> Feature:
         f"volatility_ratio_{fast}_{slow}",
         Family.VOLATILITY,
         slow + 1,
-        lambda bars: ratio(rolling_std(bars.log_return, fast), rolling_std(bars.log_return, slow), otherwise=1.0),
+        lambda bars: ratio(return_std(bars, fast), return_std(bars, slow), otherwise=1.0),
     )
 
 
@@ -125,7 +126,7 @@ def volatility_of_volatility(fast: int, slow: int) -> Feature:
         f"volatility_of_volatility_{fast}_{slow}",
         Family.VOLATILITY,
         fast + slow,
-        lambda bars: _variation_coefficient(rolling_std(bars.log_return, fast), slow),
+        lambda bars: _variation_coefficient(return_std(bars, fast), slow),
     )
 
 
@@ -174,7 +175,7 @@ def volatility_zscore(fast: int, slow: int) -> Feature:
         f"volatility_zscore_{fast}_{slow}",
         Family.VOLATILITY,
         fast + slow,
-        lambda bars: rolling_zscore(rolling_std(bars.log_return, fast), slow),
+        lambda bars: rolling_zscore(return_std(bars, fast), slow),
     )
 
 
@@ -184,7 +185,7 @@ def volatility_rank(fast: int, slow: int) -> Feature:
         f"volatility_rank_{fast}_{slow}",
         Family.VOLATILITY,
         fast + slow + 1,
-        lambda bars: rolling_rank(rolling_std(bars.log_return, fast), slow),
+        lambda bars: rolling_rank(return_std(bars, fast), slow),
     )
 
 
@@ -231,7 +232,7 @@ def parkinson_ratio(window: int) -> Feature:
         f"parkinson_ratio_{window}",
         Family.VOLATILITY,
         window + 1,
-        lambda bars: ratio(_parkinson_volatility(bars, window), rolling_std(bars.log_return, window), otherwise=1.0),
+        lambda bars: ratio(_parkinson_volatility(bars, window), return_std(bars, window), otherwise=1.0),
     )
 
 

@@ -7,15 +7,15 @@ import numpy as np
 import talib
 
 from crp_pipeline.contracts import Floats
-from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up
+from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, remembered
 from crp_pipeline.features.kernels import rolling_rank
 from crp_pipeline.features.moments import rolling_skewness
+from crp_pipeline.features.returns import return_std
 from crp_pipeline.features.rolling import (
     ROUNDING,
     ratio,
     rolling_correlation,
     rolling_mean,
-    rolling_std,
     rolling_sum,
     shift,
 )
@@ -208,7 +208,7 @@ def volume_weighted_return(window: int) -> Feature:
         window + 1,
         lambda bars: ratio(
             ratio(rolling_sum(bars.log_return * bars.volume, window), rolling_sum(bars.volume, window)),
-            rolling_std(bars.log_return, window),
+            return_std(bars, window),
         ),
     )
 
@@ -234,10 +234,12 @@ def ease_of_movement(window: int) -> Feature:
     )
 
 
+@remembered
 def _mean_log_volume(bars: Bars, window: int) -> Floats:
     return ratio(rolling_sum(bars.log_volume, window), rolling_sum(bars.traded, window))
 
 
+@remembered
 def _log_volume_variance(bars: Bars, window: int) -> Floats:
     n_traded = rolling_sum(bars.traded, window)
     mean_square = ratio(rolling_sum(bars.log_volume**2, window), n_traded)

@@ -32,6 +32,7 @@ from crp_pipeline.features import (
     wilder_warm_up,
 )
 from crp_pipeline.features.calendar import CALENDAR
+from crp_pipeline.features.feature import remembered
 from crp_pipeline.features.feeds import FEEDS
 from crp_pipeline.features.rolling import rolling_correlation, rolling_std, rolling_sum, rolling_zscore, shift
 from crp_pipeline.features.trend import distance_to_sma
@@ -810,3 +811,37 @@ def test_descriptions_come_from_the_factory_the_function_or_the_summary():
 def test_a_table_of_no_leaks_is_empty():
     assert leak_table(()).columns.tolist() == ["feature", "kind", "at", "difference"]
     assert leak_table(()).empty
+
+
+# ---------------------------------------------------------------- what is made once
+
+
+def test_what_is_remembered_is_made_once_per_bars_and_arguments():
+    made = []
+
+    @remembered
+    def mean_close(bars, window):
+        made.append(window)
+        return bars.close + window
+
+    def features_of(*windows):
+        return [Feature(f"f{n}_{w}", Family.TREND, 1, lambda bars, w=w: mean_close(bars, w)) for n, w in enumerate(windows)]
+
+    table = compute_features(CANDLES.head(300), features_of(3, 4, 3))
+    assert made == [3, 4]
+    assert table["f2_3"].equals(table["f0_3"].rename("f2_3"))
+    compute_features(CANDLES.head(200), features_of(3))
+    assert made == [3, 4, 3]
+
+
+def test_the_identity_knows_what_is_remembered():
+    @remembered
+    def three(bars):
+        return bars.close * 3
+
+    @remembered
+    def four(bars):
+        return bars.close * 4
+
+    ids = {feature_set_id([Feature("f", Family.TREND, 1, lambda bars, made=made: made(bars))]) for made in (three, four, three)}
+    assert len(ids) == 2
