@@ -3,7 +3,7 @@
 import numpy as np
 
 from crp_pipeline.contracts import Floats
-from crp_pipeline.features.rolling import ROUNDING, ratio, rolling_mean
+from crp_pipeline.features.rolling import ratio, rolling_mean, variance_of
 
 
 def rolling_skewness(values: Floats, window: int) -> Floats:
@@ -11,7 +11,7 @@ def rolling_skewness(values: Floats, window: int) -> Floats:
     square = values * values
     mean, mean_square, mean_cube = (rolling_mean(power, window) for power in (values, square, values * square))
     third_moment = mean_cube - 3 * mean * mean_square + 2 * mean * mean * mean
-    variance = _variance(mean, mean_square)
+    variance = variance_of(mean, mean_square)
     return ratio(third_moment, variance * np.sqrt(variance))
 
 
@@ -22,9 +22,4 @@ def rolling_excess_kurtosis(values: Floats, window: int) -> Floats:
     mean_cube, mean_fourth = rolling_mean(values * square, window), rolling_mean(square * square, window)
     squared_mean = mean * mean
     fourth_moment = mean_fourth - 4 * mean * mean_cube + 6 * squared_mean * mean_square - 3 * squared_mean * squared_mean
-    return ratio(fourth_moment, _variance(mean, mean_square) ** 2, otherwise=3.0) - 3
-
-
-def _variance(mean: Floats, mean_square: Floats) -> Floats:
-    variance = mean_square - mean**2
-    return np.where(variance <= ROUNDING * mean_square, 0.0, variance)
+    return ratio(fourth_moment, variance_of(mean, mean_square) ** 2, otherwise=3.0) - 3

@@ -55,9 +55,14 @@ def rolling_mean(values: Floats, window: int) -> Floats:
 
 def rolling_variance(values: Floats, window: int) -> Floats:
     """Population variance of the window; exactly zero for a constant one."""
-    mean_square = rolling_mean(values * values, window)
-    variance = mean_square - rolling_mean(values, window) ** 2
-    return np.where(variance <= ROUNDING * mean_square, 0.0, variance)
+    return variance_of(rolling_mean(values, window), rolling_mean(values * values, window))
+
+
+def variance_of(mean: Floats, mean_square: Floats) -> Floats:
+    """Population variance of windows with this mean and mean square; exactly zero where only rounding is left."""
+    variance = mean_square - mean * mean
+    variance[variance <= ROUNDING * mean_square] = 0.0
+    return variance
 
 
 def rolling_std(values: Floats, window: int) -> Floats:
@@ -72,13 +77,17 @@ def rolling_covariance(one: Floats, other: Floats, window: int) -> Floats:
 
 def rolling_correlation(one: Floats, other: Floats, window: int) -> Floats:
     """Pearson correlation over the window, in [-1, 1]; 0 where one of the two stands still."""
-    scale = np.sqrt(rolling_variance(one, window) * rolling_variance(other, window))
-    return np.clip(ratio(rolling_covariance(one, other, window), scale), -1.0, 1.0)
+    mean, other_mean = rolling_mean(one, window), rolling_mean(other, window)
+    variance = variance_of(mean, rolling_mean(one * one, window))
+    other_variance = variance_of(other_mean, rolling_mean(other * other, window))
+    covariance = rolling_mean(one * other, window) - mean * other_mean
+    return np.clip(ratio(covariance, np.sqrt(variance * other_variance)), -1.0, 1.0)
 
 
 def rolling_zscore(values: Floats, window: int) -> Floats:
     """Distance of the last value to the window's mean, in its standard deviations; 0 in a constant window."""
-    return ratio(values - rolling_mean(values, window), rolling_std(values, window))
+    mean = rolling_mean(values, window)
+    return ratio(values - mean, np.sqrt(variance_of(mean, rolling_mean(values * values, window))))
 
 
 def rolling_rank(values: Floats, window: int) -> Floats:
