@@ -20,6 +20,8 @@ from crp_pipeline.splits import PURGED, TEST, TRAIN
 
 INK, SOFT, GOOD, BAD, WARN = "#1f2a36", "#9aa7b4", "#1b7f79", "#b8433f", "#d99a2b"
 DPI = 90
+MOST_MISSING = 16
+"""Features that a picture names."""
 MOST_FEATURES = 60
 """Features that one picture can name."""
 
@@ -75,13 +77,17 @@ def feeds_figure(feeds: pd.DataFrame, *, coin: str) -> Figure:
 
 
 def features_figure(features: pd.DataFrame, *, n_leaks: int) -> Figure:
-    """Share of missing values per feature, so that a gap in the table is seen before a model hides it."""
-    missing = features.isna().mean().sort_values(ascending=False)
-    figure, axes = _canvas()
-    axes.bar(range(len(missing)), 100 * missing.to_numpy(), color=INK)
-    axes.set_ylabel("missing values, %")
-    axes.set_xlabel("features, most missing first")
-    axes.set_title(f"{features.shape[1]} features x {len(features):,} bars, {n_leaks} that look ahead")
+    """The features with most missing values by name, so that a gap in the table is seen before a model hides it."""
+    missing = features.isna().mean().sort_values(ascending=False, kind="stable")
+    shown = missing.head(MOST_MISSING)
+    figure, axes = _canvas(height=0.9 + 0.2 * len(shown))
+    axes.barh(range(len(shown)), 100 * shown.to_numpy(), color=[BAD if share == 1 else INK for share in shown])
+    axes.set_yticks(range(len(shown)), list(shown.index))
+    axes.set_xlim(0, 100)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"missing values, %, of the {len(shown)} features that miss most")
+    without = f"{int((missing == 1).sum())} without any value, {n_leaks} that look ahead"
+    axes.set_title(f"{features.shape[1]} features x {len(features):,} bars: {without}")
     return figure
 
 
