@@ -1,8 +1,9 @@
-"""For notebooks: what the pipeline stored, read back in one line each.
+"""For notebooks: what the pipeline stored, read back in one line each, and what is wrong with candles of your own.
 
->>> from crp_pipeline.notebook import load_features, normalize    # doctest: +SKIP
->>> table = load_features("BTC-USDT")                             # doctest: +SKIP
->>> past, future = normalize(table[:"2023"], table["2024":])      # doctest: +SKIP
+>>> from crp_pipeline.notebook import load_features, normalize, quality    # doctest: +SKIP
+>>> print(quality(load_candles("BTC-USDT.csv")))                           # doctest: +SKIP
+>>> table = load_features("BTC-USDT")                                      # doctest: +SKIP
+>>> past, future = normalize(table[:"2023"], table["2024":])               # doctest: +SKIP
 """
 
 from os import PathLike
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from crp_pipeline.candles import QualityReport
+from crp_pipeline.candles import quality as candles_quality
+from crp_pipeline.contracts import interval_length
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.settings import load_settings
+from crp_pipeline.settings import INTERVALS, load_settings
 from crp_pipeline.storage import read_parquet
 
 
@@ -22,6 +26,14 @@ def load_features(coin: str, *, data_dir: str | PathLike[str] | None = None) -> 
     """
     root = load_settings().data_dir if data_dir is None else Path(data_dir)
     return read_parquet(root / "features" / f"{coin}.parquet")
+
+
+def quality(candles: pd.DataFrame, *, interval: str | None = None) -> QualityReport:
+    """What is odd about candles (`candles.load_candles`): print it, or take `to_frame()`; nothing is changed or raised for it.
+
+    The interval is the commonest step of the index unless given. Raises `DataContractError` where that is none of the house's.
+    """
+    return candles_quality(candles, _commonest_step(candles.index) if interval is None else interval)
 
 
 def normalize(train: pd.DataFrame, *others: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
@@ -38,3 +50,12 @@ def normalize(train: pd.DataFrame, *others: pd.DataFrame) -> tuple[pd.DataFrame,
             raise DataContractError(f"frame {number} begins at {other.index.min()}, {ends}")
     mean, spread = train.mean(), train.std(ddof=0)
     return tuple((frame - mean) / spread.where(spread > 0, 1.0) for frame in (train, *others))
+
+
+def _commonest_step(open_time: pd.Index) -> str:
+    steps = open_time.sort_values().to_series().diff().value_counts()
+    known = {interval_length(interval): interval for interval in INTERVALS}
+    if steps.empty or steps.index[0] not in known:
+        step = "no step" if steps.empty else f"a step of {steps.index[0]}"
+        raise DataContractError(f"candles have {step}, which is none of {', '.join(INTERVALS)}: say interval=")
+    return known[steps.index[0]]

@@ -6,8 +6,9 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.notebook import load_features, normalize
+from crp_pipeline.notebook import load_features, normalize, quality
 from crp_pipeline.storage import write_parquet
+from crp_pipeline_tests.random_walk import random_walk
 
 
 def frame(n=100, start="2024-01-01", seed=0, scale=1.0):
@@ -59,3 +60,21 @@ def test_what_is_missing_stays_missing():
 def test_a_frame_that_is_not_later_or_not_alike_is_refused(other, message):
     with pytest.raises(DataContractError, match=message):
         normalize(frame(), other)
+
+
+@pytest.mark.parametrize(("freq", "interval"), [("1h", "1h"), ("5min", "5m"), ("1D", "1d")])
+def test_quality_knows_the_interval_and_finds_what_is_missing(freq, interval):
+    whole = random_walk(400, freq=freq)
+    assert quality(whole).findings == ()
+    holed = whole.drop(whole.index[100:110])
+    assert quality(holed).to_frame().equals(quality(holed, interval=interval).to_frame())
+    [gap] = [finding for finding in quality(holed.iloc[::-1]).findings if finding.kind == "gap"]
+    assert gap.count == 10
+
+
+@pytest.mark.parametrize(
+    ("candles", "step"), [(random_walk(40, freq="7min"), "a step of 0 days 00:07:00"), (random_walk(1), "no step")]
+)
+def test_an_interval_of_no_house_must_be_said(candles, step):
+    with pytest.raises(DataContractError, match=f"candles have {step}, which is none of 1m, 5m"):
+        quality(candles)
