@@ -43,6 +43,20 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise DataContractError(f"{path} cannot be read: {error}") from error
 
 
+def read_if_sound(path: Path, *, tell: Callable[[str], object]) -> pd.DataFrame | None:
+    """The frame that `write_parquet` wrote; None where there is none, or where it is damaged, which is told.
+
+    For a frame that only saves work and is about to be written anew.
+    """
+    if not path.exists():
+        return None
+    try:
+        return read_parquet(path)
+    except DataContractError as error:
+        tell(str(error))
+        return None
+
+
 def fresh_folder(folder: Path) -> Path:
     """An empty folder of that name."""
     shutil.rmtree(folder, ignore_errors=True)

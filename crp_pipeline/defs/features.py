@@ -10,7 +10,7 @@ from crp_pipeline.features import CATALOG, extend_features, feature_set_id, leak
 from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import features_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import read_parquet
+from crp_pipeline.storage import read_if_sound
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -26,12 +26,14 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         dagster_type=FRAME,
         check_specs=[coin_check("is_causal", "features", coins, "No past value changes with the future.", blocking=True)],
     )
-    def features(candles: pd.DataFrame, market: pd.DataFrame, feeds: pd.DataFrame) -> dg.MaterializeResult:
+    def features(
+        context: dg.AssetExecutionContext, candles: pd.DataFrame, market: pd.DataFrame, feeds: pd.DataFrame
+    ) -> dg.MaterializeResult:
         """Every catalogued feature of every bar, known at the bar's close."""
         coin = candles.attrs["coin"]
         others = market.drop(columns=coin, errors="ignore")
-        earlier = read_parquet(places.features(coin)) if places.features(coin).exists() else None
-        made = extend_features(earlier, candles, CATALOG, market=others, feeds=feeds)
+        earlier = read_if_sound(places.features(coin), tell=context.log.warning)
+        made = extend_features(earlier, candles, CATALOG, market=others, feeds=feeds, set_id=set_id)
         rows_kept, blocks = made.attrs["rows_kept"], made.attrs["blocks"]
         n_cuts = sum(map(len, nightly_cuts(candles, others, feeds=feeds, seed=settings.seed)))
         leaks = prove_nightly(CATALOG, candles, market=others, feeds=feeds, seed=settings.seed)

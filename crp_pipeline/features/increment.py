@@ -5,7 +5,10 @@ So a bar that was restated long ago, a coin that joined the market or a changed 
 made anew.
 """
 
-from collections.abc import Sequence
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from hashlib import sha256
 from itertools import takewhile
 
@@ -46,10 +49,15 @@ def block_digests(
     market: pd.DataFrame | None = None,
     feeds: pd.DataFrame | None = None,
     interval: pd.Timedelta | None = None,
+    set_id: str | None = None,
 ) -> Digests:
-    """Sixteen hexadecimal digits per block of the table of these candles, in time order."""
+    """Sixteen hexadecimal digits per block of the table of these candles, in time order.
+
+    `set_id` is the features' `feature_set_id`, for who has it at hand: it takes as long as hashing a year of minutes.
+    """
     interval = interval or bar_interval(candles.index)
-    made_by = f"{feature_set_id(features)} {np.__version__} {interval}"
+    beside = [(name, [] if table is None else list(table.columns)) for name, table in (("market", market), ("feeds", feeds))]
+    made_by = f"{set_id or feature_set_id(features)} {_code()} {np.__version__} {interval} {beside}"
     opens: Ints = pd.DatetimeIndex(candles.index).as_unit("ns").asi8
     inputs: list[Floats | Ints] = [opens, *(candles[name].to_numpy(np.float64) for name in OHLCV)]
     for others in (market, feeds):
@@ -68,37 +76,54 @@ def extend_features(
     market: pd.DataFrame | None = None,
     feeds: pd.DataFrame | None = None,
     interval: pd.Timedelta | None = None,
+    set_id: str | None = None,
 ) -> pd.DataFrame:
     """`compute_features`, equal to the bit; of `known`, an earlier table, the rows before the first changed block are kept.
 
     `attrs["blocks"]` of the result holds its digests, and those of `known` are read there; `attrs["rows_kept"]` says how many
-    rows are of `known`. The last block that could be kept
-    is made again and compared: where a bit differs, as on another processor, everything is made anew.
+    rows are of `known`. One of the blocks that could be kept is drawn, made again and compared: where a bit differs, as on
+    another processor, everything is made anew.
     """
     interval = interval or bar_interval(candles.index)
-    digests = block_digests(candles, features, market=market, feeds=feeds, interval=interval)
-    n_same = _unchanged(digests, {} if known is None else known.attrs.get("blocks", {}))
-    table, rows_kept = None, 0
-    if known is not None and n_same:
-        times = [*map(pd.Timestamp, digests), candles.index[-1] + interval]
-        fresh = features_since(times[n_same - 1], candles, features, market=market, feeds=feeds, interval=interval)
-        table, rows_kept = _carried_on(known.loc[candles.index[0] :], fresh, until=times[n_same]), len(candles) - len(fresh)
+    digests = block_digests(candles, features, market=market, feeds=feeds, interval=interval, set_id=set_id)
+    make = partial(features_since, features=features, market=market, feeds=feeds, interval=interval)
+    table = None if known is None else _carried_on(known, candles, digests, candles.index[-1] + interval, make)
     if table is None:
-        table, rows_kept = compute_features(candles, features, market=market, feeds=feeds, interval=interval), 0
-    table.attrs = {"blocks": digests, "rows_kept": rows_kept}
+        table = make(candles.index[0], candles)
+        table.attrs = {"rows_kept": 0}
+    table.attrs["blocks"] = digests
     return table
 
 
-def _unchanged(digests: Digests, earlier: Digests) -> int:
-    """Blocks from the first on that are as they were."""
-    return sum(1 for _ in takewhile(lambda time: digests[time] == earlier.get(time), digests))
+def _carried_on(
+    known: pd.DataFrame, candles: pd.DataFrame, digests: Digests, end: pd.Timestamp, make: Callable[..., pd.DataFrame]
+) -> pd.DataFrame | None:
+    """Known rows, and those that `make` gives from the first changed block on; None where that is not the whole table."""
+    earlier: Digests = known.attrs.get("blocks", {})
+    n_same = sum(1 for _ in takewhile(lambda time: digests[time] == earlier.get(time), digests))
+    if n_same == 0:
+        return None
+    times = [*map(pd.Timestamp, digests), end]
+    drawn = int(np.random.default_rng(len(candles)).integers(n_same))
+    again = make(times[drawn], candles[candles.index < times[drawn + 1]])
+    if not _is_same(known.loc[again.index[0] : again.index[-1]], again):
+        return None
+    since = times[n_same] if n_same < len(digests) else times[n_same - 1]
+    kept, fresh = known.loc[candles.index[0] : since - pd.Timedelta(1)], make(since, candles)
+    table = pd.concat([kept, fresh])
+    table.attrs = {"rows_kept": len(kept)}
+    return table if table.index.equals(candles.index) else None
 
 
-def _carried_on(known: pd.DataFrame, fresh: pd.DataFrame, *, until: pd.Timestamp) -> pd.DataFrame | None:
-    """The known rows before the fresh ones, and these; None where the two differ on a row before `until` that both have."""
-    start, stop = known.index.searchsorted([fresh.index[0], until])
-    is_same = np.array_equal(known.iloc[start:stop], fresh.iloc[: stop - start], equal_nan=True)
-    return pd.concat([known.iloc[:start], fresh]) if is_same else None
+def _is_same(known: pd.DataFrame, again: pd.DataFrame) -> bool:
+    return known.index.equals(again.index) and np.array_equal(known, again, equal_nan=True)
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """Hash of the code that puts tables together, which is no part of any feature's definition."""
+    makers = (sys.modules[compute_features.__module__], sys.modules[Block.__module__])
+    return sha256("".join(map(inspect.getsource, makers)).encode()).hexdigest()[:16]
 
 
 def _digest(made_by: str, block: Block, inputs: Sequence[Floats | Ints]) -> str:

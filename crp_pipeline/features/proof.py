@@ -130,14 +130,15 @@ def nightly_cuts(
 
 
 def _hole_rows(candles: pd.DataFrame, market: pd.DataFrame | None, feeds: pd.DataFrame | None) -> tuple[Ints, Ints]:
-    """Rows where a bar was filled in, another coin has no close or a feed is unknown, and the last of them before something
-    is known again; all with rows on both sides.
+    """Rows where a bar was filled in or nothing was traded, another coin has no close or a feed is unknown, and the last of
+    them before something is traded or known again; all with rows on both sides.
     """
     is_filled = candles["is_repaired"].to_numpy(dtype=bool) if "is_repaired" in candles else np.zeros(len(candles), dtype=bool)
+    is_silent = candles["volume"].to_numpy() == 0
     beside = [table.reindex(candles.index) for table in (market, feeds) if table is not None]
     is_unknown = pd.concat([pd.DataFrame(index=candles.index), *beside], axis=1).isna().to_numpy(dtype=bool)
-    is_hole = is_filled | is_unknown.any(axis=1)
-    is_end = (is_unknown[:-1] & ~is_unknown[1:]).any(axis=1)
+    is_hole = is_filled | is_silent | is_unknown.any(axis=1)
+    is_end = (is_unknown[:-1] & ~is_unknown[1:]).any(axis=1) | (is_silent[:-1] & ~is_silent[1:])
     return np.flatnonzero(is_hole[1:-1]) + 1, np.flatnonzero(is_end[1:]) + 1
 
 

@@ -50,6 +50,8 @@ def select_features(
     `history` is the feature table, `labels` has the same rows, `roles` is their role table. `validation_share` is the tail of a
     training block that early stopping watches; the final model has none, and its block is every labelled row of the role table.
     """
+    if not history.index.equals(labels.index):
+        raise DataContractError(f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars")
     times, ends, started = labels.index, labels["label_end"], perf_counter()
     rows_of = {fold.number: purged_tail(fold.train, times, ends, share=validation_share)[0] for fold in folds_of(roles)}
     rows_of[FINAL] = learnable_rows(roles, ends)

@@ -153,6 +153,23 @@ def test_the_catalogue_is_proved_every_night_on_a_history_of_any_length():
         assert prove_nightly(CATALOG, CANDLES.iloc[:n_bars], market=MARKET, feeds=FEED_VALUES, seed=1) == ()
 
 
+def _next_return(bars):
+    return np.append(np.diff(bars.log_close), 0.0)
+
+
+SILENT = [
+    _planted("next_return_where_silent", 2, lambda b: np.where(b.volume == 0, _next_return(b), 0.0)),
+    _planted("filled_from_behind_where_silent", 2, lambda b: pd.Series(b.log_return).where(b.volume > 0).bfill().to_numpy()),
+]
+
+
+@pytest.mark.parametrize("leaking", SILENT, ids=lambda feature: feature.name)
+def test_a_leak_at_bars_without_a_trade_is_caught_every_night(leaking):
+    candles = random_walk(4_000, seed=3)
+    candles.iloc[[500, 501, 2_222, 3_100], 4] = 0.0
+    assert {leak.feature for leak in prove_nightly((*CATALOG[:3], leaking), candles, seed=0)} == {leaking.name}
+
+
 def test_a_leak_at_the_latest_bars_alone_is_caught():
     late = CANDLES.index[-30]
 

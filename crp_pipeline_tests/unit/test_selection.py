@@ -416,3 +416,8 @@ def test_a_fold_that_nothing_was_selected_for_is_refused(selection):
 def test_a_selected_feature_that_the_table_does_not_have_is_named(selection):
     with pytest.raises(DataContractError, match="x0 was selected for fold 0 and is no column of the feature table"):
         cross_fit(ModelSpec("prior"), FEATURES.drop(columns="x0"), LABELS, FOLDS, seed=0, selection=selection)
+
+
+def test_features_and_labels_of_other_bars_are_refused():
+    with pytest.raises(DataContractError, match=f"features have {len(FEATURES) - 1} rows, labels {len(LABELS)}"):
+        select_features(FEATURES.iloc[1:], LABELS, ROLES, config=FOUR, seed=0)

@@ -15,6 +15,7 @@ from crp_pipeline.storage import (
     MANIFEST,
     frame_hash,
     fresh_folder,
+    read_if_sound,
     read_parquet,
     replace_folder,
     seal,
@@ -273,3 +274,15 @@ def test_the_hash_of_a_frame_is_the_same_in_another_process(tmp_path):
         check=True,
     )
     assert other.stdout.strip() == frame_hash(FRAME)
+
+
+def test_a_frame_that_only_saves_work_is_done_without_when_it_is_missing_or_damaged(tmp_path):
+    path, told = tmp_path / "a.parquet", []
+    assert read_if_sound(path, tell=told.append) is None
+    assert told == []
+    write_parquet(path, pd.DataFrame({"x": [1.0]}))
+    assert read_if_sound(path, tell=told.append).equals(pd.DataFrame({"x": [1.0]}))
+    path.write_bytes(path.read_bytes()[:-20])
+    assert read_if_sound(path, tell=told.append) is None
+    [sentence] = told
+    assert sentence.startswith(f"{path} cannot be read")
