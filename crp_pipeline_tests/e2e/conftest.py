@@ -5,7 +5,7 @@ import pytest
 from crp_pipeline.features import feed_proof, proof
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_proof():
     with pytest.MonkeyPatch.context() as patch:
         for name, cuts in {"RANDOM_CUTS": 4, "HOLE_CUTS": 3, "LATEST_CUTS": 4}.items():
