@@ -44,9 +44,3 @@ def blocks(opens: Ints, interval_ns: int, segments: list[slice], *, overlap: int
         edges = [segment.start, *(segment.start + 1 + np.flatnonzero(is_edge)).tolist(), segment.stop]
         for start, stop in pairwise(edges):
             yield Block(segment.start, start, stop, max(segment.start, start - max(overlap, OVERLAP_BARS)))
-
-
-def block_start(open_ns: int, interval_ns: int) -> int:
-    """Open time of the first bar of the block in which a bar lies: nanoseconds since 1970."""
-    length = interval_ns * BLOCK_BARS
-    return open_ns // length * length

@@ -53,7 +53,8 @@ def block_digests(
 ) -> Digests:
     """Sixteen hexadecimal digits per block of the table of these candles, in time order.
 
-    `set_id` is the features' `feature_set_id`, for who has it at hand: it takes as long as hashing a year of minutes.
+    `set_id` is the features' `feature_set_id`, for who has it at hand: to read the definitions takes longer than to hash the
+    bars of two years of minutes.
     """
     interval = interval or bar_interval(candles.index)
     beside = [(name, [] if table is None else list(table.columns)) for name, table in (("market", market), ("feeds", feeds))]

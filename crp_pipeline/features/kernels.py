@@ -63,7 +63,7 @@ def sum_by_doubling(values: Floats, window: int, step: int) -> Floats:
 
 
 @_compiled
-def rolling_rank(values: Floats, window: int) -> Floats:
+def rolling_percentile(values: Floats, window: int) -> Floats:
     """Share of the window's other elements that lie below its last one, equal ones counted half: 0 to 1."""
     result = np.full(len(values), np.nan)
     for t in range(window - 1, len(values)):

@@ -4,7 +4,7 @@ import numpy as np
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature, remembered
-from crp_pipeline.features.kernels import rolling_entropy, rolling_quantiles, rolling_rank, weighted_sum
+from crp_pipeline.features.kernels import rolling_entropy, rolling_percentile, rolling_quantiles, weighted_sum
 from crp_pipeline.features.moments import rolling_excess_kurtosis, rolling_skewness
 from crp_pipeline.features.returns import return_std, return_variance
 from crp_pipeline.features.rolling import (
@@ -178,7 +178,7 @@ def wavelet_energy(level: int, window: int) -> Feature:
 
 def price_rank(window: int) -> Feature:
     """Share of the window's other closes that lie below the last one, equal ones counted half: 0 to 1."""
-    return Feature(f"price_rank_{window}", Family.STATISTICAL, window, lambda bars: rolling_rank(bars.close, window))
+    return Feature(f"price_rank_{window}", Family.STATISTICAL, window, lambda bars: rolling_percentile(bars.close, window))
 
 
 def mean_reversion_speed(window: int) -> Feature:

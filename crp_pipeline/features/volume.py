@@ -8,7 +8,7 @@ import talib
 
 from crp_pipeline.contracts import Floats
 from crp_pipeline.features.feature import Bars, Family, Feature, ema_warm_up, remembered
-from crp_pipeline.features.kernels import rolling_rank
+from crp_pipeline.features.kernels import rolling_percentile
 from crp_pipeline.features.moments import rolling_skewness
 from crp_pipeline.features.returns import return_std
 from crp_pipeline.features.rolling import (
@@ -177,7 +177,7 @@ def volume_ratio(fast: int, slow: int) -> Feature:
 
 def volume_rank(window: int) -> Feature:
     """Share of the window's other bars that traded less, equal ones counted half: 0 to 1."""
-    return Feature(f"volume_rank_{window}", Family.VOLUME, window, lambda bars: rolling_rank(bars.volume, window))
+    return Feature(f"volume_rank_{window}", Family.VOLUME, window, lambda bars: rolling_percentile(bars.volume, window))
 
 
 def volume_concentration(window: int) -> Feature:

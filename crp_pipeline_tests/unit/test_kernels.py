@@ -17,7 +17,7 @@ WINDOWS = (2, 3, 24, 95)
 SHARES = np.array([0.05, 0.5, 0.95])
 
 KERNELS = {
-    "rolling_rank": kernels.rolling_rank,
+    "rolling_percentile": kernels.rolling_percentile,
     "age_of_highest": kernels.age_of_highest,
     "weighted_sum": lambda values, window: kernels.weighted_sum(values, np.linspace(1.0, -0.3, window)),
     "deepest_fall": kernels.deepest_fall,
@@ -33,7 +33,7 @@ def _entropy(window):
 
 
 PLAIN = {
-    "rolling_rank": lambda w: (np.mean(w[:-1] < w[-1]) + np.mean(w[:-1] <= w[-1])) / 2,
+    "rolling_percentile": lambda w: (np.mean(w[:-1] < w[-1]) + np.mean(w[:-1] <= w[-1])) / 2,
     "age_of_highest": lambda w: w[::-1].argmax(),
     "weighted_sum": lambda w: np.sum(w[::-1] * np.linspace(1.0, -0.3, len(w))),
     "deepest_fall": lambda w: min(0.0, np.cumsum(w[::-1]).min()),
