@@ -23,7 +23,11 @@ Bools = NDArray[np.bool_]
 OHLCV = ("open", "high", "low", "close", "volume")
 CLASSES = ("short", "neutral", "long")
 """Order of every class axis; the signal of class `i` is `i - 1`."""
+DIRECTIONS = ("down", "up")
+"""Order of the class axis of models that only tell where the move goes; a neutral label teaches them nothing."""
 PROBABILITIES = ("p_short", "p_neutral", "p_long")
+FORECAST = "forecast_"
+"""What the columns of other outputs than class probabilities begin with."""
 OPEN_TIME_DTYPE = "datetime64[ns, UTC]"
 """Parquet round trips may change the unit; everything that enters is brought back to this one."""
 
@@ -101,11 +105,15 @@ PredictionSchema = pa.DataFrameSchema(
         **{name: pa.Column("float64", pa.Check.in_range(0, 1), nullable=True) for name in PROBABILITIES},
         "fold": pa.Column("int64", pa.Check.ge(-1)),
         "rounds": pa.Column("int64", pa.Check.ge(0)),
+        f"^{FORECAST}": pa.Column("float64", nullable=True, regex=True, required=False),
     },
     index=_open_time,
     strict=True,
 )
-"""Out-of-fold probabilities of one model; NaN and fold -1 where no fold tests the row."""
+"""Out-of-fold probabilities of one model; NaN and fold -1 where no fold tests the row.
+
+A model whose outputs are other than the class probabilities also has a column `forecast_<output>` for each of them.
+"""
 
 FINAL = -1
 """Fold of what belongs to the final model, which no fold tests."""
@@ -196,14 +204,17 @@ class Samples:
 
         Raises `InsufficientHistoryError` where a hole or the start of the history is nearer.
         """
-        start = np.zeros_like(self.rows) if self.segment_start is None else self.segment_start[self.rows]
-        behind = self.rows - start
+        behind = self.behind()
         if (behind < length - 1).any():
             short = int(np.argmax(behind < length - 1))
             raise InsufficientHistoryError(
                 f"row {self.rows[short]} has {behind[short]} bars behind it, a window of {length} needs {length - 1}"
             )
         return np.asarray(self.history[self.rows[:, None] + np.arange(1 - length, 1)])
+
+    def behind(self) -> Ints:
+        """Bars between each row and the start of its stretch without holes: (n,)."""
+        return self.rows if self.segment_start is None else self.rows - self.segment_start[self.rows]
 
     def take(self, rows: Ints) -> "Samples":
         """Other rows of the same history."""

@@ -1,7 +1,7 @@
-"""What every model is: fitted on samples, asked for class probabilities, saved without pickle."""
+"""What every model is: fitted on samples, asked for its outputs or for class probabilities, saved without pickle."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import isabstract
 from pathlib import Path
@@ -12,8 +12,10 @@ import pandas as pd
 
 from crp_pipeline.contracts import CLASSES, Floats, Ints, Samples
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError, NotFittedError
+from crp_pipeline.models.parameters import Parameter
+from crp_pipeline.models.readout import Readout
 
-Parameter = int | float | str | bool
+Progress = Callable[[str], None]
 
 
 class Validation(NamedTuple):
@@ -34,21 +36,49 @@ class ModelSpec:
 
 
 class Model(ABC):
-    """A classifier of the next move into short, neutral and long.
+    """A forecaster of the next move.
 
-    A second `fit` takes the place of the first; `predict` gives (n, 3) probabilities in the order of `outputs`, each row
-    summing to 1. Labels are signals in {-1, 0, 1}. Raises `NotFittedError` before fitting, `InsufficientHistoryError` for no
-    rows or a single class and `DataContractError` for labels, learned from or watched, that are missing or of another kind.
+    A second `fit` takes the place of the first; `predict` gives (n, len(outputs)). What it learns from are the columns
+    `targets` of a label frame: (n,) for one target, (n, len(targets)) for several. Where the outputs are classes, each row of
+    `predict` sums to 1. Raises `NotFittedError` before fitting, `InsufficientHistoryError` for no rows or a single class and
+    `DataContractError` for labels, learned from or watched, that are missing or of another kind.
     """
 
     model_type: ClassVar[str]
+    targets: ClassVar[tuple[str, ...]] = ("signal",)
     outputs: ClassVar[tuple[str, ...]] = CLASSES
     is_baseline: ClassVar[bool] = False
+    variants: ClassVar[Mapping[str, Any]] = {}
+    """Parameters of each variant; empty for a model without parameters."""
 
     rounds: int = 0
     """Boosting rounds or epochs that the fit settled on."""
+    readout: Readout | None = None
+    """From outputs to class probabilities; None where the outputs are the class probabilities."""
+    progress: Progress | None = None
+    """Who is told of each epoch of a fit."""
     _learned: Any = None
     """What the fit left behind; None before."""
+
+    @property
+    def reach(self) -> int:
+        """Bars that a prediction looks at, its own included."""
+        return 1
+
+    @property
+    def settled(self) -> Mapping[str, float]:
+        """Parameters that the fit found by watching later rows, and that a fit without such rows must be told."""
+        return {}
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers the fit learned; 0 before."""
+        return 0
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch of the last fit: loss and learning rate among them; empty where there are no epochs."""
+        return pd.DataFrame()
 
     @abstractmethod
     def fit(
@@ -64,20 +94,39 @@ class Model(ABC):
 
     @abstractmethod
     def predict(self, X: Samples) -> Floats:
-        """Probability of each output for every sample: (n, 3)."""
+        """Each output for every sample: (n, len(outputs)).
+
+        Raises `InsufficientHistoryError` for a row with fewer than `reach - 1` bars behind it.
+        """
+
+    def probabilities(self, X: Samples) -> Floats:
+        """Probability of short, neutral and long for every sample: (n, 3)."""
+        return self.read(self.predict(X))
+
+    def read(self, outputs: Floats) -> Floats:
+        """Class probabilities of outputs that `predict` gave: (n, 3)."""
+        if self.outputs == CLASSES:
+            return outputs
+        if self.readout is None:
+            raise NotFittedError(f"{self.model_type} forecasts {', '.join(self.outputs)} and has no readout into classes yet")
+        return self.readout.probabilities(outputs)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model into a folder, which is made when missing, in its library's portable format."""
         self._require_fitted()
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._write(Path(folder))
+        if self.readout is not None:
+            self.readout.save(Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The model that `save` wrote, with its `rounds`; what steered its training is not stored."""
         if isabstract(cls):
             raise TypeError(f"{cls.__name__} has no files of its own: load a kind of model, or a bundle")
-        return cls._read(Path(folder))
+        model = cls._read(Path(folder))
+        model.readout = Readout.load(Path(folder))
+        return model
 
     @abstractmethod
     def _write(self, folder: Path) -> None:
@@ -112,11 +161,42 @@ def watched_class_index(y: Floats) -> Ints:
     return np.asarray(y, dtype=np.int64) + 1
 
 
+def target_values(y: Floats) -> Floats:
+    """Values to regress on, (n,); raises where there are none, they do not vary, or one is missing or infinite."""
+    if len(y) == 0:
+        raise InsufficientHistoryError("there are no labelled rows to learn from")
+    values = watched_target_values(y)
+    if (values == values[0]).all():
+        raise InsufficientHistoryError(f"all {len(y)} labels are {y[0]:g}: there is nothing to tell apart")
+    return values
+
+
+def watched_target_values(y: Floats) -> Floats:
+    """Values to regress on that are only watched, (n,); raises `DataContractError` for one that is missing or infinite."""
+    is_wrong = ~np.isfinite(y)
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        raise DataContractError(f"labels must be numbers, got {y[row]} in row {row + 1} of {len(y)}")
+    return np.asarray(y, dtype=np.float64)
+
+
 def samples_of(history: pd.DataFrame) -> Samples:
-    """All rows of a feature table; raises `DataContractError` naming column and row for an infinite value."""
+    """All rows of a feature table; a step longer than the shortest one is a hole that no window crosses.
+
+    Raises `DataContractError` naming column and row for an infinite value.
+    """
     values = np.ascontiguousarray(history.to_numpy(dtype=np.float64))
     infinite = np.isinf(values)
     if infinite.any():
         row, column = np.argwhere(infinite)[0]
         raise DataContractError(f"feature {history.columns[column]} is infinite at {history.index[row]}")
-    return Samples(values, np.arange(len(values)), columns=tuple(history.columns))
+    return Samples(values, np.arange(len(values)), segment_starts(history.index), tuple(history.columns))
+
+
+def segment_starts(times: pd.Index) -> Ints:
+    """Position of the first row of the stretch without holes that each row lies in: (n,)."""
+    steps = np.diff(np.asarray(times.as_unit("ns").asi8 if isinstance(times, pd.DatetimeIndex) else times, dtype=np.int64))
+    begins = np.flatnonzero(steps > steps.min(initial=np.iinfo(np.int64).max)) + 1
+    first = np.zeros(len(times), dtype=np.int64)
+    first[begins] = begins
+    return np.asarray(np.maximum.accumulate(first))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crp_pipeline.contracts import Samples
+from crp_pipeline.contracts import Floats, Samples
 from crp_pipeline.errors import BundleError
 from crp_pipeline.models.base import Model
 from crp_pipeline.models.catalog import MODEL_CLASSES
@@ -24,7 +24,7 @@ def save_bundle(model: Model, folder: Path, *, card: dict[str, Any], golden: Sam
     """Write the model, its card and its answers to the golden samples; an earlier bundle there is replaced."""
     staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
     model.save(staging)
-    np.savez(staging / GOLDEN, inputs=golden.table(), outputs=model.predict(golden))
+    np.savez_compressed(staging / GOLDEN, inputs=golden.windows(model.reach), outputs=model.predict(golden))
     seal(staging, {"model_type": model.model_type, **card})
     return replace_folder(staging, folder)
 
@@ -47,7 +47,20 @@ def load_bundle(folder: Path, *, feature_set_id: str | None = None) -> tuple[Mod
 def _replay(model: Model, folder: Path) -> None:
     with np.load(folder / GOLDEN, allow_pickle=False) as stored:
         inputs, outputs = stored["inputs"], stored["outputs"]
-    answers = model.predict(Samples(inputs, np.arange(len(inputs))))
+    if inputs.ndim != 3 or inputs.shape[1] != model.reach:
+        raise BundleError(f"{folder}: golden inputs are {inputs.shape}, the model looks at {model.reach} bars")
+    answers = model.predict(_as_samples(inputs))
+    if answers.shape != outputs.shape:
+        raise BundleError(
+            f"{folder} answers its golden inputs with {answers.shape[1]} outputs, it was stored with {outputs.shape[1]}"
+        )
     worst = float(np.abs(answers - outputs).max(initial=0.0))
     if not worst <= GOLDEN_TOLERANCE:
         raise BundleError(f"{folder} answers its golden inputs differently, by up to {worst:.2g}")
+
+
+def _as_samples(windows: Floats) -> Samples:
+    """Windows (n, length, k) as samples of one history in which each is a stretch of its own."""
+    n, length, k = windows.shape
+    starts = np.repeat(np.arange(n) * length, length)
+    return Samples(windows.reshape(-1, k), np.arange(1, n + 1) * length - 1, starts)

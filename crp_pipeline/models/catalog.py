@@ -4,30 +4,31 @@
 50
 """
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from typing import cast
 
-from crp_pipeline.models.base import Model, ModelSpec, Parameter
+from crp_pipeline.models.base import Model, ModelSpec
 from crp_pipeline.models.baselines import Prior
-from crp_pipeline.models.gbdt import VARIANTS as GBDT_VARIANTS
-from crp_pipeline.models.gbdt import Booster, CatBoost, GbdtParams, LightGBM, XGBoost
+from crp_pipeline.models.gbdt import CatBoost, LightGBM, XGBoost
+from crp_pipeline.models.parameters import Parameter, Parameters
 
 MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in (Prior, XGBoost, LightGBM, CatBoost)}
 MODEL_TYPES = tuple(MODEL_CLASSES)
-VARIANTS = tuple(GBDT_VARIANTS)
+VARIANTS = ("default", "lightweight", "deep")
 
 
 def create_model(model_type: str, *, variant: str = "default", **params: Parameter) -> Model:
-    """An unfitted model; raises `ValueError` that says what is allowed for an unknown type, variant, parameter or value."""
+    """An unfitted model; raises `ValueError` that says what is allowed for an unknown type, variant, parameter or value.
+
+    A model without parameters is the same in every variant.
+    """
     kind = MODEL_CLASSES.get(model_type)
     if kind is None:
         raise ValueError(f"model_type = {model_type!r} does not exist; there are {', '.join(MODEL_TYPES)}")
     if variant not in VARIANTS:
         raise ValueError(f"variant = {variant!r} does not exist; there are {', '.join(VARIANTS)}")
-    if issubclass(kind, Booster):
-        return kind(_with(GBDT_VARIANTS[variant], params))
-    if variant != "default":
-        raise ValueError(f"variant = {variant!r} does not exist: {model_type} has no variants")
+    if kind.variants:
+        return cast("Callable[[Parameters], Model]", kind)(kind.variants[variant].but(params))
     if params:
         raise ValueError(f"{model_type} has no parameters, got {', '.join(params)}")
     return kind()
@@ -36,11 +37,3 @@ def create_model(model_type: str, *, variant: str = "default", **params: Paramet
 def from_spec(spec: ModelSpec, **params: Parameter) -> Model:
     """An unfitted model of a recipe, with some parameters replaced."""
     return create_model(spec.model_type, variant=spec.variant, **{**spec.params, **params})
-
-
-def _with(defaults: GbdtParams, params: Mapping[str, Parameter]) -> GbdtParams:
-    known = [parameter.name for parameter in fields(defaults)]
-    unknown = sorted(set(params) - set(known))
-    if unknown:
-        raise ValueError(f"parameter {unknown[0]!r} does not exist; there are {', '.join(known)}")
-    return replace(defaults, **params)  # type: ignore[arg-type]

@@ -7,10 +7,8 @@ are saved in the library's own portable format. The same rows, parameters, threa
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,11 +16,19 @@ import numpy as np
 
 from crp_pipeline.contracts import Floats, Samples
 from crp_pipeline.models.base import Model, Validation, class_index, watched_class_index
+from crp_pipeline.models.parameters import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, ParameterRule, Parameters
 
 
 @dataclass(frozen=True, kw_only=True)
-class GbdtParams:
+class GbdtParams(Parameters):
     """What the three libraries have in common, under one name each; raises `ValueError` for a value out of its range."""
+
+    rules: ClassVar[Mapping[str, ParameterRule]] = {
+        **dict.fromkeys(("n_rounds", "max_depth", "min_leaf_rows", "patience", "n_threads"), COUNT),
+        **dict.fromkeys(("row_share", "column_share"), SHARE),
+        "learning_rate": POSITIVE,
+        "l2": NOT_NEGATIVE,
+    }
 
     n_rounds: int = 400
     """Most boosting rounds; early stopping usually ends sooner."""
@@ -36,30 +42,6 @@ class GbdtParams:
     """Rounds without improvement on the validation slice before stopping."""
     n_threads: int = 1
 
-    def __post_init__(self) -> None:
-        for name, rule in PARAMETER_RULES.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, rule.kind) or not rule.holds(value):
-                raise ValueError(f"{name} = {value!r} is not allowed: it must be {rule.sentence}")
-
-
-@dataclass(frozen=True)
-class ParameterRule:
-    """What a parameter may be."""
-
-    sentence: str
-    kind: type
-    holds: Callable[[Any], bool]
-
-
-COUNT = ParameterRule("a whole number from 1 on", Integral, lambda value: value >= 1)
-SHARE = ParameterRule("a number above 0, at most 1", Real, lambda value: 0 < value <= 1)
-PARAMETER_RULES = {
-    **dict.fromkeys(("n_rounds", "max_depth", "min_leaf_rows", "patience", "n_threads"), COUNT),
-    **dict.fromkeys(("row_share", "column_share"), SHARE),
-    "learning_rate": ParameterRule("a positive number", Real, lambda value: 0 < value < inf),
-    "l2": ParameterRule("a number from 0 on", Real, lambda value: 0 <= value < inf),
-}
 
 VARIANTS: dict[str, GbdtParams] = {
     "default": GbdtParams(),
@@ -72,6 +54,7 @@ class Booster(Model):
     """Shared manners of the three libraries; a subclass trains, predicts and stores."""
 
     file_name: ClassVar[str]
+    variants = VARIANTS
 
     def __init__(self, params: GbdtParams) -> None:
         self.params = params
@@ -88,6 +71,11 @@ class Booster(Model):
         """Boost until the validation slice no longer improves, or for `n_rounds` without one."""
         self._learned, self.rounds = self._train((X.table(), class_index(y), weight), _table_of(validation), seed)
         return self
+
+    @property
+    def settled(self) -> Mapping[str, float]:
+        """The rounds that early stopping chose."""
+        return {"n_rounds": self.rounds}
 
     def predict(self, X: Samples) -> Floats:
         """Probability of short, neutral and long: (n, 3)."""

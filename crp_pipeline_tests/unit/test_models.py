@@ -2,9 +2,9 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from crp_pipeline.contracts import PredictionSchema, Samples, check_frame
@@ -24,7 +24,7 @@ from crp_pipeline.models import (
 )
 from crp_pipeline.models.baselines import Prior
 from crp_pipeline.models.catalog import MODEL_CLASSES
-from crp_pipeline.models.cross_fit import typical_rounds
+from crp_pipeline.models.cross_fit import fold_results, typical
 from crp_pipeline.models.gbdt import Booster
 from crp_pipeline.splits import PurgedWalkForward, learnable_rows, role_table
 from crp_pipeline.storage import MANIFEST, seal, write_json
@@ -220,7 +220,6 @@ def test_a_model_is_not_asked_before_it_learned(name, tmp_path):
         ({"model_type": "xgboost", "variant": "huge"}, f"variant = 'huge' does not exist; there are {', '.join(VARIANTS)}"),
         ({"model_type": "xgboost", "depth": 3}, "parameter 'depth' does not exist; there are n_rounds, .*max_depth"),
         ({"model_type": "prior", "depth": 3}, "prior has no parameters, got depth"),
-        ({"model_type": "prior", "variant": "deep"}, "variant = 'deep' does not exist: prior has no variants"),
         ({"model_type": "lightgbm", "n_rounds": "x"}, "n_rounds = 'x' is not allowed: it must be a whole number from 1 on"),
         ({"model_type": "lightgbm", "n_rounds": 0}, "n_rounds = 0 is not allowed: it must be a whole number from 1 on"),
         ({"model_type": "catboost", "max_depth": 2.5}, "max_depth = 2.5 is not allowed: it must be a whole number"),
@@ -434,10 +433,16 @@ def test_the_final_model_runs_for_the_median_of_the_rounds_of_the_folds():
     assert len(set(per_fold)) > 1
 
 
-def test_the_median_of_rounds_counts_each_fold_once():
-    rounds = pd.DataFrame({"fold": [-1, 0, 0, 0, 1, 2], "rounds": [0, 4, 4, 4, 9, 30]})
-    assert typical_rounds(rounds) == 9
-    assert typical_rounds(rounds.iloc[:1]) == 0
+def test_the_median_of_what_the_folds_settled_on_counts_each_fold_once(recorded):
+    features, labels, folds = three_folds()
+    results = fold_results(ModelSpec("recording"), features, labels, folds, seed=0)
+    settled = [
+        replace(result, settled={"n_rounds": n, "share": s})
+        for result, n, s in zip(results, (4, 9, 30), (0.1, 0.2, 0.9), strict=True)
+    ]
+    assert typical(settled) == {"n_rounds": 9, "share": 0.2}
+    assert isinstance(typical(settled[:2])["n_rounds"], int), "six rounds and a half cannot be run"
+    assert typical([]) == {}
 
 
 def test_progress_is_told_once_a_fold():
