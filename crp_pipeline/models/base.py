@@ -54,7 +54,7 @@ class Model(ABC):
     rounds: int = 0
     """Boosting rounds or epochs that the fit settled on."""
     readout: Readout | None = None
-    """From outputs to class probabilities; None where the outputs are the class probabilities."""
+    """From outputs to class probabilities; None where the first outputs are those."""
     progress: Progress | None = None
     """Who is told of each epoch of a fit."""
     _learned: Any = None
@@ -64,6 +64,11 @@ class Model(ABC):
     def reach(self) -> int:
         """Bars that a prediction looks at, its own included."""
         return 1
+
+    @property
+    def tells_classes(self) -> bool:
+        """True where the first outputs are the class probabilities themselves."""
+        return self.outputs[: len(CLASSES)] == CLASSES
 
     @property
     def settled(self) -> Mapping[str, float]:
@@ -105,8 +110,8 @@ class Model(ABC):
 
     def read(self, outputs: Floats) -> Floats:
         """Class probabilities of outputs that `predict` gave: (n, 3)."""
-        if self.outputs == CLASSES:
-            return outputs
+        if self.tells_classes:
+            return outputs[:, : len(CLASSES)]
         if self.readout is None:
             raise NotFittedError(f"{self.model_type} forecasts {', '.join(self.outputs)} and has no readout into classes yet")
         return self.readout.probabilities(outputs)

@@ -10,9 +10,35 @@ from typing import cast
 from crp_pipeline.models.base import Model, ModelSpec
 from crp_pipeline.models.baselines import Prior
 from crp_pipeline.models.gbdt import CatBoost, LightGBM, XGBoost
+from crp_pipeline.models.networks import (
+    AttentionLstm,
+    CnnLstm,
+    DirectionLstm,
+    LstmForecaster,
+    MlpRegressor,
+    StackedLstm,
+    TcnAttention,
+    TemporalConvolution,
+    Transformer,
+)
 from crp_pipeline.models.parameters import Parameter, Parameters
 
-MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in (Prior, XGBoost, LightGBM, CatBoost)}
+CLASSES_IN_ORDER: tuple[type[Model], ...] = (
+    Prior,
+    XGBoost,
+    LightGBM,
+    CatBoost,
+    MlpRegressor,
+    DirectionLstm,
+    StackedLstm,
+    LstmForecaster,
+    CnnLstm,
+    AttentionLstm,
+    TemporalConvolution,
+    TcnAttention,
+    Transformer,
+)
+MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in CLASSES_IN_ORDER}
 MODEL_TYPES = tuple(MODEL_CLASSES)
 VARIANTS = ("default", "lightweight", "deep")
 

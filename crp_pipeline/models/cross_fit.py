@@ -176,12 +176,12 @@ def _fold_result(
 def prediction_frame(times: pd.Index, results: Sequence[FoldResult]) -> pd.DataFrame:
     """The out-of-fold forecasts of all folds as one frame of `contracts.PredictionSchema`."""
     names = results[0].names if results else CLASSES
-    columns = [*PROBABILITIES, *([] if names == CLASSES else [FORECAST + name for name in names])]
+    told = [place for place, name in enumerate(names) if name not in CLASSES]
+    columns = [*PROBABILITIES, *(FORECAST + names[place] for place in told)]
     values, fold_of, rounds = np.full((len(times), len(columns)), np.nan), np.full(len(times), -1), np.zeros(len(times), int)
     for result in results:
         test = result.fold.test
-        native = [] if names == CLASSES else [result.outputs]
-        values[test] = np.concatenate([result.probabilities, *native], axis=1)
+        values[test] = np.concatenate([result.probabilities, result.outputs[:, told]], axis=1)
         fold_of[test], rounds[test] = result.fold.number, result.rounds
     return pd.DataFrame(values, index=times, columns=columns).assign(fold=fold_of, rounds=rounds)
 
@@ -204,7 +204,7 @@ def fit_block(
     y, weight = target_table(labels, model.targets), labels["weight"].to_numpy()
     validation = Validation(samples.take(watch), y[watch], weight[watch])
     model.fit(samples.take(learn), y[learn], weight=weight[learn], validation=validation, seed=seed)
-    if model.outputs != CLASSES:
+    if not model.tells_classes:
         signal = labels["signal"].to_numpy()[watch]
         model.readout = fit_readout(model.predict(samples.take(watch)), model.outputs, signal, weight[watch], seed=seed)
     return model
@@ -230,7 +230,7 @@ def final_fit(
     rows = _reached(shown, rows, model.reach, spec)
     y, weight = target_table(labels, model.targets), labels["weight"].to_numpy()
     model.fit(shown.take(rows), y[rows], weight=weight[rows], seed=seed)
-    if model.outputs != CLASSES:
+    if not model.tells_classes:
         tested, outputs = _labelled_forecasts(results, labels)
         model.readout = fit_readout(outputs, model.outputs, labels["signal"].to_numpy()[tested], weight[tested], seed=seed)
     return model
