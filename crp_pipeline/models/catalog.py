@@ -10,6 +10,7 @@ from typing import cast
 from crp_pipeline.models.base import Model, ModelSpec
 from crp_pipeline.models.baselines import Prior
 from crp_pipeline.models.gbdt import CatBoost, LightGBM, XGBoost
+from crp_pipeline.models.hybrid import Hybrid
 from crp_pipeline.models.networks import (
     AttentionLstm,
     CnnLstm,
@@ -37,6 +38,7 @@ CLASSES_IN_ORDER: tuple[type[Model], ...] = (
     TemporalConvolution,
     TcnAttention,
     Transformer,
+    Hybrid,
 )
 MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in CLASSES_IN_ORDER}
 MODEL_TYPES = tuple(MODEL_CLASSES)
