@@ -23,6 +23,7 @@ from crp_pipeline.models.networks import (
     Transformer,
 )
 from crp_pipeline.models.parameters import Parameter, Parameters
+from crp_pipeline.models.pooled_transformer import PooledTransformer
 
 CLASSES_IN_ORDER: tuple[type[Model], ...] = (
     Prior,
@@ -38,6 +39,7 @@ CLASSES_IN_ORDER: tuple[type[Model], ...] = (
     TemporalConvolution,
     TcnAttention,
     Transformer,
+    PooledTransformer,
     Hybrid,
 )
 MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in CLASSES_IN_ORDER}

@@ -88,15 +88,20 @@ class Network(Model):
         seed: int = 0,
     ) -> Self:
         """Train until the watched rows no longer improve, or for all `epochs` without such rows."""
+        return self._fit_scaled(fit_scale(X.table()), X, y, weight, validation, seed)
+
+    def _fit_scaled(
+        self, scale: Scale, X: Samples, y: Floats, weight: Floats | None, validation: Validation | None, seed: int
+    ) -> Self:
+        """Train on features of a known scale."""
         from crp_pipeline.models.training import repeatable, train_network
 
         labels = self._checked(y)
         watched = None if validation is None else self._checked(validation.y, is_watched=True)
         self._require_reach(X)
         device = _device(self.params.device)
-        self._scale = fit_scale(X.table())
         with repeatable(seed, self.params.n_threads, device):
-            net = self._build(self._scale).to(device)
+            net = self._build(scale).to(device)
             learn = self._batches(X, labels, weight, device)
             self._prepare(net, labels, weight, device)
             watch = None
@@ -104,7 +109,8 @@ class Network(Model):
                 self._require_reach(validation.samples)
                 watch = self._batches(validation.samples, watched, validation.weight, device)
             course = train_network(net, learn, watch, self.params, name=self.model_type, seed=seed, progress=self.progress)
-        self._learned, self.rounds, self._history = net.eval(), course.best_epoch, course.history
+        self._learned, self._scale, self._history = net.eval(), scale, course.history
+        self.rounds = course.best_epoch
         return self
 
     def predict(self, X: Samples) -> Floats:
@@ -128,6 +134,15 @@ class Network(Model):
         at_once = max(BARS_AT_ONCE // self.reach, 1)
         for first in range(0, len(X), at_once):
             yield as_tensor(X.take(X.rows[first : first + at_once]).windows(self.reach), self._device_of_net())
+
+    def behind(self, scale: Scale) -> Self:
+        """The same trained weights behind another scale of the features."""
+        model = type(self)(self.params)
+        net = model._build(scale)
+        net.load_state_dict(self._learned.state_dict())
+        model._learned, model._scale, model._history = net.to(self._device_of_net()).eval(), scale, self._history
+        model.rounds = self.rounds
+        return model
 
     def _window_answers(self, X: Samples) -> np.ndarray:
         return np.concatenate([self._learned(windows).cpu().numpy() for windows in self.windows_of(X)])
