@@ -109,9 +109,7 @@ class Network(Model):
                 self._require_reach(validation.samples)
                 watch = self._batches(validation.samples, watched, validation.weight, device)
             course = train_network(net, learn, watch, self.params, name=self.model_type, seed=seed, progress=self.progress)
-        self._learned, self._scale, self._history = net.eval(), scale, course.history
-        self.rounds = course.best_epoch
-        return self
+        return self.holding(net, scale, course.history, course.best_epoch)
 
     def predict(self, X: Samples) -> Floats:
         """Each output for every sample: (n, len(outputs))."""
@@ -137,12 +135,14 @@ class Network(Model):
 
     def behind(self, scale: Scale) -> Self:
         """The same trained weights behind another scale of the features."""
-        model = type(self)(self.params)
-        net = model._build(scale)
+        net = self._build(scale)
         net.load_state_dict(self._learned.state_dict())
-        model._learned, model._scale, model._history = net.to(self._device_of_net()).eval(), scale, self._history
-        model.rounds = self.rounds
-        return model
+        return type(self)(self.params).holding(net.to(self._device_of_net()), scale, self._history, self.rounds)
+
+    def holding(self, net: Forecaster, scale: Scale, history: pd.DataFrame, rounds: int) -> Self:
+        """This model with what a fit leaves behind."""
+        self._learned, self._scale, self._history, self.rounds = net.eval(), scale, history, rounds
+        return self
 
     def _window_answers(self, X: Samples) -> np.ndarray:
         return np.concatenate([self._learned(windows).cpu().numpy() for windows in self.windows_of(X)])
@@ -246,13 +246,11 @@ class Network(Model):
 
         stored = json.loads((folder / NETWORK).read_text(encoding="utf-8"))
         model = cls(type(cls.variants["default"])(**stored["params"]))
-        model._scale = Scale(np.array(stored["center"]), np.array(stored["spread"]))
-        model.rounds = stored["rounds"]
-        model._history = pd.DataFrame(json.loads((folder / HISTORY).read_text(encoding="utf-8")))
-        net = model._build(model._scale)
+        scale = Scale(np.array(stored["center"]), np.array(stored["spread"]))
+        net = model._build(scale)
         net.load_state_dict(load_file(folder / WEIGHTS))
-        model._learned = net.eval()
-        return model
+        history = pd.DataFrame(json.loads((folder / HISTORY).read_text(encoding="utf-8")))
+        return model.holding(net, scale, history, stored["rounds"])
 
 
 def _device(asked: str) -> torch.device:
