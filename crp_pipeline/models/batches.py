@@ -109,16 +109,15 @@ class Chunks:
 
 
 def cut(rows: Ints, segment_start: Ints, *, length: int, offset: int = 0) -> tuple[Ints, Ints]:
-    """First bar of each chunk that holds a row, and one past the last row in it: (chunks,) each.
+    """First row of each chunk, and one past its last: (chunks,) each.
 
-    Chunks begin every `length` bars, `offset` bars before the first row, and anew behind a hole.
+    Chunks are cut every `length` bars, `offset` bars before the first row, and anew behind a hole.
     """
     cells = (rows - rows[0] + offset) // length
     is_first = np.diff(cells, prepend=-1) != 0
     is_first |= np.diff(segment_start[rows], prepend=-1) != 0
     begins = np.flatnonzero(is_first)
-    starts = np.maximum(cells[begins] * length - offset + rows[0], segment_start[rows[begins]])
-    return starts, np.append(rows[begins[1:] - 1], rows[-1]) + 1
+    return rows[begins], np.append(rows[begins[1:] - 1], rows[-1]) + 1
 
 
 def scored_bars(starts: Ints, stops: Ints, length: int) -> tuple[Ints, Bools]:
@@ -147,7 +146,7 @@ class Windows:
         """As many windows as the labels are worth, drawn without replacement in proportion to their uniqueness."""
         rows = self.lesson.rows
         uniqueness = self.lesson.weight[rows].cpu().numpy().astype(np.float64)
-        n_drawn = min(int(np.ceil(self.windows_per_label * uniqueness.sum())), int((uniqueness > 0).sum()))
+        n_drawn = min(max(round(self.windows_per_label * uniqueness.sum()), 1), int((uniqueness > 0).sum()))
         drawn = rng.choice(rows, n_drawn, replace=False, p=uniqueness / uniqueness.sum())
         at_once = max(min(self.windows_per_batch, 2 * n_drawn // FEWEST_STEPS), 8)
         for first in range(0, n_drawn, at_once):

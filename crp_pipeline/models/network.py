@@ -238,7 +238,8 @@ class Network(Model):
         save_file({name: values.cpu().contiguous() for name, values in self._learned.state_dict().items()}, folder / WEIGHTS)
         scale = {"center": self._scale.center.tolist(), "spread": self._scale.spread.tolist()}
         write_json(folder / NETWORK, {"params": asdict(self.params), "rounds": self.rounds, **scale})
-        write_json(folder / HISTORY, self._history.to_dict("list"))
+        rows = self._history.astype(object).where(self._history.notna(), None).to_numpy().tolist()
+        write_json(folder / HISTORY, {"columns": list(self._history.columns), "rows": rows})
 
     @classmethod
     def _read(cls, folder: Path) -> Self:
@@ -249,7 +250,8 @@ class Network(Model):
         scale = Scale(np.array(stored["center"]), np.array(stored["spread"]))
         net = model._build(scale)
         net.load_state_dict(load_file(folder / WEIGHTS))
-        history = pd.DataFrame(json.loads((folder / HISTORY).read_text(encoding="utf-8")))
+        told = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+        history = pd.DataFrame(told["rows"], columns=told["columns"], dtype=np.float64)
         return model.holding(net, scale, history, stored["rounds"])
 
 

@@ -157,7 +157,7 @@ class TcnParams(DenseParams):
 
     width: int = 64
     levels: int = 5
-    dropout: float = 0.1
+    dropout: float = 0.2
 
     rules: ClassVar[Mapping[str, ParameterRule]] = {**DenseParams.rules, **dict.fromkeys(("width", "levels"), COUNT)}
 

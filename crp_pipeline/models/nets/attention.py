@@ -11,7 +11,7 @@ class BandedAttention(nn.Module):
     """Multi-head attention of (batch, time, width): a bar sees the last `band` bars, its own included.
 
     Positions enter as rotations of queries and keys, so that only the distance between two bars counts: a forecast does not
-    depend on where in a chunk its bar lies. Source: Su et al. (2021), RoFormer.
+    depend on where in a chunk its bar lies. Source: Su et al. (2021), RoFormer. What it adds begins at nought.
     """
 
     def __init__(self, width: int, *, n_heads: int, band: int, dropout: float) -> None:
@@ -19,6 +19,7 @@ class BandedAttention(nn.Module):
         self.n_heads, self.band = n_heads, band
         self.project = nn.Linear(width, 3 * width)
         self.merge = nn.Linear(width, width)
+        nn.init.zeros_(self.merge.weight)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102

@@ -9,16 +9,23 @@ from crp_pipeline.models.network_parameters import TCN_KERNEL as KERNEL
 
 
 class ResidualBlock(nn.Module):
-    """Two causal convolutions of one dilation, and a way round them."""
+    """Two causal convolutions of one dilation, and a way round them.
+
+    The second begins at nought, so that the network begins as a map of single bars and takes up their past where it pays.
+    Source: Goyal et al. (2017), section 5.1.
+    """
 
     def __init__(self, width: int, *, dilation: int, dropout: float) -> None:
         super().__init__()
+        last = CausalConv(width, width, kernel=KERNEL, dilation=dilation)
+        nn.init.zeros_(last.mix.weight)
         self.layers = nn.Sequential(
             nn.LayerNorm(width),
             CausalConv(width, width, kernel=KERNEL, dilation=dilation),
             nn.ReLU(),
             nn.Dropout(dropout),
-            CausalConv(width, width, kernel=KERNEL, dilation=dilation),
+            last,
+            nn.Dropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -36,9 +43,10 @@ class Tcn(Body):
         blocks = (ResidualBlock(width, dilation=2**level, dropout=dropout) for level in range(levels))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        x = self.project(x)  # (batch, time, width)
+        x = self.dropout(self.project(x))  # (batch, time, width)
         out: Tensor = self.norm(self.blocks(x))
         return out
 

@@ -12,9 +12,9 @@ class Layer(nn.Module):
     def __init__(self, width: int, *, n_heads: int, band: int, dropout: float) -> None:
         super().__init__()
         self.attention = BandedAttention(width, n_heads=n_heads, band=band, dropout=dropout)
-        self.think = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width), nn.Dropout(dropout)
-        )
+        last = nn.Linear(2 * width, width)
+        nn.init.zeros_(last.weight)
+        self.think = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), last, nn.Dropout(dropout))
         self.before_attention, self.before_thinking = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
