@@ -1,0 +1,81 @@
+"""LightGBM with leaf-wise trees, deterministic on one machine type."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from crp_pipeline.contracts import CLASSES
+from crp_pipeline.models.base import Floats32
+from crp_pipeline.models.gbdt.booster import Boosted, Booster, Classification, Regression, Table
+
+LEARNED, WATCHED = "learned", "watched"
+QUIET = {"verbosity": -1}
+
+
+class LightGBMTrees(Booster):
+    """What classifier and regressor share."""
+
+    file_name = "model.txt"
+    objective: ClassVar[Mapping[str, Any]]
+
+    def _train(self, learned: Table, watched: Table | None, seed: int) -> Boosted:
+        import lightgbm as lgb
+
+        data = lgb.Dataset(learned.features, learned.labels, weight=learned.weight, params=QUIET)
+        shown, names = [data], [LEARNED]
+        losses: dict[str, dict[str, list[float]]] = {}
+        callbacks = [lgb.record_evaluation(losses)]
+        if watched is not None:
+            shown.append(lgb.Dataset(watched.features, watched.labels, weight=watched.weight, reference=data, params=QUIET))
+            names.append(WATCHED)
+            callbacks.append(lgb.early_stopping(self.params.patience, verbose=False))
+        booster = lgb.train(
+            self._settings(seed), data, self.params.n_rounds, valid_sets=shown, valid_names=names, callbacks=callbacks
+        )
+        rounds = booster.current_iteration() if watched is None else booster.best_iteration or booster.current_iteration()
+        of_rows = {name: next(iter(of_metric.values())) for name, of_metric in losses.items()}
+        return Boosted(booster, rounds, of_rows[LEARNED], of_rows.get(WATCHED, []))
+
+    def _settings(self, seed: int) -> dict[str, Any]:
+        p = self.params
+        return {
+            **self.objective,
+            **QUIET,
+            "learning_rate": p.learning_rate,
+            "max_depth": p.max_depth,
+            "num_leaves": 2**p.max_depth - 1,
+            "bagging_fraction": p.row_share,
+            "bagging_freq": 1,
+            "feature_fraction": p.column_share,
+            "lambda_l2": p.l2,
+            "min_data_in_leaf": p.min_leaf_rows,
+            "num_threads": p.n_threads,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+        }
+
+    def _answers(self, features: Floats32) -> np.ndarray:
+        return np.asarray(self._learned.predict(features, num_threads=self.params.n_threads))
+
+    @classmethod
+    def _booster(cls, path: str) -> tuple[Any, int]:
+        import lightgbm as lgb
+
+        booster = lgb.Booster(model_file=path)
+        return booster, booster.current_iteration()
+
+
+class LightGBM(Classification, LightGBMTrees):
+    """Probability of each class."""
+
+    model_type = "lightgbm"
+    objective: ClassVar[Mapping[str, Any]] = {"objective": "multiclass", "num_class": len(CLASSES)}
+
+
+class LightGBMRegressor(Regression, LightGBMTrees):
+    """Expected forward return."""
+
+    model_type = "lightgbm_regressor"
+    objective: ClassVar[Mapping[str, Any]] = {"objective": "regression", "metric": "rmse"}
