@@ -152,6 +152,11 @@ class Model(ABC):
         model.readout = Readout.load(Path(folder))
         return model
 
+    def to_onnx(self) -> Any:
+        """The fitted model as an `onnx.ModelProto`; `export` says what goes in and comes out."""
+        self._require_fitted()
+        return self._to_onnx()
+
     @abstractmethod
     def _write(self, folder: Path) -> None:
         """Write what was learned into the folder."""
@@ -162,7 +167,7 @@ class Model(ABC):
         """The model that `_write` wrote into the folder."""
 
     def _to_onnx(self) -> Any:
-        """The fitted model as an ONNX graph of the inputs and outputs that `export` describes."""
+        """The ONNX graph of the fitted model."""
         raise NotImplementedError(f"{self.model_type} has no ONNX form")
 
     def _require_fitted(self) -> None:

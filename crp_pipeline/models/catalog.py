@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from crp_pipeline.models.base import Model, ModelSpec
-from crp_pipeline.models.baselines import Prior
+from crp_pipeline.models.baselines import Logistic, Persistence, Prior
 from crp_pipeline.models.gbdt import CatBoost, LightGBM, LightGBMRegressor, XGBoost, XGBoostRegressor
 from crp_pipeline.models.parameters import Parameter, Parameters
 
 MODEL_CLASSES: Mapping[str, type[Model]] = {
-    cls.model_type: cls for cls in (Prior, XGBoost, LightGBM, CatBoost, XGBoostRegressor, LightGBMRegressor)
+    cls.model_type: cls
+    for cls in (Prior, Persistence, Logistic, XGBoost, LightGBM, CatBoost, XGBoostRegressor, LightGBMRegressor)
 }
 MODEL_TYPES = tuple(MODEL_CLASSES)
 VARIANTS = ("default", "lightweight", "deep")

@@ -21,6 +21,8 @@ QUICK = {"n_rounds": 8, "max_depth": 3, "min_leaf_rows": 10, "learning_rate": 0.
 SPECS = [
     ModelSpec("prior"),
     ModelSpec("shrunken"),
+    ModelSpec("persistence", params={"column": "x0"}),
+    ModelSpec("logistic"),
     *(ModelSpec(name, params=QUICK) for name in ("xgboost", "lightgbm", "catboost", "xgboost_regressor", "lightgbm_regressor")),
 ]
 every_model = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.model_type)

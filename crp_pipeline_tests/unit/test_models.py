@@ -32,7 +32,7 @@ from crp_pipeline_tests.recording import Recording, learnable_history, true_prob
 
 BOOSTERS = ("xgboost", "lightgbm", "catboost")
 QUICK = {"n_rounds": 20, "learning_rate": 0.15, "max_depth": 3, "min_leaf_rows": 20, "n_threads": 1}
-PARAMS = {"prior": {}}
+PARAMS = {"prior": {}, "persistence": {"column": "x0"}, "logistic": {}}
 LEARNED, LATER = np.arange(800), np.arange(800, 1_400)
 CLASSIFIERS = tuple(name for name, kind in MODEL_CLASSES.items() if kind.outputs == CLASSES)
 each_booster = pytest.mark.parametrize("name", BOOSTERS)

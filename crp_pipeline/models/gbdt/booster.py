@@ -21,6 +21,7 @@ from crp_pipeline.models.base import (
     watched_class_index,
     watched_target_values,
 )
+from crp_pipeline.models.gbdt.forest import Forest, forest_model
 from crp_pipeline.models.parameters import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, ParameterRule, Parameters
 from crp_pipeline.storage import write_json
 
@@ -154,6 +155,15 @@ class Booster(Model):
     def _booster(cls, path: str) -> tuple[Any, int]:
         """The stored booster and its rounds."""
 
+    @property
+    def n_parameters(self) -> int:
+        """Thresholds and leaf values of all trees."""
+        return 0 if self._learned is None else self._forest().n_parameters
+
+    @abstractmethod
+    def _forest(self) -> Forest:
+        """The trees, whose sums are the class scores or the library's answer."""
+
 
 class Classification(Booster):
     """A booster of the three classes."""
@@ -163,6 +173,9 @@ class Classification(Booster):
 
     def _watched_labels(self, y: Floats) -> np.ndarray:
         return watched_class_index(y)
+
+    def _to_onnx(self) -> Any:
+        return forest_model(self._forest(), n_features=self.n_features, is_softmax=True)
 
 
 class Regression(Booster):
@@ -205,6 +218,9 @@ class Regression(Booster):
 
     def _watched_labels(self, y: Floats) -> np.ndarray:
         return y
+
+    def _to_onnx(self) -> Any:
+        return forest_model(self._forest().scaled(self.spread), n_features=self.n_features, is_softmax=False)
 
     def _write(self, folder: Path) -> None:
         super()._write(folder)

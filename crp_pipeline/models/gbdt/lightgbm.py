@@ -5,12 +5,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from crp_pipeline.contracts import CLASSES
+from crp_pipeline.contracts import CLASSES, Floats
 from crp_pipeline.models.base import Floats32
 from crp_pipeline.models.gbdt.booster import Boosted, Booster, Classification, Regression, Table
+from crp_pipeline.models.gbdt.forest import NO_CHILD, Forest, Tree, float32_at_or_below
 
 LEARNED, WATCHED = "learned", "watched"
 QUIET = {"verbosity": -1}
+ZERO = np.float32(1e-35)
+"""LightGBM's `kZeroThreshold`."""
 
 
 class LightGBMTrees(Booster):
@@ -59,12 +62,50 @@ class LightGBMTrees(Booster):
     def _answers(self, features: Floats32) -> np.ndarray:
         return np.asarray(self._learned.predict(features, num_threads=self.params.n_threads))
 
+    def _forest(self) -> Forest:
+        stored = self._learned.dump_model(num_iteration=self.rounds)
+        n_outputs = stored["num_tree_per_iteration"]
+        trees = [_tree(tree["tree_structure"], number % n_outputs) for number, tree in enumerate(stored["tree_info"])]
+        return Forest(trees, np.zeros(n_outputs), is_strict=False)
+
     @classmethod
     def _booster(cls, path: str) -> tuple[Any, int]:
         import lightgbm as lgb
 
         booster = lgb.Booster(model_file=path)
         return booster, booster.current_iteration()
+
+
+def _tree(root: Mapping[str, Any], output: int) -> Tree:
+    """A tree of LightGBM's JSON: nested splits, thresholds in double precision."""
+    nodes, children = [root], []
+    for node in nodes:  # grows while it is walked
+        splits = "threshold" in node
+        children.append((len(nodes), len(nodes) + 1) if splits else (NO_CHILD, NO_CHILD))
+        nodes.extend((node["left_child"], node["right_child"]) if splits else ())
+    return Tree(
+        feature=np.array([node.get("split_feature", 0) for node in nodes]),
+        threshold=_thresholds(np.array([node.get("threshold", 0.0) for node in nodes])),
+        yes=np.array([yes for yes, _ in children]),
+        no=np.array([no for _, no in children]),
+        missing_is_yes=np.array([_missing_is_yes(node) for node in nodes]),
+        value=np.array([[node.get("leaf_value", 0.0)] for node in nodes]),
+        outputs=(output,),
+    )
+
+
+def _thresholds(stored: Floats) -> Floats32:
+    """Thresholds that part float32 numbers as LightGBM does, which reads all from -`ZERO` to `ZERO` as 0."""
+    parts = float32_at_or_below(stored)
+    parts = np.where((stored >= -ZERO) & (stored < 0), np.nextafter(-ZERO, np.float32(-np.inf)), parts)
+    return np.where((stored >= 0) & (stored <= ZERO), ZERO, parts)
+
+
+def _missing_is_yes(node: Mapping[str, Any]) -> bool:
+    """Where a missing value goes; a feature that was never missing in training is then read as 0."""
+    if "threshold" not in node:
+        return False
+    return bool(node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0)
 
 
 class LightGBM(Classification, LightGBMTrees):

@@ -1,5 +1,6 @@
 """XGBoost with histogram trees."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ import numpy as np
 from crp_pipeline.contracts import CLASSES
 from crp_pipeline.models.base import Floats32
 from crp_pipeline.models.gbdt.booster import Boosted, Booster, Classification, Regression, Table
+from crp_pipeline.models.gbdt.forest import Forest, Tree
 
 LEARNED, WATCHED = "learned", "watched"
 
@@ -61,12 +63,33 @@ class XGBoostTrees(Booster):
     def _answers(self, features: Floats32) -> np.ndarray:
         return np.asarray(self._learned.inplace_predict(features))
 
+    def _forest(self) -> Forest:
+        learner = json.loads(self._learned.save_raw("json"))["learner"]
+        stored = learner["gradient_booster"]["model"]
+        base = np.atleast_1d(json.loads(learner["learner_model_param"]["base_score"])).astype(np.float64)
+        trees = [_tree(tree, output) for tree, output in zip(stored["trees"], stored["tree_info"], strict=True)]
+        return Forest(trees, base, is_strict=True)
+
     @classmethod
     def _booster(cls, path: str) -> tuple[Any, int]:
         import xgboost as xgb
 
         booster = xgb.Booster({"nthread": 1}, model_file=path)
         return booster, booster.num_boosted_rounds()
+
+
+def _tree(stored: Mapping[str, Any], output: int) -> Tree:
+    """A tree of XGBoost's JSON, where a leaf keeps its value in the place of the threshold."""
+    conditions = np.array(stored["split_conditions"], dtype=np.float64)
+    return Tree(
+        feature=np.array(stored["split_indices"], dtype=np.int64),
+        threshold=conditions.astype(np.float32),
+        yes=np.array(stored["left_children"], dtype=np.int64),
+        no=np.array(stored["right_children"], dtype=np.int64),
+        missing_is_yes=np.array(stored["default_left"], dtype=bool),
+        value=conditions[:, None],
+        outputs=(output,),
+    )
 
 
 class XGBoost(Classification, XGBoostTrees):
