@@ -4,14 +4,15 @@ import numpy as np
 import onnx
 import pytest
 
-from crp_pipeline.candles import load_candles
+from crp_pipeline.candles import load_candles, repair_candles
 from crp_pipeline.contracts import Samples
 from crp_pipeline.errors import BundleError, DataContractError, NotFittedError
-from crp_pipeline.features import CATALOG, compute_features
+from crp_pipeline.features import compute_features
 from crp_pipeline.labels import make_labels
 from crp_pipeline.models import MODEL_TYPES, VARIANTS, Model, OnnxModel, Validation, create_model, export_onnx, samples_of
 from crp_pipeline.models.gbdt import forest, lightgbm
 from crp_pipeline.models.gbdt.forest import float32_at_or_below
+from crp_pipeline.settings import LabelConfig
 from crp_pipeline_tests.recording import Shrunken
 
 BOOSTERS = ("xgboost", "lightgbm", "catboost", "xgboost_regressor", "lightgbm_regressor")
@@ -189,10 +190,10 @@ def at_real_thresholds(model, samples):
 
 @pytest.fixture(scope="module")
 def market_rows(market_data):
-    candles = load_candles(market_data / "1h" / "BTC-USDT.parquet").iloc[-1_900:]
-    candles = candles.assign(is_repaired=False, segment=0) if "segment" not in candles else candles
-    features = compute_features(candles, [feature for feature in CATALOG if feature.family != "market"])
-    return samples_of(features), make_labels(candles)
+    raw = load_candles(market_data / "1h" / "BTC-USDT.parquet").iloc[-1_900:]
+    candles, _ = repair_candles(raw, "1h", max_gap=3)
+    features = compute_features(candles)
+    return samples_of(features), make_labels(candles, LabelConfig())
 
 
 # what would go wrong
