@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from crp_pipeline.models.base import Model, ModelSpec
-from crp_pipeline.models.baselines import Prior
-from crp_pipeline.models.gbdt import CatBoost, LightGBM, XGBoost
+from crp_pipeline.models.baselines import Logistic, Persistence, Prior
+from crp_pipeline.models.gbdt import CatBoost, LightGBM, LightGBMRegressor, XGBoost, XGBoostRegressor
 from crp_pipeline.models.hybrid import Hybrid
 from crp_pipeline.models.networks import (
     AttentionLstm,
@@ -25,11 +25,15 @@ from crp_pipeline.models.networks import (
 from crp_pipeline.models.parameters import Parameter, Parameters
 from crp_pipeline.models.pooled_transformer import PooledTransformer
 
-CLASSES_IN_ORDER: tuple[type[Model], ...] = (
+CATALOGUE: tuple[type[Model], ...] = (
     Prior,
+    Persistence,
+    Logistic,
     XGBoost,
     LightGBM,
     CatBoost,
+    XGBoostRegressor,
+    LightGBMRegressor,
     MlpRegressor,
     DirectionLstm,
     StackedLstm,
@@ -42,7 +46,7 @@ CLASSES_IN_ORDER: tuple[type[Model], ...] = (
     PooledTransformer,
     Hybrid,
 )
-MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in CLASSES_IN_ORDER}
+MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in CATALOGUE}
 MODEL_TYPES = tuple(MODEL_CLASSES)
 VARIANTS = ("default", "lightweight", "deep")
 

@@ -126,6 +126,14 @@ class Hybrid(Model):
         self._require_fitted()
         return _pooled(*self._logs(X), self.lstm_weight)
 
+    def _to_onnx(self) -> Any:
+        from crp_pipeline.models.nets.mixture import LogPool
+        from crp_pipeline.models.torch_export import torch_to_onnx
+
+        nets = [self._learned[name].network for name in ("lstm", "transformer")]
+        pool = LogPool(nets, [self.lstm_weight, 1 - self.lstm_weight], smallest=SMALLEST_PROBABILITY)
+        return torch_to_onnx(pool, reach=self.reach, n_features=self.n_features)
+
     def _unfitted(self) -> dict[str, Network]:
         p = self.params
         shared = {name: getattr(p, name) for name in (*vars(NetworkParams()), "window", "width", "n_layers", "chunk")}

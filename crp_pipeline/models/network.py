@@ -231,6 +231,18 @@ class Network(Model):
         device: torch.device = next(self._learned.parameters()).device
         return device
 
+    def _to_onnx(self) -> Any:
+        from crp_pipeline.models.torch_export import torch_to_onnx
+
+        return torch_to_onnx(self.network, reach=self.reach, n_features=self.n_features)
+
+    @property
+    def network(self) -> Forecaster:
+        """The trained network: raw windows (n, reach, features) to outputs (n, len(outputs))."""
+        self._require_fitted()
+        net: Forecaster = self._learned
+        return net
+
     def _write(self, folder: Path) -> None:
         from safetensors.torch import save_file
 

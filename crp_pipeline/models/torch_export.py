@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from crp_pipeline.models.onnx_graph import HISTORY, OUTPUTS
+
 
 def torch_to_onnx(network: nn.Module, *, reach: int, n_features: int) -> Any:
     """The `onnx.ModelProto` of a network from `history` (n, reach, n_features) to `outputs`; n is free.
@@ -17,7 +19,6 @@ def torch_to_onnx(network: nn.Module, *, reach: int, n_features: int) -> Any:
 
     file = io.BytesIO()
     example = torch.zeros(2, reach, n_features)
-    was_training = network.training
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python")
@@ -29,9 +30,8 @@ def torch_to_onnx(network: nn.Module, *, reach: int, n_features: int) -> Any:
             (example,),
             file,  # type: ignore[arg-type]
             dynamo=False,
-            input_names=["history"],
-            output_names=["outputs"],
-            dynamic_axes={"history": {0: "n"}, "outputs": {0: "n"}},
+            input_names=[HISTORY],
+            output_names=[OUTPUTS],
+            dynamic_axes={HISTORY: {0: "n"}, OUTPUTS: {0: "n"}},
         )
-    network.train(was_training)
     return onnx.load_from_string(file.getvalue())

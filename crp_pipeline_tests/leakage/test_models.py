@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from crp_pipeline.contracts import PROBABILITIES, Fold, Samples
+from crp_pipeline.contracts import Fold, Samples
 from crp_pipeline.models import ModelSpec, cross_fit, train
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.splits import PurgedWalkForward, role_table
@@ -21,7 +21,9 @@ QUICK = {"n_rounds": 8, "max_depth": 3, "min_leaf_rows": 10, "learning_rate": 0.
 SPECS = [
     ModelSpec("prior"),
     ModelSpec("shrunken"),
-    *(ModelSpec(name, params=QUICK) for name in ("xgboost", "lightgbm", "catboost")),
+    ModelSpec("persistence", params={"column": "x0"}),
+    ModelSpec("logistic"),
+    *(ModelSpec(name, params=QUICK) for name in ("xgboost", "lightgbm", "catboost", "xgboost_regressor", "lightgbm_regressor")),
 ]
 every_model = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.model_type)
 
@@ -35,7 +37,7 @@ def models_of_the_test(monkeypatch):
 
 def predictions(spec, features=FEATURES, labels=LABELS, folds=FOLDS):
     found = cross_fit(spec, features, labels, folds, seed=3, validation_share=SHARE)
-    return found[[*PROBABILITIES, "rounds"]].to_numpy()
+    return found.drop(columns="fold").to_numpy()
 
 
 def another_future(number):
@@ -75,7 +77,8 @@ def test_predictions_do_not_change_with_what_came_after_their_fold(spec):
 def test_predictions_do_change_with_what_was_known(spec):
     """Without this, the test above could not fail."""
     now = predictions(spec)
-    labels = LABELS.assign(signal=-LABELS["signal"], weight=LABELS["weight"].shift(7).fillna(0.5))
+    turned = -LABELS[["signal", "forward_return"]]
+    labels = LABELS.assign(**turned, weight=LABELS["weight"].shift(7).fillna(0.5))
     for fold in FOLDS:
         then = predictions(spec, FEATURES, labels)
         assert np.abs(then[fold.test] - now[fold.test]).max() > 1e-4

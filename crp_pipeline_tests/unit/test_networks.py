@@ -7,7 +7,15 @@ import torch
 
 from crp_pipeline.contracts import CLASSES, Samples
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError, TrainingError
-from crp_pipeline.models import VARIANTS, Validation, create_model, load_bundle, save_bundle
+from crp_pipeline.models import (
+    VARIANTS,
+    OnnxModel,
+    Validation,
+    create_model,
+    export_onnx,
+    load_bundle,
+    save_bundle,
+)
 from crp_pipeline.models import network as network_module
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.models.nets.forecaster import Forecaster
@@ -169,18 +177,11 @@ def test_the_cosine_restarts_after_ten_epochs_and_the_plateau_steps_down(market)
     rate = history["learning_rate"]
     assert (rate.iloc[:10].diff().dropna() < 0).all()
     assert rate.iloc[10] == rate.iloc[0] == 5e-3
-    samples, labels = problem(strength=0.0)
-    history = taught(
-        "mlp_regressor",
-        samples,
-        labels,
-        rows=LEARN,
-        watch=WATCH,
-        epochs=12,
-        patience=99,
-        schedule="plateau",
-        learning_rate=0.05,
-    ).history
+    samples, labels = market
+    y = labels["forward_return"].to_numpy()
+    watched = Validation(samples.take(WATCH), -y[WATCH])
+    model = small("mlp_regressor", epochs=12, patience=99, schedule="plateau", learning_rate=0.05)
+    history = model.fit(samples.take(LEARN), y[LEARN], validation=watched, seed=1).history
     assert set(np.round(history["learning_rate"] / 0.05, 6)) >= {1.0, 0.5}
 
 
@@ -368,3 +369,18 @@ def test_validation_rows_without_enough_history_are_refused(market):
     y = labels["signal"].to_numpy()
     with pytest.raises(InsufficientHistoryError, match="row 3 has 3 bars behind it"):
         small("tcn").fit(samples.take(LEARN), y[LEARN], validation=Validation(samples.take(np.arange(3, 9)), y[3:9]))
+
+
+# ONNX
+
+
+@each_network
+def test_an_exported_network_answers_as_it_does_alone_and_in_batches(name, market, learned, tmp_path):
+    holed = market[0].history.copy()
+    holed[::5, 1] = np.nan
+    samples = Samples(holed, LATER[:40], market[0].segment_start)
+    path = export_onnx(learned[name], tmp_path / "model.onnx", check=samples)
+    exported = OnnxModel(path)
+    windows = samples.windows(learned[name].reach).astype(np.float32)
+    for rows in (slice(0, 1), slice(0, 40)):
+        np.testing.assert_allclose(exported.predict(windows[rows]), learned[name].predict(samples)[rows], atol=1e-5)
