@@ -12,6 +12,7 @@ from crp_pipeline.splits import PurgedWalkForward, role_table
 from crp_pipeline_tests.recording import Recording, Shrunken, learnable_history
 
 cross_fitting = importlib.import_module("crp_pipeline.models.cross_fit")
+blocks = importlib.import_module("crp_pipeline.models.block")
 
 FEATURES, LABELS = learnable_history(600, unlabelled=(40, 41, 199, 333))
 TIMES, ENDS = LABELS.index, LABELS["label_end"]
@@ -159,7 +160,7 @@ def watch_the_test_block(rows, times, label_end, *, share):
 
 @pytest.mark.parametrize("spec", SPECS[1:], ids=lambda spec: spec.model_type)
 def test_early_stopping_on_the_test_block_is_caught(spec, monkeypatch):
-    monkeypatch.setattr(cross_fitting, "purged_tail", watch_the_test_block)
+    monkeypatch.setattr(blocks, "purged_tail", watch_the_test_block)
     assert folds_that_saw_it(spec)
 
 
