@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from crp_pipeline.contracts import FINAL
+from crp_pipeline.contracts import FINAL, PROBABILITIES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import Places
@@ -212,7 +213,7 @@ def _record(
 def _save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts: Any) -> None:
     """Store the final model with the columns of the feature set that it must be shown, unless it lies there already."""
     columns = list(trained.features)
-    golden = features.loc[trained.predictions["fold"] >= 0, columns].tail(GOLDEN_ROWS)
+    golden = np.flatnonzero(trained.predictions[PROBABILITIES[0]].notna())[-GOLDEN_ROWS:]
     card = {
         "feature_set_id": features.attrs["feature_set_id"],
         "features": columns,
@@ -221,4 +222,4 @@ def _save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts:
         **facts,
     }
     if not (trained.reused and is_on_card(folder, card)):
-        save_bundle(trained.model, folder, card=card, golden=samples_of(golden))
+        save_bundle(trained.model, folder, card=card, golden=samples_of(features[columns]).take(golden))

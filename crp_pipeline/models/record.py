@@ -26,6 +26,8 @@ Made = TypeVar("Made")
 Ingredients = Mapping[str, object]
 """JSON values by name."""
 Tell = Callable[[str], object]
+ATTEMPTS = 20
+"""How often an entry is put in its place while other runs put theirs there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,8 @@ class Entry:
     def write(self, fill: Callable[[Path], object]) -> None:
         """Keep what `fill` writes into a folder: whole or not at all, in place of what was kept before.
 
-        Of two runs that write the same entry at once one is first, and its entry stays: it was made from the same.
+        Of two runs that write the same entry at once one may find the other's in its place and leave it: both are made from
+        the same.
         """
         # a name of its own per run, or two of them would write into one folder
         staging = fresh_folder(self.folder.with_name(f".{self.key}.{os.getpid()}.{get_ident()}.new"))
@@ -82,12 +85,24 @@ class Entry:
             shutil.rmtree(staging, ignore_errors=True)
 
     def _put(self, staging: Path) -> None:
+        """Put a sealed folder in its place, unless another run is putting its own there and is first."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                replace_folder(staging, self.folder)
+            except OSError:
+                if self._is_sound():
+                    return
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _is_sound(self) -> bool:
         try:
-            replace_folder(staging, self.folder)
-        except OSError:
-            if not self.folder.exists():
-                raise
             self._verify()
+        except (BundleError, OSError):
+            return False
+        return True
 
     def _verify(self) -> None:
         """Raises `BundleError` unless every file is as it was written and the ingredients are those of the key."""
