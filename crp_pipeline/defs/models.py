@@ -27,6 +27,7 @@ from crp_pipeline.models import (
     frequency_table,
     is_on_card,
     kept_table,
+    recipe_facts,
     recipe_of,
     samples_of,
     save_bundle,
@@ -155,7 +156,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             record=_record(features, settings, places, model_type, bundle),
         )
         predictions, behind = trained.predictions, [features, labels, splits, *([] if selection is None else [selection])]
-        recipe = {"coin": coin, "variant": config.variant, "seed": seed, "days_of_history": config.days_of_history}
+        recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
         _save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
         losses = log_loss_by_fold(predictions, before.get(BASELINE, predictions), labels)

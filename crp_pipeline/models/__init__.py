@@ -9,6 +9,7 @@ from crp_pipeline.models.bundle import load_bundle, save_bundle
 from crp_pipeline.models.catalog import MODEL_CLASSES, MODEL_TYPES, VARIANTS, create_model
 from crp_pipeline.models.cross_fit import Trained, cross_fit, train
 from crp_pipeline.models.forecast import fold_table
+from crp_pipeline.models.ingredients import recipe_facts
 from crp_pipeline.models.recall import MADE_FROM, is_on_card
 from crp_pipeline.models.recipe import recipe_of
 from crp_pipeline.models.record import Record
@@ -32,6 +33,7 @@ __all__ = [
     "is_on_card",
     "kept_table",
     "load_bundle",
+    "recipe_facts",
     "recipe_of",
     "samples_of",
     "save_bundle",

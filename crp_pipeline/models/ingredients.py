@@ -43,7 +43,7 @@ WITHOUT_A_SAY = tuple(
 def of_fit(spec: ModelSpec, block: Block, reach: int, *, seed: int, validation_share: float | None) -> dict[str, Any]:
     """What a model of one block is made from."""
     return {
-        "recipe": recipe(spec),
+        "recipe": recipe_facts(spec),
         "seed": seed,
         "validation_share": validation_share,
         "columns": list(block.samples.columns),
@@ -63,7 +63,7 @@ def of_selection(
     times, ends = (pd.DatetimeIndex(column).as_unit("ns").asi8[block] for column in (labels.index, labels["label_end"]))
     return {
         "settings": asdict(config),
-        "recipe": recipe(ranker),
+        "recipe": recipe_facts(ranker),
         "seed": seed,
         "columns": list(samples.columns),
         "values": values(samples, block, 1),
@@ -76,7 +76,7 @@ def of_selection(
     }
 
 
-def recipe(spec: ModelSpec) -> dict[str, Any]:
+def recipe_facts(spec: ModelSpec) -> dict[str, Any]:
     """Model type, variant and every parameter but those of the machine."""
     variants = MODEL_CLASSES[spec.model_type].variants
     parameters = asdict(variants[spec.variant].but(spec.params)) if variants else {}

@@ -14,17 +14,29 @@ from pandas.testing import assert_frame_equal
 
 from crp_pipeline.contracts import Samples
 from crp_pipeline.errors import BundleError
-from crp_pipeline.models import MADE_FROM, ModelSpec, Record, cross_fit, fold_table, samples_of, save_bundle, train
+from crp_pipeline.models import (
+    MADE_FROM,
+    ModelSpec,
+    Record,
+    cross_fit,
+    fold_table,
+    samples_of,
+    save_bundle,
+    select_features,
+    train,
+)
 from crp_pipeline.models.base import Model
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.models.gbdt import LightGBM
 from crp_pipeline.models.ingredients import code, looked_at
 from crp_pipeline.models.record import Entry, key_of
+from crp_pipeline.settings import SelectionConfig
 from crp_pipeline.splits import PurgedWalkForward, role_table
 from crp_pipeline.storage import MANIFEST, read_parquet, seal, write_json
-from crp_pipeline_tests.recording import Recording, learnable_history
+from crp_pipeline_tests.recording import Recording, learnable_history, wide_history
 
 cross_fitting = importlib.import_module("crp_pipeline.models.cross_fit")
+selecting = importlib.import_module("crp_pipeline.models.selection")
 ingredients = importlib.import_module("crp_pipeline.models.ingredients")
 
 QUICK = {"n_rounds": 6, "max_depth": 3, "min_leaf_rows": 10, "learning_rate": 0.2, "patience": 3}
@@ -98,10 +110,15 @@ def fits(monkeypatch):
 def market(n_bars=N_BARS, unlabelled=(30, 31, 250)):
     """(features, labels): those of fewer bars are the beginning of those of more, but for what had no label yet."""
     features, labels = learnable_history(LATER + 40, unlabelled=unlabelled)
-    features, labels = features.iloc[:n_bars].copy(), labels.iloc[:n_bars].copy()
+    return features.iloc[:n_bars], market_labels(labels, n_bars)
+
+
+def market_labels(labels, n_bars):
+    """The first labels, as they were known then."""
+    labels = labels.iloc[:n_bars].copy()
     labels.iloc[-7:, labels.columns.get_indexer(["signal", "forward_return", "trend_strength", "weight"])] = np.nan
     labels.iloc[-7:, labels.columns.get_loc("label_end")] = pd.NaT
-    return features, labels
+    return labels
 
 
 def roles_of(labels):
@@ -649,3 +666,106 @@ def test_forecasts_in_an_entry_say_what_they_looked_at(tmp_path):
         "inputs", "output_short", "output_neutral", "output_long", "p_short", "p_neutral", "p_long"
     ]  # fmt: skip
     assert table["inputs"].is_unique
+
+
+# selections
+
+CHOICE = SelectionConfig(keep=4, watch_share=0.3)
+
+
+def chosen(folder, data=None, *, config=CHOICE, seed=3, share=0.2, tell=None, n_threads=1, **definitions):
+    features, labels = wide(N_BARS) if data is None else data
+    record = None if folder is None else record_in(folder, **definitions)
+    asked = {"config": config, "seed": seed, "validation_share": share, "n_threads": n_threads, "progress": tell}
+    return select_features(features, labels, roles_of(labels), record=record, **asked)
+
+
+def wide(n_bars):
+    features, labels = wide_history(LATER + 40, seed=5, n_noise=4)
+    return features.iloc[:n_bars], market_labels(labels, n_bars)
+
+
+@pytest.fixture
+def rankings(monkeypatch):
+    """Grows by one per block that is ranked."""
+    found = []
+
+    def counted(*arguments, **named):
+        found.append(arguments)
+        return importance(*arguments, **named)
+
+    importance = selecting._importance
+    monkeypatch.setattr(selecting, "_importance", counted)
+    return found
+
+
+def test_what_was_selected_is_not_selected_again_but_for_the_final_model(tmp_path, rankings):
+    first, n_folds = chosen(tmp_path), 5
+    assert (len(rankings), first.attrs["blocks_read_back"]) == (n_folds + 1, 0)
+    again = chosen(tmp_path)
+    assert (len(rankings), again.attrs["blocks_read_back"]) == (n_folds + 2, n_folds)
+    assert_frame_equal(again, first, check_exact=True)
+    assert_frame_equal(again, chosen(None), check_exact=True)
+
+
+def test_new_bars_select_only_for_the_new_fold_and_the_final_model(tmp_path, rankings):
+    first = chosen(tmp_path)
+    rankings.clear()
+    later = chosen(tmp_path, wide(LATER))
+    assert (len(rankings), later.attrs["blocks_read_back"]) == (2, 5)
+    of_folds = first[first["fold"] >= 0]
+    assert_frame_equal(later.iloc[: len(of_folds)], of_folds, check_exact=True)
+    assert_frame_equal(later, chosen(None, wide(LATER)), check_exact=True)
+
+
+SELECTION_TABLES = {
+    **{name: TABLES[name] for name in ("a feature", "a label", "a weight", "the name of a column")},
+    "the life of a label": lambda features, labels: (
+        features,
+        changed(labels, 40, "label_end", labels["label_end"].iloc[40] + pd.Timedelta("1h")),
+    ),
+}
+SELECTION_ASKED = {
+    **{name: ASKED[name] for name in ("the feature set", "the label settings", "the seed", "the share that is watched")},
+    "how many are kept": {"config": replace(CHOICE, keep=5)},
+    "how alike two may be": {"config": replace(CHOICE, max_correlation=0.9)},
+}
+
+
+@pytest.mark.parametrize("ingredient", [*SELECTION_TABLES, *SELECTION_ASKED, *WORLD, "the ranking model"])
+def test_every_ingredient_alone_selects_for_every_fold_again(tmp_path, monkeypatch, ingredient):
+    chosen(tmp_path)
+    if ingredient in WORLD:
+        WORLD[ingredient](monkeypatch)
+    if ingredient == "the ranking model":
+        monkeypatch.setattr(selecting, "RANKER", replace(selecting.RANKER, params={**selecting.RANKER.params, "n_rounds": 5}))
+    data = SELECTION_TABLES[ingredient](*wide(N_BARS)) if ingredient in SELECTION_TABLES else None
+    found = chosen(tmp_path, data, **SELECTION_ASKED.get(ingredient, {}))
+    assert found.attrs["blocks_read_back"] == 0
+
+
+@pytest.mark.parametrize("change", ["a test row", "what is watched", "the threads"])
+def test_what_no_selection_looks_at_selects_nothing_again(tmp_path, change):
+    chosen(tmp_path)
+    features, labels = wide(N_BARS)
+    row = {"a test row": 650, "what is watched": 590}.get(change)
+    data = (features, labels) if row is None else (changed(features, row, "x0", 9.0), changed(labels, row, "weight", 0.5))
+    found = chosen(tmp_path, data, n_threads=2 if change == "the threads" else 1)
+    assert found.attrs["blocks_read_back"] == 5
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda folder: flip(folder / "block.parquet"), lambda folder: (folder / "block.parquet").unlink(), drop_ingredient],
+    ids=["a flipped byte", "no file", "other ingredients"],
+)
+def test_a_damaged_selection_is_told_and_made_again(tmp_path, damage):
+    first = chosen(tmp_path)
+    damage(entries(tmp_path)[1])
+    told = []
+    again = chosen(tmp_path, tell=told.append)
+    assert again.attrs["blocks_read_back"] == 4
+    assert len([line for line in told if "damaged" in line]) == 1
+    assert len([line for line in told if "read back" in line]) == 4
+    assert_frame_equal(again, first, check_exact=True)
+    assert chosen(tmp_path).attrs["blocks_read_back"] == 5
