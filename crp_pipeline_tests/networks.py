@@ -5,8 +5,8 @@ import torch
 
 from crp_pipeline.contracts import CLASSES, Samples
 from crp_pipeline.models import MODEL_TYPES, Validation, create_model, samples_of
+from crp_pipeline.models.block import target_table
 from crp_pipeline.models.catalog import MODEL_CLASSES
-from crp_pipeline.models.cross_fit import target_table
 from crp_pipeline.models.hybrid import Hybrid
 from crp_pipeline.models.network import Network
 from crp_pipeline_tests.recording import learnable_history

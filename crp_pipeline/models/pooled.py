@@ -13,11 +13,13 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import CLASSES, FINAL, Fold, Ints, PredictionSchema, Samples, check_frame
+from crp_pipeline.contracts import FINAL, Fold, Ints, PredictionSchema, Samples, check_frame
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.models.base import ModelSpec, Progress, Validation, samples_of
+from crp_pipeline.models.block import target_table
 from crp_pipeline.models.catalog import from_spec
-from crp_pipeline.models.cross_fit import FoldResult, Trained, predict_reached, prediction_frame, target_table, typical
+from crp_pipeline.models.cross_fit import Trained, typical
+from crp_pipeline.models.forecast import FoldResult, forecast, prediction_frame
 from crp_pipeline.models.pooled_transformer import PooledTransformer
 from crp_pipeline.models.selection import columns_of, narrowed
 from crp_pipeline.splits import UNUSED, folds_of, learnable_rows
@@ -182,11 +184,11 @@ def _test_starts(member: PoolMember) -> list[pd.Timestamp]:
 
 def _result(model: PooledTransformer, samples: Samples, names: Sequence[str], fold: Fold) -> FoldResult:
     started = perf_counter()
-    outputs = predict_reached(model, named(samples, names).take(fold.test))
+    outputs, probabilities = forecast(model, named(samples, names).take(fold.test))
     return FoldResult(
         fold=fold,
         outputs=outputs,
-        probabilities=outputs[:, : len(CLASSES)],
+        probabilities=probabilities,
         names=model.outputs,
         rounds=model.rounds,
         settled=model.settled,
