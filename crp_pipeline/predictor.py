@@ -69,7 +69,7 @@ Progress = Callable[[str], None]
 SIGNALS = ("SELL", "HOLD", "BUY")
 """What is done for each of `contracts.CLASSES`."""
 KIND = "predictor"
-PRIOR = "prior"
+PRIOR, PERSISTENCE = "prior", "persistence"
 RETURN = "forward_return"
 GOLDEN_ROWS = 32
 FEWEST_ROWS = 200
@@ -159,6 +159,10 @@ class _Lesson:
     label_config: LabelConfig
     walk_forward: WalkForwardConfig
 
+    def selection_for(self, model_type: str) -> pd.DataFrame | None:
+        """What was selected; None for the model that looks for the last move among all features."""
+        return None if model_type == PERSISTENCE else self.selection
+
 
 def train_on_history(  # noqa: PLR0913 - the front door: one call, every choice by keyword
     history: History,
@@ -195,7 +199,8 @@ def train_on_history(  # noqa: PLR0913 - the front door: one call, every choice 
     lesson = _lesson(history, interval, label_config, walk_forward, SelectionConfig(enabled=select), max_gap, seed, tell)
     share = lesson.walk_forward.validation_share
     made_from = lesson.features, lesson.labels, lesson.roles
-    trained = train(spec, *made_from, seed=seed, selection=lesson.selection, validation_share=share, progress=progress)
+    chosen = lesson.selection_for(model_type)
+    trained = train(spec, *made_from, seed=seed, selection=chosen, validation_share=share, progress=progress)
     card = _card(spec, trained, lesson, _scores(spec, trained, lesson, seed), seed)
     if place is not None:
         save_bundle(trained.model, place, card=card, golden=_golden(trained, lesson))
@@ -326,9 +331,9 @@ def _scores(spec: ModelSpec, trained: Trained, lesson: _Lesson, seed: int) -> di
     """Out-of-fold scores of the baselines and the model, on the bars that all of them forecast."""
     share, folds = lesson.walk_forward.validation_share, folds_of(lesson.roles)
     names = [name for name, kind in MODEL_CLASSES.items() if kind.is_baseline and name != spec.model_type]
-    options = {"seed": seed, "selection": lesson.selection, "validation_share": share}
+    made_from = lesson.features, lesson.labels, folds
     forecasts = {
-        name: cross_fit(ModelSpec(name), lesson.features, lesson.labels, folds, **options)  # type: ignore[arg-type]
+        name: cross_fit(ModelSpec(name), *made_from, seed=seed, selection=lesson.selection_for(name), validation_share=share)
         for name in names
     }
     forecasts[spec.model_type] = trained.predictions
