@@ -94,11 +94,15 @@ LabelSchema = pa.DataFrameSchema(
         "label_end": pa.Column(OPEN_TIME_DTYPE, nullable=True),
         "weight": pa.Column("float64", pa.Check.in_range(0, 1), nullable=True),
         "volatility": pa.Column("float64", pa.Check.ge(0), nullable=True),
+        "open_interest_change": pa.Column("float64", pa.Check.gt(-1), nullable=True, required=False),
     },
     index=_open_time,
     strict=True,
 )
-"""One row per bar; every column but `volatility` is missing where the bar has no label."""
+"""One row per bar; every column but `volatility` is missing where the bar has no label.
+
+`open_interest_change` is there where the coin has a feed of open interest, and missing as well where that is unknown.
+"""
 
 PredictionSchema = pa.DataFrameSchema(
     {

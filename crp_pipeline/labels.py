@@ -10,12 +10,16 @@ from numpy.typing import ArrayLike
 
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.contracts import Bools, Floats, Ints
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import LabelConfig
 
 __all__ = ["LabelConfig", "average_uniqueness", "make_labels"]
 
+OPEN_INTEREST = "open_interest"
+"""The feed column that gives labels one more target."""
 
-def make_labels(candles: pd.DataFrame, config: LabelConfig) -> pd.DataFrame:
+
+def make_labels(candles: pd.DataFrame, config: LabelConfig, *, feeds: pd.DataFrame | None = None) -> pd.DataFrame:
     """One label per bar of candles, missing where none can be known; frame of `contracts.LabelSchema`.
 
     Candles without `is_repaired` have no filled-in bar, those without `segment` are one stretch.
@@ -27,6 +31,10 @@ def make_labels(candles: pd.DataFrame, config: LabelConfig) -> pd.DataFrame:
     - `trend_strength`: forward return in volatilities over the horizon, clipped
     - `weight`: average uniqueness of the label among all labels, from entry to `label_end`, in (0, 1]
     - `volatility`: per-bar standard deviation of log returns up to t, known for every bar past its warm-up
+    - `open_interest_change`: only with `feeds` (`candles.align_feeds`) that have an `open_interest`: what is known of it at
+      `label_end` over what is known at the close of t, minus 1; missing where either is unknown or not positive
+
+    Raises `DataContractError` for a bar without a row of feeds.
     """
     volatility = causal_volatility(candles, config.volatility_window)
     entry, leave = 1, 1 + config.horizon
@@ -48,6 +56,8 @@ def make_labels(candles: pd.DataFrame, config: LabelConfig) -> pd.DataFrame:
     entry_time = pd.Series(candles.index, index=candles.index).shift(-entry)
     labels.loc[known, "weight"] = average_uniqueness(entry_time[known], labels["label_end"][known])
     labels["volatility"] = volatility
+    if feeds is not None and OPEN_INTEREST in feeds:
+        labels["open_interest_change"] = np.where(known, _open_interest_change(candles, feeds, config.horizon), np.nan)
     return labels
 
 
@@ -95,6 +105,16 @@ def _ahead(values: Floats, bars: int) -> Floats:
     later = np.full(len(values), np.nan)
     later[: max(len(values) - bars, 0)] = values[bars:]
     return later
+
+
+def _open_interest_change(candles: pd.DataFrame, feeds: pd.DataFrame, horizon: int) -> Floats:
+    """Relative change from the close of each bar to that of the bar `horizon` later, which is when the label ends: (n,)."""
+    if not candles.index.isin(feeds.index).all():
+        missing = candles.index[~candles.index.isin(feeds.index)][0]
+        raise DataContractError(f"feeds: no row for the bar of {missing}; align them to these candles")
+    open_interest = feeds[OPEN_INTEREST].reindex(candles.index)
+    values = open_interest.where((open_interest > 0) & (open_interest < np.inf)).to_numpy(dtype=np.float64)
+    return np.asarray(_ahead(values, horizon) / values - 1)
 
 
 def _neutral_band(spread: Floats, config: LabelConfig) -> Floats:

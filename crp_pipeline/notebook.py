@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from crp_pipeline.candles import QualityReport
+from crp_pipeline.candles import QualityReport, commonest_interval
 from crp_pipeline.candles import quality as candles_quality
-from crp_pipeline.contracts import interval_length
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.settings import INTERVALS, load_settings
+from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
 
@@ -33,7 +32,7 @@ def quality(candles: pd.DataFrame, *, interval: str | None = None) -> QualityRep
 
     The interval is the commonest step of the index unless given. Raises `DataContractError` where that is none of the house's.
     """
-    return candles_quality(candles, _commonest_step(candles.index) if interval is None else interval)
+    return candles_quality(candles, commonest_interval(candles.index) if interval is None else interval)
 
 
 def normalize(train: pd.DataFrame, *others: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
@@ -50,12 +49,3 @@ def normalize(train: pd.DataFrame, *others: pd.DataFrame) -> tuple[pd.DataFrame,
             raise DataContractError(f"frame {number} begins at {other.index.min()}, {ends}")
     mean, spread = train.mean(), train.std(ddof=0)
     return tuple((frame - mean) / spread.where(spread > 0, 1.0) for frame in (train, *others))
-
-
-def _commonest_step(open_time: pd.Index) -> str:
-    steps = open_time.sort_values().to_series().diff().value_counts()
-    known = {interval_length(interval): interval for interval in INTERVALS}
-    if steps.empty or steps.index[0] not in known:
-        step = "no step" if steps.empty else f"a step of {steps.index[0]}"
-        raise DataContractError(f"candles have {step}, which is none of {', '.join(INTERVALS)}: say interval=")
-    return known[steps.index[0]]

@@ -8,7 +8,14 @@ gives the frame of `contracts.CandleSchema`, whose filled bars are flagged and w
 """
 
 from crp_pipeline.candles.coin_feeds import Coverage, Feed, align_feeds, coverage_table, feed_coverage, read_feeds
-from crp_pipeline.candles.contract import CandleReport, Issue, IssueKind, require_history, validate_candles
+from crp_pipeline.candles.contract import (
+    CandleReport,
+    Issue,
+    IssueKind,
+    commonest_interval,
+    require_history,
+    validate_candles,
+)
 from crp_pipeline.candles.demo import (
     DEMO_COINS,
     DEMO_END,
@@ -21,7 +28,7 @@ from crp_pipeline.candles.demo import (
 )
 from crp_pipeline.candles.feed_files import read_feed
 from crp_pipeline.candles.feeds import FeedColumn, FeedReport, align_feed, align_feed_with_report
-from crp_pipeline.candles.files import coin_files, load_candles, read_candles, to_candles
+from crp_pipeline.candles.files import any_candles, coin_files, load_candles, read_candles, to_candles
 from crp_pipeline.candles.market import market_closes
 from crp_pipeline.candles.quality import Finding, QualityReport, Severity, Suspicion, quality, refuse_blocked
 from crp_pipeline.candles.repair import repair_candles
@@ -47,10 +54,12 @@ __all__ = [
     "align_feed",
     "align_feed_with_report",
     "align_feeds",
+    "any_candles",
     "available_coins",
     "bayes_accuracy",
     "causal_volatility",
     "coin_files",
+    "commonest_interval",
     "coverage_table",
     "demo_candles",
     "demo_market",

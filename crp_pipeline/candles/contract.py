@@ -15,6 +15,7 @@ from pandas.api.typing import NaTType
 from crp_pipeline.candles.volume_units import quote_volume_rows
 from crp_pipeline.contracts import OHLCV, Bools, Ints, interval_length
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.settings import INTERVALS
 
 Moment = pd.Timestamp | NaTType
 """An open time; NaT where there is no bar."""
@@ -178,6 +179,16 @@ def require_history(bars: pd.DataFrame, n_bars: int, *, source: str, setting: st
     if len(bars) < n_bars:
         raise InsufficientHistoryError(f"{source}: {len(bars):,} bars are too few, at least {n_bars:,} are needed ({setting})")
     return bars
+
+
+def commonest_interval(open_time: pd.Index) -> str:
+    """The commonest step between open times, in any order; raises `DataContractError` where it is none of `INTERVALS`."""
+    steps = open_time.sort_values().to_series().diff().value_counts()
+    known = {interval_length(interval): interval for interval in INTERVALS}
+    if steps.empty or steps.index[0] not in known:
+        step = "no step" if steps.empty else f"a step of {steps.index[0]}"
+        raise DataContractError(f"candles have {step}, which is none of {', '.join(INTERVALS)}: say interval=")
+    return known[steps.index[0]]
 
 
 def nanoseconds(bars: pd.DataFrame) -> Ints:

@@ -79,6 +79,21 @@ def load_candles(path: str | PathLike[str]) -> pd.DataFrame:
     return read_candles(path).sort_index(kind="stable")
 
 
+def any_candles(history: str | PathLike[str] | pd.DataFrame, *, source: str) -> pd.DataFrame:
+    """Candles of a file or of a table, in the order given, with `is_repaired` and `segment` where an earlier repair left them.
+
+    Unlike `read_candles` it raises `DataContractError` for a value that is missing or infinite, naming row and column.
+    """
+    table = history if isinstance(history, pd.DataFrame) else read_table(Path(history), source=str(history))
+    candles = to_candles(table, source=source)
+    values = candles.to_numpy()
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        where = f"row {row + 1}, at {candles.index[row]}: {candles.columns[column]}"
+        raise DataContractError(f"{source}: {where} = {values[row, column]} must be finite")
+    return candles.assign(**{name: table[name].to_numpy() for name in ("is_repaired", "segment") if name in table})
+
+
 def coin_files(folder: str | PathLike[str]) -> dict[str, Path]:
     """Candle file of each coin in a folder, by upper-case file stem: `btc-usdt.csv.gz` holds BTC-USDT.
 

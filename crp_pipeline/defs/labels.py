@@ -16,11 +16,11 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     """`labels` per coin."""
 
     @dg.asset(group_name="labels", kinds={"pandas", "parquet"}, partitions_def=coin_partitions(settings))
-    def labels(candles: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
+    def labels(candles: pd.DataFrame, feeds: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
         """What a decision at each bar's close would have earned, and when that was known."""
         coin = candles.attrs["coin"]
-        made = check_frame(make_labels(candles, settings.labels), LabelSchema, what=f"labels of {coin}")
-        stamp(made, "labels", behind=[candles], files={"settings": recipe_hash(settings)})
+        made = check_frame(make_labels(candles, settings.labels, feeds=feeds), LabelSchema, what=f"labels of {coin}")
+        stamp(made, "labels", behind=[candles, feeds], files={"settings": recipe_hash(settings)})
         return dg.MaterializeResult(
             value=made,
             metadata={
@@ -28,6 +28,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
                 "labelled_bars": int(made["signal"].notna().sum()),
                 "independent_labels": float(made["weight"].sum()),
                 "horizon_bars": settings.horizon,
+                "open_interest_changes": int(made.get("open_interest_change", pd.Series(dtype=float)).notna().sum()),
                 "round_trip_cost_bps": settings.labels.round_trip_cost_bps,
                 "picture": picture(labels_figure(made)),
             },

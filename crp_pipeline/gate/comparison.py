@@ -10,8 +10,9 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
 from crp_pipeline.contracts import PROBABILITIES
-from crp_pipeline.gate.scores import log_losses, scored
+from crp_pipeline.gate.scores import scored
 from crp_pipeline.metrics import daily_returns, sharpe_ratio, wilson_interval
+from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.settings import GateConfig
 
 

@@ -14,7 +14,7 @@ from crp_pipeline.backtest import BacktestResult, ZeroSkill, exit_table, zero_sk
 from crp_pipeline.contracts import Tier, interval_length
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate.comparison import with_exits
-from crp_pipeline.gate.scores import calibration_of, directed, log_losses, scored
+from crp_pipeline.gate.scores import calibration_of, directed, scored
 from crp_pipeline.metrics import (
     block_bootstrap_interval,
     daily_returns,
@@ -26,6 +26,7 @@ from crp_pipeline.metrics import (
     wilson_interval,
     win_rate,
 )
+from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.provenance import Lineage, conflicts, lineage_of, merged
 from crp_pipeline.settings import GateConfig, PipelineSettings
 from crp_pipeline.splits import folds_of, overlaps

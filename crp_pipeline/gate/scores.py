@@ -1,10 +1,9 @@
 """How forecasts did against what came, bar by bar: the tables that evidence, pictures and reports share."""
 
-import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.metrics import calibration_curve, expected_calibration_error
+from crp_pipeline.models.scoring import log_losses
 
 
 def scored(decisions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
@@ -25,14 +24,6 @@ def calibration_of(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Calibration curve and expected calibration error of confidence against hits, over decisions that took a side."""
     sides = directed(table)
     return calibration_curve(sides["confidence"], sides["hit"]), expected_calibration_error(sides["confidence"], sides["hit"])
-
-
-def log_losses(forecast: pd.DataFrame, labels: pd.DataFrame) -> "pd.Series[float]":
-    """Log-loss of each bar that has both a forecast and a label, in nats."""
-    known = forecast[PROBABILITIES[0]].notna() & labels["signal"].notna()
-    probabilities = forecast.loc[known, list(PROBABILITIES)].to_numpy()
-    came = labels.loc[known, "signal"].to_numpy().astype(np.int64) + 1
-    return pd.Series(-np.log(np.maximum(probabilities[np.arange(len(came)), came], 1e-15)), index=forecast.index[known])
 
 
 def log_loss_by_fold(predictions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:

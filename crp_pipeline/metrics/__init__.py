@@ -6,7 +6,15 @@ argument that makes no sense is a `ValueError` that names it.
 """
 
 from crp_pipeline.metrics.calibration import calibration_curve, expected_calibration_error, tier_calibration_error
-from crp_pipeline.metrics.forecast import accuracy, binary_brier_score, binary_log_loss, brier_score, log_loss
+from crp_pipeline.metrics.forecast import (
+    accuracy,
+    binary_brier_score,
+    binary_log_loss,
+    brier_score,
+    directional_accuracy,
+    directional_auc,
+    log_loss,
+)
 from crp_pipeline.metrics.performance import (
     average_drawdown,
     daily_returns,
@@ -44,6 +52,8 @@ __all__ = [
     "calibration_curve",
     "daily_returns",
     "deflated_sharpe_ratio",
+    "directional_accuracy",
+    "directional_auc",
     "effective_sample_size",
     "expectancy",
     "expected_calibration_error",

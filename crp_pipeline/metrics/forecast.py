@@ -35,6 +35,34 @@ def brier_score(probability: ArrayLike, outcome: ArrayLike) -> float:
     return _mean(((p - happened) ** 2).sum(axis=1))
 
 
+def directional_accuracy(score: ArrayLike, direction: ArrayLike) -> float:
+    """Share of rows whose `score` (n,) has the sign of the `direction` (n,), -1 or 1, that came; a score of 0 counts half.
+
+    >>> directional_accuracy([0.3, -0.1, 0.0], [1, 1, -1])
+    0.5
+    """
+    values, up = _sides(score, direction)
+    return _mean(np.where(values == 0, 0.5, (values > 0) == up))
+
+
+def directional_auc(score: ArrayLike, direction: ArrayLike) -> float:
+    """Chance that a row that went up has a higher `score` than one that went down; a tie counts half.
+
+    The area under the ROC curve by ranks (Mann and Whitney 1947); `score` and `direction` are (n,), the latter -1 or 1. 0.5
+    means knowing nothing of the direction; NaN where one of the two never came.
+
+    >>> directional_auc([0.3, -0.1, 0.0, 0.2], [1, -1, -1, -1])
+    1.0
+    """
+    from scipy.stats import rankdata
+
+    values, up = _sides(score, direction)
+    n_up, n_down = int(up.sum()), int((~up).sum())
+    if not n_up or not n_down:
+        return float("nan")
+    return float((rankdata(values)[up].sum() - n_up * (n_up + 1) / 2) / (n_up * n_down))
+
+
 def binary_log_loss(probability: ArrayLike, hit: ArrayLike) -> float:
     """Mean of -ln of the probability given to what happened; ln 2 = 0.6931 means knowing nothing."""
     p, happened = binary(probability, hit)
@@ -57,6 +85,18 @@ def binary(probability: ArrayLike, hit: ArrayLike) -> tuple[Floats, NDArray[np.b
     if (wrong := ~np.isin(happened, (0, 1))).any():
         raise ValueError(f"row {int(wrong.argmax())} of hit is {happened[wrong][0]:g}, neither 0 nor 1")
     return p, happened == 1
+
+
+def _sides(score: ArrayLike, direction: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:
+    """Scores, and whether each row went up; raises `ValueError` for a score that is missing or a direction that is none."""
+    values, came = np.asarray(score, dtype=float), np.asarray(direction, dtype=float)
+    if values.ndim != 1 or values.shape != came.shape:
+        raise ValueError(f"score and direction must be (n,), got {values.shape} and {came.shape}")
+    if (missing := np.isnan(values)).any():
+        raise ValueError(f"row {int(missing.argmax())} of score is missing")
+    if (wrong := ~np.isin(came, (-1, 1))).any():
+        raise ValueError(f"row {int(wrong.argmax())} of direction is {came[wrong][0]:g}, neither -1 nor 1")
+    return values, came > 0
 
 
 def _classes(probability: ArrayLike, outcome: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from crp_pipeline.errors import CrpError
 from crp_pipeline.gate import GateConfig, Outcome, Verdict
+from crp_pipeline.models.diagnosis import Flag
 from crp_pipeline.registry import Registry
 
 COLUMNS = ("coin", "verdict", "win rate", "high tier", "net expectancy", "calibration error", "failed first", "champion")
@@ -48,6 +49,12 @@ def findings_table(verdict: Verdict) -> pd.DataFrame:
             for finding in verdict.findings
         ]
     )
+
+
+def flags_table(flags: Sequence[Flag]) -> pd.DataFrame:
+    """One row per flag of `models.diagnosis.diagnose`, those that are raised first."""
+    rows = [("yes" if flag.is_raised else "no", flag.name, flag.value, flag.sentence) for flag in flags]
+    return pd.DataFrame(sorted(rows, key=lambda row: row[0] == "no"), columns=["raised", "flag", "value", "sentence"])
 
 
 def win_rate_phrase(evidence: Mapping[str, float], *, prefix: str = "") -> str:

@@ -137,6 +137,24 @@ def test_features_made_under_other_feed_settings_are_not_promoted(night):
     assert metadata["mismatched"].value == "feeds.settings"
 
 
+def test_a_coin_with_a_feed_of_open_interest_has_labels_of_its_change(tmp_path, instance):
+    bars = demo_candles(EDGE, small_settings(tmp_path).demo)
+    values = pd.DataFrame({"open_interest": np.linspace(100, 200, len(bars))}, index=bars.index.rename("timestamp"))
+    values.to_csv(tmp_path / "open_interest.csv")
+    feed = FeedConfig(path=str(tmp_path / "open_interest.csv"), available_after="0h", coins=(EDGE,))
+    settings = small_settings(tmp_path, feeds={"interest": feed})
+    for coin, has_target in ((EDGE, True), (NOISE, False)):
+        assert materialize(settings, "candles", "feeds", "labels", coin=coin, instance=instance).success
+        labels, feeds = (read_parquet(tmp_path / room / f"{coin}.parquet") for room in ("labels", "feeds"))
+        assert ("open_interest_change" in labels) is has_target
+        assert lineage_of(labels)["feeds"] == lineage_of(feeds)["feeds"]
+        if has_target:
+            assert labels["open_interest_change"].notna().equals(labels["signal"].notna())
+            known = feeds["open_interest"]
+            changes = known.shift(-settings.horizon) / known - 1
+            np.testing.assert_allclose(labels["open_interest_change"].dropna(), changes[labels["signal"].notna()])
+
+
 def test_without_feeds_the_table_has_every_bar_and_no_column(tmp_path, instance):
     settings = small_settings(tmp_path)
     result = materialize(settings, "candles", "feeds", coin=EDGE, instance=instance)

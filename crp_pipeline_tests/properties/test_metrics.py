@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
 from crp_pipeline.metrics import (
     block_bootstrap,
@@ -13,6 +14,8 @@ from crp_pipeline.metrics import (
     brier_score,
     daily_returns,
     deflated_sharpe_ratio,
+    directional_accuracy,
+    directional_auc,
     effective_sample_size,
     expected_calibration_error,
     log_loss,
@@ -39,6 +42,33 @@ def test_forecast_scores_have_their_bounds(seed, n):
     assert log_loss(probability, came) >= 0
     # no forecast beats the one that put everything on what came
     assert brier_score(np.eye(3)[came], came) == 0
+
+
+@given(seeds, st.integers(2, 200), st.integers(0, 3))
+def test_scores_of_direction_and_of_classes_are_those_of_scikit_learn(seed, n, decimals):
+    rng = np.random.default_rng(seed)
+    score, direction = rng.normal(size=n).round(decimals), rng.choice([-1, 1], n)
+    assume(len(set(direction)) == 2)
+    assert directional_auc(score, direction) == pytest.approx(roc_auc_score(direction, score))
+    took = score != 0
+    if took.any():
+        assert directional_accuracy(score[took], direction[took]) == pytest.approx(
+            accuracy_score(direction[took], np.sign(score[took]))
+        )
+    probability, came = rng.dirichlet([1, 1, 1], n), rng.integers(0, 3, n)
+    expected = brier_score_loss(came, probability, labels=[0, 1, 2], scale_by_half=False)
+    assert brier_score(probability, came) == pytest.approx(expected)
+
+
+@given(seeds, st.integers(2, 100))
+def test_to_turn_every_score_round_turns_its_skill_round(seed, n):
+    rng = np.random.default_rng(seed)
+    score, direction = rng.normal(size=n).round(1), rng.choice([-1, 1], n)
+    assume(len(set(direction)) == 2)
+    for skill in (directional_accuracy, directional_auc):
+        assert skill(-score, direction) == pytest.approx(1 - skill(score, direction))
+        assert skill(np.zeros(n), direction) == 0.5
+    assert directional_auc(np.exp(score), direction) == pytest.approx(directional_auc(score, direction)), "ranks alone count"
 
 
 @given(seeds, st.integers(1, 300), st.integers(1, 20))

@@ -4,13 +4,20 @@ import re
 import sys
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
+from crp_pipeline.candles import demo_candles
 from crp_pipeline.cli import main
 from crp_pipeline.features import CATALOG
 from crp_pipeline.gate import Criterion, Stage, judge
+from crp_pipeline.models import MODEL_TYPES
+from crp_pipeline.predictor import load_predictor
+from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
-from crp_pipeline.storage import write_text
+from crp_pipeline.settings import DemoConfig
+from crp_pipeline.storage import write_parquet, write_text
+from crp_pipeline_tests.forecasts import guesses, stacking_problem
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
 PROMOTED = judge({"trades": 300.0}, (Criterion("trades", ">=", 200, Stage.EVIDENCE),))
@@ -140,3 +147,156 @@ def test_a_folder_that_is_no_dataset_is_one_sentence(book, crp, tmp_path):
     code, _, told = crp("dataset", "import", "--from", str(tmp_path / "nowhere"))
     assert code == 1
     assert re.fullmatch(r"crp: .*nowhere has no readable manifest.json: .*\n", told)
+
+
+# models
+
+
+@pytest.fixture(scope="module")
+def candles(tmp_path_factory):
+    path = tmp_path_factory.mktemp("candles") / "EDGE.csv"
+    demo_candles("EDGE-DEMO", DemoConfig(n_bars=1_000), "1h").to_csv(path)
+    return path
+
+
+QUICKLY = ("--model", "lightgbm", "--variant", "lightweight", "--horizon", "6", "--param", "n_rounds=8")
+
+
+def test_every_type_of_model_is_listed(crp, book):
+    code, out, _ = crp("models")
+    assert code == 0
+    assert [words[0] for words in rows(out)] == list(MODEL_TYPES)
+    assert re.search(r"lightgbm +default, lightweight, deep +signal +short, neutral, long", out)
+
+
+def test_a_model_is_trained_saved_and_asked(crp, book, candles, tmp_path):
+    folder = tmp_path / "model"
+    code, out, err = crp("train", "--csv", str(candles), *QUICKLY, "--to", str(folder), "--seed", "3")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert "1000 bars of 1h" in lines[0]
+    assert any(line.startswith("lightgbm: fold 5 of 5") for line in lines)
+    table = lines[next(row for row, line in enumerate(lines) if line.startswith("model ")) :]
+    assert table[2].startswith("prior ")
+    assert [line.split()[0] for line in table[2:] if line].index("lightgbm") > 0
+    assert lines[-1] == f"saved in {folder}"
+    card = load_predictor(folder).card
+    assert (card["variant"], card["params"], card["seed"], card["horizon"]) == ("lightweight", {"n_rounds": 8}, 3, 6)
+    code, out, err = crp("predict", "--from", str(folder), "--csv", str(candles), "--last", "3")
+    assert (code, err) == (0, "")
+    assert out.startswith("lightgbm of 1,000 bars of 1h, horizon 6; out of fold on ")
+    decisions = out.splitlines()[-3:]
+    assert [line[:16] for line in decisions] == ["2022-02-11 13:00", "2022-02-11 14:00", "2022-02-11 15:00"]
+    assert all(line.split()[2] in {"BUY", "SELL", "HOLD"} for line in decisions)
+
+
+def test_a_model_may_be_trained_without_being_saved(crp, book, candles, tmp_path):
+    code, out, _ = crp("train", "--csv", str(candles), "--model", "prior", "--horizon", "6", "--interval", "1h")
+    assert (code, out.splitlines()[-1]) == (0, "not saved: name a folder with --to")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--model", "oracle"), "model_type = 'oracle' does not exist"),
+        (("--model", "lightgbm", "--variant", "huge"), "variant = 'huge' does not exist"),
+        (("--model", "lightgbm", "--param", "rounds=3"), "parameter 'rounds' does not exist"),
+        (("--model", "lightgbm", "--param", "n_rounds"), "--param n_rounds must be NAME=VALUE"),
+        (("--model", "lightgbm", "--param", "n_rounds=many"), "n_rounds = 'many' is not allowed"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_refused_with_what_does(words, sentence, crp, book, candles):
+    code, _, err = crp("train", "--csv", str(candles), *words)
+    assert code == 2
+    assert sentence in re.sub(r"[\s│]+", " ", err)
+
+
+def test_candles_that_cannot_be_used_are_one_sentence(crp, book, tmp_path):
+    code, _, err = crp("train", "--csv", str(tmp_path / "nowhere.csv"), *QUICKLY)
+    assert (code, err) == (1, f"crp: {tmp_path / 'nowhere.csv'} does not exist\n")
+    code, _, err = crp("predict", "--from", str(tmp_path / "nowhere"), "--csv", str(tmp_path / "nowhere.csv"))
+    assert code == 1
+    assert re.fullmatch(r"crp: .*nowhere has no readable manifest.json: .*\n", err)
+
+
+MODELS = {
+    "prior": lambda p: np.tile(p.mean(axis=0), (len(p), 1)),
+    "lightgbm": lambda p: p,
+    "noise": lambda p: guesses(len(p), seed=5),
+}
+
+
+@pytest.fixture
+def stored(book, monkeypatch):
+    """Predictions and labels of two coins as a night leaves them."""
+    monkeypatch.setenv("CRP_HORIZON", "6")
+    frames, labels, _ = stacking_problem(6_000, train_size=600, test_size=900, models=MODELS, strength=2.0)
+    data = book.root.parent
+    for coin in COINS:
+        stamp(labels, "labels", coin=coin)
+        write_parquet(data / "labels" / f"{coin}.parquet", labels)
+        for name, frame in frames.items():
+            write_parquet(data / "models" / coin / f"{name}.parquet", stamp(frame, f"models/{name}", behind=[labels]))
+    return data
+
+
+def evaluate(crp, model, win_rate="0.6", error="0.05"):
+    named = ("--coin", "BTC-USDT", "--model", model)
+    return crp("evaluate", *named, "--min-win-rate", win_rate, "--max-calibration-error", error)
+
+
+def test_a_model_that_passes_every_criterion_is_shown_with_exit_code_0(crp, stored):
+    code, out, err = evaluate(crp, "lightgbm")
+    assert (code, err) == (0, "")
+    assert out.startswith("BTC-USDT lightgbm\n")
+    assert re.search(r"win_rate +0\.\d+ +>= 0\.6 +yes", out)
+    assert re.search(r"calibration_error +0\.\d+ +<= 0\.05 +yes", out)
+    assert re.search(r"win rate of calls .*% \(.*% to .*%, n .*independent\); zero skill .*payoff .*coverage", out)
+    assert "criteria hold" in out
+
+
+@pytest.mark.parametrize(
+    ("model", "win_rate", "error", "failed"),
+    [
+        ("noise", "0.6", "0.05", "log_loss_gain_low"),
+        ("prior", "0.6", "0.05", "worse_than_prior"),
+        ("lightgbm", "0.98", "0.05", "win_rate"),
+        ("lightgbm", "0.6", "0.001", "calibration_error"),
+    ],
+)
+def test_a_criterion_that_fails_is_named_and_gives_exit_code_1(model, win_rate, error, failed, crp, stored):
+    code, out, err = evaluate(crp, model, win_rate, error)
+    assert (code, err) == (1, "")
+    assert re.search(rf"{failed} +[-0-9.]+ +[<>]=? [-0-9.]+ +no", out)
+    assert "criteria fail" in out
+
+
+def test_a_model_that_was_never_trained_cannot_be_evaluated(crp, stored):
+    for words in (("--coin", "BTC-USDT", "--model", "catboost"), ("--coin", "XRP-USDT", "--model", "prior")):
+        code, out, err = crp("evaluate", *words)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(r"crp: .*parquet cannot be read: .*\n", err)
+    assert crp("evaluate", "--coin", "../BTC-USDT", "--model", "prior")[0] == 1
+
+
+def test_tables_of_different_nights_are_not_held_against_each_other(crp, stored):
+    _, labels, _ = stacking_problem(6_000, train_size=600, test_size=900, seed=1)
+    write_parquet(stored / "labels" / "BTC-USDT.parquet", stamp(labels, "labels", coin="BTC-USDT"))
+    for code, _, err in (evaluate(crp, "lightgbm"), crp("compare")):
+        assert (code, err.split(" was made")[0]) == (1, "crp: BTC-USDT: lightgbm")
+        assert err.endswith("was made from another version of the labels than the stored one: train it anew\n")
+
+
+def test_all_stored_models_are_compared_baselines_on_top(crp, stored):
+    code, out, err = crp("compare")
+    assert (code, err) == (0, "")
+    assert [tuple(words[:2]) for words in rows(out)] == [
+        (coin, name) for coin in COINS for name in ("prior", "lightgbm", "noise")
+    ]
+    code, out, _ = crp("compare", "--coin", "ETH-USDT", "--markdown")
+    assert (code, out.splitlines()[1][:9]) == (0, "| --- | -")
+    assert [line.split(" | ")[1] for line in out.splitlines()[2:]] == ["prior", "lightgbm", "noise"]
+    code, _, err = crp("compare", "--coin", "XRP-USDT")
+    assert code == 1
+    assert re.fullmatch(r"crp: XRP-USDT has no stored predictions in .*\n", err)

@@ -18,7 +18,8 @@ from crp_pipeline.ensemble import Member, Stack
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.comparison import baselines, compare, with_exits
 from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence, sharpe_evidence, trading_evidence
-from crp_pipeline.gate.scores import log_loss_by_fold, log_losses, scored
+from crp_pipeline.gate.scores import log_loss_by_fold, scored
+from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.reporting.verdicts import win_rate_phrase
 from crp_pipeline.splits import role_table
 from crp_pipeline_tests.random_walk import random_walk

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from crp_pipeline.contracts import LabelSchema, check_frame
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.labels import LabelConfig, average_uniqueness, make_labels
 
 HOUR = pd.Timedelta("1h")
@@ -130,6 +131,51 @@ def test_a_label_lives_from_entry_to_exit(horizon):
     """At every moment between two opens `horizon` labels are alive, but for the first and last few."""
     weight = make_labels(random_walk(300), config(horizon=horizon))["weight"].dropna()
     np.testing.assert_allclose(weight.iloc[horizon:-horizon], 1 / horizon)
+
+
+def feeds_of(bars, values):
+    return pd.DataFrame({"open_interest": values}, index=bars.index, dtype=float)
+
+
+def test_the_open_interest_of_the_label_by_hand():
+    bars = random_walk(60)
+    values = np.arange(100.0, 160.0)
+    made = make_labels(bars, config(horizon=3), feeds=feeds_of(bars, values))
+    # a label of bar 20 ends at the open of bar 24, which is the close of bar 23
+    assert made["label_end"].iloc[20] == bars.index[23] + HOUR == bars.index[24]
+    assert made["open_interest_change"].iloc[20] == pytest.approx(123 / 120 - 1)
+    assert made["open_interest_change"].notna().equals(made["signal"].notna())
+    check_frame(made, LabelSchema, what="labels")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 0.0, -5.0, np.inf])
+def test_an_open_interest_that_is_none_gives_no_change_from_it_or_to_it(wrong):
+    bars = random_walk(60)
+    values = np.where(np.arange(60) == 30, wrong, 100.0)
+    made = make_labels(bars, config(horizon=3), feeds=feeds_of(bars, values))
+    labelled = np.flatnonzero(made["signal"].notna())
+    unknown = np.flatnonzero(made["open_interest_change"].isna())
+    assert set(unknown) & set(labelled) == {27, 30}
+    assert made["signal"].equals(make_labels(bars, config(horizon=3))["signal"])
+
+
+def test_without_a_feed_of_open_interest_there_is_no_such_target():
+    bars = random_walk(60)
+    funding = pd.DataFrame({"funding_rate": 0.1}, index=bars.index)
+    for feeds in (None, bars[[]], funding):
+        pd.testing.assert_frame_equal(make_labels(bars, config(), feeds=feeds), make_labels(bars, config()))
+
+
+def test_feeds_of_other_bars_are_refused():
+    bars = random_walk(60)
+    with pytest.raises(DataContractError, match="feeds: no row for the bar of 2024-01-01 05:00"):
+        make_labels(bars, config(), feeds=feeds_of(bars, 100.0).drop(bars.index[5]))
+
+
+def test_no_change_of_open_interest_touches_a_hole_or_a_filled_bar():
+    bars = random_walk(60).assign(segment=(np.arange(60) >= 30).astype(np.int64))
+    made = make_labels(bars, config(horizon=3), feeds=feeds_of(bars, np.arange(100.0, 160.0)))
+    assert made["open_interest_change"].notna().equals(made["signal"].notna())
 
 
 def slow_uniqueness(start, end):

@@ -17,6 +17,8 @@ from crp_pipeline.metrics import (
     brier_score,
     calibration_curve,
     daily_returns,
+    directional_accuracy,
+    directional_auc,
     expectancy,
     expected_calibration_error,
     log_loss,
@@ -65,6 +67,31 @@ def test_accuracy_counts_the_most_probable_class():
 def test_brier_score_sums_over_classes():
     rows = [0.25 + 0.09 + 0.04, 0.01 + 0.01 + 0.04, 0.5625 + 0.25 + 0.0625]
     assert brier_score(P, CAME) == pytest.approx(sum(rows) / 3)
+
+
+def test_direction_is_right_where_the_score_has_its_sign_and_half_right_where_it_has_none():
+    assert directional_accuracy([0.2, -0.2, 0.1, 0.0], [1, -1, -1, 1]) == pytest.approx(2.5 / 4)
+
+
+def test_the_ranks_of_direction_by_hand():
+    # of the four pairs of an up and a down, two are in order, one is tied and one is not
+    assert directional_auc([0.3, 0.1, 0.1, 0.2], [1, 1, -1, -1]) == pytest.approx(2.5 / 4)
+
+
+@pytest.mark.parametrize("score", [directional_accuracy, directional_auc])
+def test_a_direction_that_is_none_is_refused(score):
+    with pytest.raises(ValueError, match="row 1 of direction is 0, neither -1 nor 1"):
+        score([0.1, 0.2], [1, 0])
+    with pytest.raises(ValueError, match="row 0 of score is missing"):
+        score([math.nan, 0.2], [1, -1])
+    with pytest.raises(ValueError, match=r"must be \(n,\)"):
+        score([0.1], [1, -1])
+
+
+def test_direction_of_nothing_is_missing():
+    assert math.isnan(directional_accuracy([], []))
+    assert math.isnan(directional_auc([], []))
+    assert math.isnan(directional_auc([0.1, 0.2], [1, 1])), "no down to rank against"
 
 
 def test_the_binary_forms_take_one_probability():
