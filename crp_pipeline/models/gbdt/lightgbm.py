@@ -1,6 +1,7 @@
 """LightGBM with leaf-wise trees, deterministic on one machine type."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from crp_pipeline.contracts import CLASSES, Floats
 from crp_pipeline.models.base import Floats32
 from crp_pipeline.models.gbdt.booster import Boosted, Booster, Classification, Regression, Table
 from crp_pipeline.models.gbdt.forest import NO_CHILD, Forest, Tree, float32_at_or_below
+from crp_pipeline.models.gbdt.lightgbm_file import require_whole
 
 LEARNED, WATCHED = "learned", "watched"
 QUIET = {"verbosity": -1}
@@ -72,7 +74,9 @@ class LightGBMTrees(Booster):
     def _booster(cls, path: str) -> tuple[Any, int]:
         import lightgbm as lgb
 
-        booster = lgb.Booster(model_file=path)
+        text = Path(path).read_text(encoding="ascii")
+        require_whole(text)
+        booster = lgb.Booster(model_str=text)
         return booster, booster.current_iteration()
 
 
