@@ -1,5 +1,6 @@
 """Room 5 in Dagster: what the models learn from, then one asset per model and coin from one factory over the catalogue."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import pandas as pd
 from pydantic import Field
 
 from crp_pipeline.contracts import FINAL, PROBABILITIES
-from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
-from crp_pipeline.defs.storage import Places
+from crp_pipeline.defs.storage import FRAME, Places
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.metrics import mean_jaccard, selection_stability
 from crp_pipeline.models import (
@@ -27,6 +28,7 @@ from crp_pipeline.models import (
     frequency_table,
     is_on_card,
     kept_table,
+    measure_latency,
     recipe_facts,
     recipe_of,
     samples_of,
@@ -35,16 +37,21 @@ from crp_pipeline.models import (
     status_table,
     train,
 )
+from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
 from crp_pipeline.provenance import lineage_of, merged, recipe_hash, stamp
-from crp_pipeline.reporting.figures import folds_figure, selection_figure
+from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import recent_roles
+from crp_pipeline.storage import read_manifest
 
 BASELINE = "prior"
 BASELINES = tuple(name for name, kind in MODEL_CLASSES.items() if kind.is_baseline)
+POOLED = "pooled_transformer"
+"""Made of all coins at once, in `defs.pool`."""
 ANY_DEVICE = "auto"
 SELECTION = "selection"
 GOLDEN_ROWS = 32
+LATENCY_CALLS = 100
 
 
 class TrainingConfig(dg.Config):
@@ -72,7 +79,7 @@ class TrainingConfig(dg.Config):
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`models/selection` and `models/<type>` per coin: every type of the catalogue, in the roster or not."""
-    models = [_model_asset(model_type, settings, places) for model_type in MODEL_TYPES]
+    models = [_model_asset(model_type, settings, places) for model_type in MODEL_TYPES if model_type != POOLED]
     return [_selection_asset(settings, places), *models]
 
 
@@ -123,14 +130,17 @@ def _selection_metadata(selected: pd.DataFrame) -> dict[str, Any]:
 
 
 def _model_asset(model_type: str, settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
-    inputs = () if model_type == BASELINE else (BASELINE, SELECTION)
+    inputs, coins = () if model_type == BASELINE else (BASELINE, SELECTION), coin_partitions(settings)
+    flags = {} if model_type == BASELINE else FLAGS
 
     @dg.asset(
         key=["models", model_type],
         group_name="models",
         kinds={"python"} if model_type in BASELINES else {model_type},
-        partitions_def=coin_partitions(settings),
+        partitions_def=coins,
         ins={name: dg.AssetIn(["models", name]) for name in inputs},
+        dagster_type=FRAME,
+        check_specs=[coin_check(check_name(flag), ["models", model_type], coins, told) for flag, told in flags.items()],
         description=f"Out-of-fold probabilities of {model_type}, and its final model fitted on all labelled bars.",
     )
     def model(
@@ -140,10 +150,11 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         labels: pd.DataFrame,
         splits: pd.DataFrame,
         **before: pd.DataFrame,
-    ) -> dg.MaterializeResult[pd.DataFrame]:
+    ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
-        selection = None if config.all_features else before.get(SELECTION)
-        spec, bundle = _spec(model_type, config, settings), places.bundle(coin, model_type)
+        sees_all = config.all_features or MODEL_CLASSES[model_type].reads_every_feature
+        selection = None if sees_all else before.get(SELECTION)
+        spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
         trained = train(
             spec,
             features,
@@ -157,31 +168,58 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         )
         predictions, behind = trained.predictions, [features, labels, splits, *([] if selection is None else [selection])]
         recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
-        _save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
+        card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
-        losses = log_loss_by_fold(predictions, before.get(BASELINE, predictions), labels)
-        return dg.MaterializeResult(value=predictions, metadata=_model_metadata(trained, losses, model_type))
+        prior = before.get(BASELINE, predictions)
+        found = diagnose(predictions, prior, labels, block=settings.horizon + 1) if flags else ()
+        return dg.MaterializeResult(
+            value=predictions,
+            check_results=[_check(flag) for flag in found],
+            metadata=model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
+        )
 
     return model
 
 
-def _model_metadata(trained: Trained, losses: pd.DataFrame, model_type: str) -> dict[str, Any]:
+def check_name(flag: str) -> str:
+    """`not_worse_than_prior` for the flag `worse_than_prior`."""
+    return f"not_{flag}"
+
+
+def _check(flag: Flag) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=check_name(flag.name),
+        passed=not flag.is_raised,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=flag.sentence,
+        metadata={"value": flag.value},
+    )
+
+
+def model_metadata(trained: Trained, card: Mapping[str, Any], losses: pd.DataFrame, model_type: str) -> dict[str, Any]:
+    """What a model's page shows: sizes, losses beside the prior's, folds, speed, and pictures of folds and epochs."""
+    histories = {f"fold {it.fold.number}": it.history for it in trained.folds if "learning_rate" in it.history}
+    trained_by_epoch = {"training": picture(training_figure(histories, model=model_type))} if histories else {}
     return {
         "dagster/row_count": int((trained.predictions["fold"] >= 0).sum()),
         "learned_rows": trained.n_learned,
         "learned_features": len(trained.features),
+        "parameters": trained.model.n_parameters,
         "rounds": trained.rounds,
         "folds_read_back": trained.folds_read_back,
         "final_read_back": trained.reused,
         "log_loss": float(losses["log_loss"].mean()),
         "prior_log_loss": float(losses["prior"].mean()),
+        "latency": table(pd.DataFrame(card["latency"])),
         "by_fold": table(losses.reset_index()),
         "folds": table(fold_table(trained.folds)),
         "picture": picture(folds_figure(losses, model=model_type)),
+        **trained_by_epoch,
     }
 
 
-def _spec(model_type: str, config: TrainingConfig, settings: PipelineSettings) -> ModelSpec:
+def spec_of(model_type: str, config: TrainingConfig, settings: PipelineSettings) -> ModelSpec:
+    """The recipe that an operator's choices and the settings make."""
     asked = {
         "epochs": config.epochs,
         "batch_size": config.batch_size,
@@ -211,8 +249,11 @@ def _record(
     )
 
 
-def _save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts: Any) -> None:
-    """Store the final model with the columns of the feature set that it must be shown, unless it lies there already."""
+def save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts: Any) -> Mapping[str, Any]:
+    """Store the final model with the columns of the feature set that it must be shown, unless it lies there already.
+
+    Returns its card, on which stands how fast it is.
+    """
     columns = list(trained.features)
     golden = np.flatnonzero(trained.predictions[PROBABILITIES[0]].notna())[-GOLDEN_ROWS:]
     card = {
@@ -222,5 +263,10 @@ def _save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts:
         MADE_FROM: trained.made_from,
         **facts,
     }
-    if not (trained.reused and is_on_card(folder, card)):
-        save_bundle(trained.model, folder, card=card, golden=samples_of(features[columns]).take(golden))
+    if trained.reused and is_on_card(folder, card):
+        return read_manifest(folder)
+    shown = samples_of(features[columns]).take(golden)
+    speed = [latency.row() for latency in measure_latency(trained.model, shown, n_calls=LATENCY_CALLS)]
+    seconds = trained.seconds + sum(result.seconds for result in trained.folds)
+    save_bundle(trained.model, folder, card={**card, "latency": speed, "seconds": seconds}, golden=shown)
+    return read_manifest(folder)

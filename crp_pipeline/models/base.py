@@ -58,6 +58,8 @@ class Model(ABC):
     targets: ClassVar[tuple[str, ...]] = ("signal",)
     outputs: ClassVar[tuple[str, ...]] = CLASSES
     is_baseline: ClassVar[bool] = False
+    reads_every_feature: ClassVar[bool] = False
+    """True for a model that looks for certain columns, whatever was selected for the others."""
     variants: ClassVar[Mapping[str, Any]] = {}
     """Parameters of each variant; empty for a model without parameters."""
 

@@ -36,6 +36,7 @@ class Persistence(Model):
 
     model_type = "persistence"
     is_baseline = True
+    reads_every_feature = True
     variants = dict.fromkeys(("default", "lightweight", "deep"), PersistenceParams())
     file_name = "persistence.json"
 
