@@ -68,7 +68,7 @@ def materialized(context, server, tmp_path_factory):
     """One coin through the whole corridor, launched from the lineage page: the runs that came of it."""
     folder = tmp_path_factory.mktemp("materialize_all")
     with opened(context, folder / "launched.png") as page:
-        page.goto("/asset-groups?asset-selection=%2Bkey%3Asummary", wait_until="domcontentloaded")
+        page.goto("/asset-groups~%2Bkey%3Asummary", wait_until="domcontentloaded")
         page.locator(f'foreignObject [data-tooltip="{ROOMS[0]}"]').wait_for()
         page.get_by_role("button", name="Materialize all").click()
         dialog = page.get_by_role("dialog").filter(has_text="Partition selection")

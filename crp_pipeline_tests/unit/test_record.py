@@ -568,12 +568,20 @@ def test_the_final_model_is_trained_on_whatever_is_new(tmp_path, fits, data):
 
 
 def test_a_readout_of_other_forecasts_is_another_final_model(tmp_path):
-    """A restated bar that is tested but has no label moves no forecast that a readout learned from; a labelled one does."""
+    """Fold models that learned from fewer rows forecast otherwise, and the final model's readout is learned from forecasts."""
+    first = night(tmp_path, ModelSpec("drift"), validation_share=0.2)
+    other = night(tmp_path, ModelSpec("drift"), validation_share=0.4)
+    samples = samples_of(market()[0]).take(np.arange(300, N_BARS))
+    np.testing.assert_array_equal(other.model.predict(samples), first.model.predict(samples))
+    assert np.abs(other.model.probabilities(samples) - first.model.probabilities(samples)).max() > 1e-6
+    assert not other.reused
+    assert night(tmp_path, ModelSpec("drift"), validation_share=0.4).reused
+
+
+def test_a_last_bar_that_has_no_label_yet_changes_no_final_model(tmp_path):
     first = night(tmp_path, ModelSpec("drift"))
     features, labels = market()
-    last = changed(features, N_BARS - 1, "x0", 5.0)
-    assert night(tmp_path, ModelSpec("drift"), (last, labels)).made_from == first.made_from
-    assert night(tmp_path, ModelSpec("drift"), (changed(features, 600, "x0", 5.0), labels)).made_from != first.made_from
+    assert night(tmp_path, ModelSpec("drift"), (changed(features, N_BARS - 1, "x0", 5.0), labels)).made_from == first.made_from
 
 
 def test_a_damaged_final_model_is_told_and_trained_again(tmp_path, fits):
