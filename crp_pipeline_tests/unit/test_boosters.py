@@ -147,10 +147,11 @@ def test_the_losses_are_those_of_the_forecasts(name):
 def test_numbers_that_are_one_float32_are_one_number(name):
     """An exported model is shown float32: what float64 alone can tell apart must not be told apart natively."""
     samples, y = of(name)
-    rounded = Samples(samples.history.astype(np.float32).astype(np.float64), samples.rows)
-    on_exact, on_rounded = (fitted(name, shown, y) for shown in (samples, rounded))
-    np.testing.assert_array_equal(on_exact.predict(samples), on_rounded.predict(samples))
-    np.testing.assert_array_equal(on_exact.predict(samples), on_exact.predict(rounded))
+    told_in_float64 = np.column_stack([1e8 + np.nan_to_num(y), samples.history[:, 1]])
+    assert len(np.unique(told_in_float64[:, 0].astype(np.float32))) == 1
+    shown = Samples(told_in_float64, samples.rows)
+    found = fitted(name, shown, y).predict(shown)
+    assert abs(np.corrcoef(found[:, -1], np.nan_to_num(y))[0, 1]) < 0.3
 
 
 @each_booster

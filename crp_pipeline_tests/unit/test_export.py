@@ -103,14 +103,13 @@ def test_rows_at_a_threshold_get_the_same_answers(name, variant, tmp_path):
     require_same(model, at_thresholds(model), tmp_path, tolerance=1e-5)
 
 
-@pytest.mark.parametrize("edge", [0, 1])
-@pytest.mark.parametrize("towards", [-np.inf, None, np.inf])
-def test_moves_at_a_tercile_get_the_same_answers(edge, towards, tmp_path):
-    model = fitted("persistence", "default")
-    value = np.float32(model._learned.edges[edge])
-    row = np.zeros((1, N_FEATURES))
-    row[0, 0] = value if towards is None else np.nextafter(value, np.float32(towards))
-    require_same(model, Samples(row, np.arange(1)), tmp_path)
+def test_moves_at_a_tercile_get_the_same_answers(tmp_path):
+    moves = Samples(np.arange(4.0)[:, None], np.arange(4))
+    model = create_model("persistence").fit(moves, np.array([-1.0, 0.0, 0.0, 1.0]))
+    assert model._learned.edges.tolist() == [1, 2]
+    around = np.array([x for edge in (1, 2) for x in neighbours(np.float32(edge))])
+    assert len(np.unique(model.predict(moves), axis=0)) == 3
+    require_same(model, Samples(around[:, None].astype(float), np.arange(6)), tmp_path)
 
 
 @pytest.mark.parametrize("name", TABLE_MODELS)
@@ -219,6 +218,14 @@ def test_a_missing_value_sent_the_other_way_is_caught_and_nothing_is_written(mon
     with pytest.raises(BundleError, match=r"xgboost and its ONNX form are .* apart at batch 300 in row \d+ of 300, allowed"):
         export_onnx(model, tmp_path / "model.onnx", check=with_holes())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("n", [1, 300])
+def test_a_form_that_is_right_at_one_batch_only_is_caught(n, monkeypatch, tmp_path):
+    predict = OnnxModel.predict
+    monkeypatch.setattr(OnnxModel, "predict", lambda self, windows: predict(self, windows) + 2e-5 * (len(windows) == n))
+    with pytest.raises(BundleError, match=f"prior and its ONNX form are 2e-05 apart at batch {n} in row 1 of 300"):
+        export_onnx(fitted("prior", "default"), tmp_path / "model.onnx", check=with_holes())
 
 
 def test_a_graph_against_the_rules_is_refused(monkeypatch, tmp_path):

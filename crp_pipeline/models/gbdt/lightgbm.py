@@ -100,9 +100,8 @@ def _tree(root: Mapping[str, Any], output: int) -> Tree:
 
 def _thresholds(stored: Floats) -> Floats32:
     """Thresholds that part float32 numbers as LightGBM does, which reads all from -`ZERO` to `ZERO` as 0."""
-    parts = float32_at_or_below(stored)
-    parts = np.where((stored >= -ZERO) & (stored < 0), np.nextafter(-ZERO, np.float32(-np.inf)), parts)
-    return np.where((stored >= 0) & (stored <= ZERO), ZERO, parts)
+    is_zero_above = (stored >= -ZERO) & (stored < 0)
+    return np.where(is_zero_above, np.nextafter(-ZERO, np.float32(-np.inf)), float32_at_or_below(stored))
 
 
 def _missing_is_yes(node: Mapping[str, Any]) -> bool:
