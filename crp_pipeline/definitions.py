@@ -2,7 +2,20 @@
 
 import dagster as dg
 
-from crp_pipeline.defs import automation, backtest, candles, ensemble, features, feeds, gate, labels, models, registry, splits
+from crp_pipeline.defs import (
+    automation,
+    backtest,
+    candles,
+    ensemble,
+    features,
+    feeds,
+    gate,
+    labels,
+    models,
+    pool,
+    registry,
+    splits,
+)
 from crp_pipeline.defs.console import console
 from crp_pipeline.defs.storage import Places, StageIOManager
 from crp_pipeline.settings import PipelineSettings, load_settings
@@ -20,6 +33,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *labels.assets(settings),
             *splits.assets(settings),
             *models.assets(settings, places),
+            *pool.assets(settings, places),
             *ensemble.assets(settings, places),
             *backtest.assets(settings),
             *gate.assets(settings, places),

@@ -3,6 +3,7 @@
     CrpError
     ├── DataContractError          a table breaks a rule that later stages rely on
     ├── InsufficientHistoryError   too few rows for what was asked
+    ├── TrainingError              a fit that cannot go on: its loss is not a number, or a batch does not fit in memory
     ├── NotFittedError             a model was asked before it learned
     ├── BundleError                a stored model is missing, altered or of another kind
     └── RegistryError              a promotion, rollback or version that must not be
@@ -22,6 +23,10 @@ class DataContractError(CrpError):
 
 class InsufficientHistoryError(CrpError):
     """There are too few rows for what was asked."""
+
+
+class TrainingError(CrpError):
+    """A fit cannot go on."""
 
 
 class NotFittedError(CrpError):

@@ -69,7 +69,7 @@ Progress = Callable[[str], None]
 SIGNALS = ("SELL", "HOLD", "BUY")
 """What is done for each of `contracts.CLASSES`."""
 KIND = "predictor"
-PRIOR, PERSISTENCE = "prior", "persistence"
+PRIOR = "prior"
 RETURN = "forward_return"
 GOLDEN_ROWS = 32
 FEWEST_ROWS = 200
@@ -161,7 +161,7 @@ class _Lesson:
 
     def selection_for(self, model_type: str) -> pd.DataFrame | None:
         """What was selected; None for the model that looks for the last move among all features."""
-        return None if model_type == PERSISTENCE else self.selection
+        return None if MODEL_CLASSES[model_type].reads_every_feature else self.selection
 
 
 def train_on_history(  # noqa: PLR0913 - the front door: one call, every choice by keyword

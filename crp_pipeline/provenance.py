@@ -22,7 +22,7 @@ Lineage = dict[str, list[str]]
 
 PLACES: dict[str, Any] = {"data_dir": True, "files_dir": True, "feeds": {"__all__": {"path"}}}
 """Settings that say where something lies, as pydantic excludes them."""
-LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost")
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost", "torch")
 
 
 def stamp(

@@ -148,6 +148,24 @@ def _tested_where(folds: list[Fold], ready: Bools) -> list[Fold]:
     return [fold for fold in kept if len(fold.test)]
 
 
+def recent_roles(roles: pd.DataFrame, days: int, *, fewest: int) -> pd.DataFrame:
+    """The role table of the last `days`: no older row plays a role, and a fold that then learns from too few is left out.
+
+    Folds keep their numbers, and the test rows that are young enough. `fewest` is in rows; raises `InsufficientHistoryError`
+    when no fold is left.
+    """
+    kept = roles.copy()
+    kept.loc[roles.index <= roles.index[-1] - pd.Timedelta(days=days)] = UNUSED
+    n_learned, is_tested = (kept == TRAIN).sum(), (kept == TEST).any()
+    columns = [name for name in roles.columns if n_learned[name] >= fewest and is_tested[name]]
+    if not columns:
+        most = int(n_learned[is_tested].max()) if is_tested.any() else 0
+        raise InsufficientHistoryError(
+            f"{days} days before {roles.index[-1]} leave no fold with {fewest} rows to learn from: the most is {most}"
+        )
+    return kept[columns]
+
+
 def learnable_rows(roles: pd.DataFrame, label_end: Times) -> Ints:
     """Every labelled row that some fold learns from, purges or tests: what the final model is fitted on."""
     return np.flatnonzero((roles != UNUSED).any(axis=1).to_numpy() & _has_label(_as_ns(label_end)))

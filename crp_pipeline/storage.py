@@ -30,6 +30,11 @@ def write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=2, sort_keys=True))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file whole or not at all."""
+    _write(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a frame with its index and its `attrs`."""
     _write(path, frame.to_parquet)

@@ -17,6 +17,9 @@ NIGHT, PHASE = "crp/night", "crp/phase"
 PHASES = ("nightly_candles", "nightly_market", "nightly", "nightly_summary")
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
+CORRIDOR = dg.AssetSelection.assets("summary").upstream()
+"""What a night makes: all but the models that neither stand in the roster nor are baselines. In Dagster's words `+summary`."""
+
 _CANDLES = dg.AssetSelection.assets("candles")
 _OVER_ALL_COINS = dg.AssetSelection.assets("market", "summary")
 
@@ -26,7 +29,7 @@ def jobs() -> list[UnresolvedAssetJobDefinition]:
     selections = (
         _CANDLES,
         dg.AssetSelection.assets("market"),
-        dg.AssetSelection.all() - _CANDLES - _OVER_ALL_COINS,
+        CORRIDOR - _CANDLES - _OVER_ALL_COINS,
         dg.AssetSelection.assets("summary"),
     )
     return [

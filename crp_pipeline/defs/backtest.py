@@ -4,10 +4,10 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
-from crp_pipeline.defs.models import BASELINE
+from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
-from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
+from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
@@ -45,16 +45,17 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
         group_name="backtest",
         kinds={"pandas", "parquet"},
         partitions_def=coin_partitions(settings),
-        ins={name: dg.AssetIn(["models", name]) for name in (BASELINE, *settings.roster)},
+        ins={name: dg.AssetIn(["models", name]) for name in (*BASELINES, *settings.roster)},
     )
     def comparison(
         candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame, **models: pd.DataFrame
     ) -> dg.MaterializeResult[pd.DataFrame]:
         """Baselines, each model and the ensemble on the same bars, costs and exits."""
-        prior = models.pop(BASELINE)
+        decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
         candidates = {
-            **baselines(candles, prior, horizon=settings.horizon),
-            **{name: plain_decisions(forecast) for name, forecast in models.items()},
+            **{name: decisions.pop(name) for name in BASELINES},
+            **rules(candles, horizon=settings.horizon),
+            **decisions,
             "ensemble": ensemble,
         }
         compared = compare(
@@ -67,7 +68,7 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
             config=settings.gate,
             seed=settings.seed,
         )
-        behind = [candles, labels, prior, *models.values(), ensemble]
+        behind = [candles, labels, *models.values(), ensemble]
         stamp(compared, "comparison", behind=behind, files={"settings": recipe_hash(settings)})
         return dg.MaterializeResult(value=compared, metadata={"table": table(compared)})
 

@@ -1,40 +1,61 @@
 """Room 5 in Dagster: what the models learn from, then one asset per model and coin from one factory over the catalogue."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from crp_pipeline.contracts import FINAL
-from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.contracts import FINAL, PROBABILITIES
+from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
-from crp_pipeline.defs.storage import Places
+from crp_pipeline.defs.storage import FRAME, Places
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.metrics import mean_jaccard, selection_stability
 from crp_pipeline.models import (
+    MADE_FROM,
+    MODEL_CLASSES,
+    MODEL_TYPES,
     ModelSpec,
+    Record,
     Trained,
     columns_of,
+    fold_table,
     frequency_table,
+    is_on_card,
     kept_table,
+    measure_latency,
+    recipe_facts,
+    recipe_of,
     samples_of,
     save_bundle,
     select_features,
     status_table,
     train,
 )
+from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
 from crp_pipeline.provenance import lineage_of, merged, recipe_hash, stamp
-from crp_pipeline.reporting.figures import folds_figure, selection_figure
+from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.splits import recent_roles
+from crp_pipeline.storage import read_manifest
 
 BASELINE = "prior"
+BASELINES = tuple(name for name, kind in MODEL_CLASSES.items() if kind.is_baseline)
+POOLED = "pooled_transformer"
+"""Made of all coins at once, in `defs.pool`."""
+ANY_DEVICE = "auto"
 SELECTION = "selection"
 GOLDEN_ROWS = 32
+LATENCY_CALLS = 100
 
 
 class TrainingConfig(dg.Config):
-    """What an operator may change for one run."""
+    """What an operator may change for one run; what a model type does not have is refused with what it has."""
 
     variant: str = "default"
     """`default`, `lightweight` or `deep`."""
@@ -42,15 +63,27 @@ class TrainingConfig(dg.Config):
     """Seed of this run; the one in the settings when it is left out."""
     all_features: bool = False
     """True: learn from the whole feature set, whatever was selected."""
+    epochs: int | None = None
+    """Epochs, or boosting rounds, at most."""
+    batch_size: int | None = None
+    """Rows per step of a network."""
+    sequence_length: int | None = None
+    """Bars that a network looks at."""
+    days_of_history: int | None = None
+    """Only the last so many days of bars are learned from and tested."""
+    device: str = ANY_DEVICE
+    """Where a network is trained: `auto`, `cpu` or `cuda`."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Any hyper-parameter by its own name."""
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
-    """`models/selection` and `models/<type>` per coin: the baseline, then the roster."""
-    models = [_model_asset(model_type, settings, places) for model_type in (BASELINE, *settings.roster)]
-    return [_selection_asset(settings), *models]
+    """`models/selection` and `models/<type>` per coin: every type of the catalogue, in the roster or not."""
+    models = [_model_asset(model_type, settings, places) for model_type in MODEL_TYPES if model_type != POOLED]
+    return [_selection_asset(settings, places), *models]
 
 
-def _selection_asset(settings: PipelineSettings) -> dg.AssetsDefinition:
+def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     @dg.asset(
         key=["models", SELECTION],
         group_name="models",
@@ -70,10 +103,11 @@ def _selection_asset(settings: PipelineSettings) -> dg.AssetsDefinition:
             validation_share=settings.walk_forward.validation_share,
             n_threads=settings.threads,
             progress=context.log.info,
+            record=_record(features, settings, places, SELECTION),
         )
-        recipe = {"settings": recipe_hash(settings)}
-        stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files=recipe)
-        return dg.MaterializeResult(value=selected, metadata=_selection_metadata(selected))
+        metadata = _selection_metadata(selected)
+        stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files={"settings": recipe_hash(settings)})
+        return dg.MaterializeResult(value=selected, metadata=metadata)
 
     return selection
 
@@ -84,6 +118,7 @@ def _selection_metadata(selected: pd.DataFrame) -> dict[str, Any]:
     stability = {"stability": selection_stability(of_folds), "mean_jaccard": mean_jaccard(of_folds)}
     return {
         "dagster/row_count": len(selected),
+        "folds_read_back": selected.attrs["blocks_read_back"],
         "features": kept.shape[1],
         "kept_in_final": len(columns_of(selected, FINAL)),
         "kept_in_every_fold": int(of_folds.all(axis=0).sum()),
@@ -95,14 +130,17 @@ def _selection_metadata(selected: pd.DataFrame) -> dict[str, Any]:
 
 
 def _model_asset(model_type: str, settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
-    inputs = () if model_type == BASELINE else (BASELINE, SELECTION)
+    inputs, coins = () if model_type == BASELINE else (BASELINE, SELECTION), coin_partitions(settings)
+    flags = {} if model_type == BASELINE else FLAGS
 
     @dg.asset(
         key=["models", model_type],
         group_name="models",
-        kinds={"python"} if model_type == BASELINE else {model_type},
-        partitions_def=coin_partitions(settings),
+        kinds={"python"} if model_type in BASELINES else {model_type},
+        partitions_def=coins,
         ins={name: dg.AssetIn(["models", name]) for name in inputs},
+        dagster_type=FRAME,
+        check_specs=[coin_check(check_name(flag), ["models", model_type], coins, told) for flag, told in flags.items()],
         description=f"Out-of-fold probabilities of {model_type}, and its final model fitted on all labelled bars.",
     )
     def model(
@@ -112,48 +150,123 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         labels: pd.DataFrame,
         splits: pd.DataFrame,
         **before: pd.DataFrame,
-    ) -> dg.MaterializeResult[pd.DataFrame]:
+    ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
-        selection = None if config.all_features else before.get(SELECTION)
+        sees_all = config.all_features or MODEL_CLASSES[model_type].reads_every_feature
+        selection = None if sees_all else before.get(SELECTION)
+        spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
         trained = train(
-            _spec(model_type, config, settings),
+            spec,
             features,
             labels,
-            splits,
+            _roles(splits, config, settings),
             seed=seed,
             selection=selection,
             validation_share=settings.walk_forward.validation_share,
             progress=context.log.info,
+            record=_record(features, settings, places, model_type, bundle),
         )
         predictions, behind = trained.predictions, [features, labels, splits, *([] if selection is None else [selection])]
-        recipe = {"coin": coin, "variant": config.variant, "seed": seed}
-        _save_final(trained, features, places.bundle(coin, model_type), lineage=merged(*map(lineage_of, behind)), **recipe)
+        recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
+        card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
-        losses = log_loss_by_fold(predictions, before.get(BASELINE, predictions), labels)
+        prior = before.get(BASELINE, predictions)
+        found = diagnose(predictions, prior, labels, block=settings.horizon + 1) if flags else ()
         return dg.MaterializeResult(
             value=predictions,
-            metadata={
-                "dagster/row_count": int((predictions["fold"] >= 0).sum()),
-                "learned_rows": trained.n_learned,
-                "learned_features": len(trained.features),
-                "rounds": trained.rounds,
-                "log_loss": float(losses["log_loss"].mean()),
-                "prior_log_loss": float(losses["prior"].mean()),
-                "by_fold": table(losses.reset_index()),
-                "picture": picture(folds_figure(losses, model=model_type)),
-            },
+            check_results=[_check(flag) for flag in found],
+            metadata=model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
         )
 
     return model
 
 
-def _spec(model_type: str, config: TrainingConfig, settings: PipelineSettings) -> ModelSpec:
-    return ModelSpec(model_type, config.variant, {} if model_type == BASELINE else {"n_threads": settings.threads})
+def check_name(flag: str) -> str:
+    """`not_worse_than_prior` for the flag `worse_than_prior`."""
+    return f"not_{flag}"
 
 
-def _save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts: Any) -> None:
-    """Store the final model with the columns of the feature set that it must be shown, in their order."""
+def _check(flag: Flag) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=check_name(flag.name),
+        passed=not flag.is_raised,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=flag.sentence,
+        metadata={"value": flag.value},
+    )
+
+
+def model_metadata(trained: Trained, card: Mapping[str, Any], losses: pd.DataFrame, model_type: str) -> dict[str, Any]:
+    """What a model's page shows: sizes, losses beside the prior's, folds, speed, and pictures of folds and epochs."""
+    histories = {f"fold {it.fold.number}": it.history for it in trained.folds if "learning_rate" in it.history}
+    trained_by_epoch = {"training": picture(training_figure(histories, model=model_type))} if histories else {}
+    return {
+        "dagster/row_count": int((trained.predictions["fold"] >= 0).sum()),
+        "learned_rows": trained.n_learned,
+        "learned_features": len(trained.features),
+        "parameters": trained.model.n_parameters,
+        "rounds": trained.rounds,
+        "folds_read_back": trained.folds_read_back,
+        "final_read_back": trained.reused,
+        "log_loss": float(losses["log_loss"].mean()),
+        "prior_log_loss": float(losses["prior"].mean()),
+        "latency": table(pd.DataFrame(card["latency"])),
+        "by_fold": table(losses.reset_index()),
+        "folds": table(fold_table(trained.folds)),
+        "picture": picture(folds_figure(losses, model=model_type)),
+        **trained_by_epoch,
+    }
+
+
+def spec_of(model_type: str, config: TrainingConfig, settings: PipelineSettings) -> ModelSpec:
+    """The recipe that an operator's choices and the settings make."""
+    asked = {
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "sequence_length": config.sequence_length,
+        "device": None if config.device == ANY_DEVICE else config.device,
+    }
+    params, n_threads = config.params, settings.threads
+    return recipe_of(model_type, config.variant, asked=asked, params=params, n_threads=n_threads, device=ANY_DEVICE)
+
+
+def _roles(splits: pd.DataFrame, config: TrainingConfig, settings: PipelineSettings) -> pd.DataFrame:
+    """The role table, of the last days only where the run asks for it."""
+    if config.days_of_history is None:
+        return splits
+    return recent_roles(splits, config.days_of_history, fewest=settings.walk_forward.test_size)
+
+
+def _record(
+    features: pd.DataFrame, settings: PipelineSettings, places: Places, kind: str, bundle: Path | None = None
+) -> Record:
+    """What was made for the features' coin in earlier runs."""
+    return Record(
+        folder=places.record(features.attrs["coin"], kind),
+        feature_set_id=features.attrs["feature_set_id"],
+        label_settings=asdict(settings.labels),
+        bundle=bundle,
+    )
+
+
+def save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts: Any) -> Mapping[str, Any]:
+    """Store the final model with the columns of the feature set that it must be shown, unless it lies there already.
+
+    Returns its card, on which stands how fast it is.
+    """
     columns = list(trained.features)
-    golden = features.loc[trained.predictions["fold"] >= 0, columns].tail(GOLDEN_ROWS)
-    card = {"feature_set_id": features.attrs["feature_set_id"], "features": columns, "rounds": trained.rounds, **facts}
-    save_bundle(trained.model, folder, card=card, golden=samples_of(golden))
+    golden = np.flatnonzero(trained.predictions[PROBABILITIES[0]].notna())[-GOLDEN_ROWS:]
+    card = {
+        "feature_set_id": features.attrs["feature_set_id"],
+        "features": columns,
+        "rounds": trained.rounds,
+        MADE_FROM: trained.made_from,
+        **facts,
+    }
+    if trained.reused and is_on_card(folder, card):
+        return read_manifest(folder)
+    shown = samples_of(features[columns]).take(golden)
+    speed = [latency.row() for latency in measure_latency(trained.model, shown, n_calls=LATENCY_CALLS)]
+    seconds = trained.seconds + sum(result.seconds for result in trained.folds)
+    save_bundle(trained.model, folder, card={**card, "latency": speed, "seconds": seconds}, golden=shown)
+    return read_manifest(folder)

@@ -1,6 +1,7 @@
 """A partition is a coin."""
 
 import warnings
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -14,10 +15,12 @@ def coin_partitions(settings: PipelineSettings) -> dg.StaticPartitionsDefinition
 
 
 def coin_check(
-    name: str, asset: str, coins: dg.PartitionsDefinition[str], description: str, *, blocking: bool = False
+    name: str, asset: str | Sequence[str], coins: dg.PartitionsDefinition[str], description: str, *, blocking: bool = False
 ) -> dg.AssetCheckSpec:
     """A check that is kept per coin, so that one coin's pass cannot hide another's failure."""
     with warnings.catch_warnings():
         # partitioned checks are in preview in dagster 1.13; the pinned version is tested with them
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.AssetCheckSpec(name, asset=asset, description=description, blocking=blocking, partitions_def=coins)
+        return dg.AssetCheckSpec(
+            name, asset=dg.AssetKey(asset), description=description, blocking=blocking, partitions_def=coins
+        )

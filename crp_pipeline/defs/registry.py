@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult
-from crp_pipeline.defs.models import BASELINE, SELECTION
+from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import table
 from crp_pipeline.defs.standing import failed_assets
@@ -84,12 +84,13 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
     models = [["models", name] for name in (BASELINE, SELECTION, *settings.roster)]
     rooms = ["candles", "feeds", "features", "labels", "splits", *models]
+    ends = [dg.AssetKey(room) for room in ("registry", "report", *(["models", name] for name in BASELINES))]
     corridor = [dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "gate", "registry")]
 
     @dg.asset(
         group_name="registry",
         kinds={"pandas", "parquet"},
-        deps=[dg.AssetDep("registry", partition_mapping=dg.AllPartitionMapping())],
+        deps=[dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping()) for key in ends],
     )
     def summary(context: dg.AssetExecutionContext) -> dg.MaterializeResult[pd.DataFrame]:
         """The verdict on every coin, side by side, and whether the night is good as a whole; a coin that failed has none."""

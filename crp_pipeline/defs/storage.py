@@ -47,6 +47,10 @@ class Places:
         """Folder of a coin's final model of one type."""
         return self.root / "models" / coin / f"{model_type}.bundle"
 
+    def record(self, coin: str, kind: str) -> Path:
+        """Folder of what was made for a coin in earlier runs: fold models of one type and their forecasts, or selections."""
+        return self.root / "models" / coin / ".record" / kind
+
     def model_file(self, coin: str, model_type: str) -> dict[str, str]:
         """Content hash of a coin's final model of one type, by its name in a lineage."""
         return {f"models/{model_type}.bundle": sha256(self.bundle(coin, model_type) / MANIFEST)}

@@ -25,14 +25,13 @@ def plain_decisions(forecast: pd.DataFrame) -> pd.DataFrame:
     return forecast[list(PROBABILITIES)].assign(signal=chosen, confidence=confidence)
 
 
-def baselines(candles: pd.DataFrame, prior: pd.DataFrame, *, horizon: int) -> dict[str, pd.DataFrame]:
-    """Decisions that need no model: the class prior, always long, and the direction of the last `horizon` bars."""
+def rules(candles: pd.DataFrame, *, horizon: int) -> dict[str, pd.DataFrame]:
+    """Decisions that need no model: always long, and the direction of the last `horizon` bars."""
     nothing = pd.DataFrame(np.nan, index=candles.index, columns=list(PROBABILITIES))
     past = np.sign(candles["close"].pct_change(horizon).fillna(0.0)).astype(np.int64)
     return {
-        "prior": plain_decisions(prior),
         "always_long": nothing.assign(signal=1, confidence=1.0),
-        "persistence": nothing.assign(signal=past, confidence=1.0),
+        "last_move": nothing.assign(signal=past, confidence=1.0),
     }
 
 

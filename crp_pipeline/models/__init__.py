@@ -1,28 +1,47 @@
 """Room 5: classifiers of the next move, fitted per fold, saved without pickle.
 
 `catalog` knows every model by name, `selection` which features each fold's models learn from, `cross_fit` gives out-of-fold
-predictions, `bundle` keeps a fitted model as a folder.
+predictions, `record` keeps them and what they were made from, `bundle` keeps a fitted model as a folder, `export` as an ONNX
+file.
 """
 
 from crp_pipeline.models.base import Model, ModelSpec, Validation, samples_of
 from crp_pipeline.models.bundle import load_bundle, save_bundle
-from crp_pipeline.models.catalog import MODEL_TYPES, VARIANTS, create_model
+from crp_pipeline.models.catalog import MODEL_CLASSES, MODEL_TYPES, VARIANTS, create_model
 from crp_pipeline.models.cross_fit import Trained, cross_fit, train
+from crp_pipeline.models.export import OnnxModel, export_onnx
+from crp_pipeline.models.forecast import fold_table
+from crp_pipeline.models.ingredients import recipe_facts
+from crp_pipeline.models.latency import Latency, measure_latency
+from crp_pipeline.models.recall import MADE_FROM, is_on_card
+from crp_pipeline.models.recipe import recipe_of
+from crp_pipeline.models.record import Record
 from crp_pipeline.models.selection import columns_of, frequency_table, kept_table, select_features, status_table
 
 __all__ = [
+    "MADE_FROM",
+    "MODEL_CLASSES",
     "MODEL_TYPES",
     "VARIANTS",
+    "Latency",
     "Model",
     "ModelSpec",
+    "OnnxModel",
+    "Record",
     "Trained",
     "Validation",
     "columns_of",
     "create_model",
     "cross_fit",
+    "export_onnx",
+    "fold_table",
     "frequency_table",
+    "is_on_card",
     "kept_table",
     "load_bundle",
+    "measure_latency",
+    "recipe_facts",
+    "recipe_of",
     "samples_of",
     "save_bundle",
     "select_features",

@@ -1,21 +1,30 @@
 """What every model is: fitted on samples, asked for its outputs or for class probabilities, saved without pickle."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from inspect import isabstract
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crp_pipeline.contracts import CLASSES, Floats, Ints, Samples
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError, NotFittedError
 from crp_pipeline.models.parameters import Parameter
 from crp_pipeline.models.readout import Readout
+from crp_pipeline.storage import write_json
 
 Progress = Callable[[str], None]
+Floats32 = NDArray[np.float32]
+
+INPUTS = "inputs.json"
+"""File that says which features a stored model was fitted on."""
 
 
 class Validation(NamedTuple):
@@ -41,29 +50,48 @@ class Model(ABC):
     A second `fit` takes the place of the first; `predict` gives (n, len(outputs)). What it learns from are the columns
     `targets` of a label frame: (n,) for one target, (n, len(targets)) for several. Where the outputs are classes, each row of
     `predict` sums to 1. Raises `NotFittedError` before fitting, `InsufficientHistoryError` for no rows or a single class and
-    `DataContractError` for labels, learned from or watched, that are missing or of another kind.
+    `DataContractError` for labels, learned from or watched, that are missing or of another kind, and for features that are not
+    those it was fitted on, in their order.
     """
 
     model_type: ClassVar[str]
     targets: ClassVar[tuple[str, ...]] = ("signal",)
     outputs: ClassVar[tuple[str, ...]] = CLASSES
     is_baseline: ClassVar[bool] = False
+    reads_every_feature: ClassVar[bool] = False
+    """True for a model that looks for certain columns, whatever was selected for the others."""
     variants: ClassVar[Mapping[str, Any]] = {}
     """Parameters of each variant; empty for a model without parameters."""
 
     rounds: int = 0
     """Boosting rounds or epochs that the fit settled on."""
     readout: Readout | None = None
-    """From outputs to class probabilities; None where the outputs are the class probabilities."""
+    """From outputs to class probabilities; None where the first outputs are those."""
     progress: Progress | None = None
     """Who is told of each epoch of a fit."""
+    columns: tuple[str, ...] = ()
+    """Names of the features it was fitted on, in their order; empty where the samples named none."""
+    n_features: int = 0
+    """How many features it was fitted on; 0 before."""
     _learned: Any = None
     """What the fit left behind; None before."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Every kind of model keeps the features it was fitted on and refuses others, however it fits and predicts."""
+        super().__init_subclass__(**kwargs)
+        for name, guarded in (("fit", _keeping_features), ("predict", _refusing_other_features)):
+            if name in vars(cls):
+                setattr(cls, name, guarded(vars(cls)[name]))
 
     @property
     def reach(self) -> int:
         """Bars that a prediction looks at, its own included."""
         return 1
+
+    @property
+    def tells_classes(self) -> bool:
+        """True where the first outputs are the class probabilities themselves."""
+        return self.outputs[: len(CLASSES)] == CLASSES
 
     @property
     def settled(self) -> Mapping[str, float]:
@@ -105,8 +133,8 @@ class Model(ABC):
 
     def read(self, outputs: Floats) -> Floats:
         """Class probabilities of outputs that `predict` gave: (n, 3)."""
-        if self.outputs == CLASSES:
-            return outputs
+        if self.tells_classes:
+            return outputs[:, : len(CLASSES)]
         if self.readout is None:
             raise NotFittedError(f"{self.model_type} forecasts {', '.join(self.outputs)} and has no readout into classes yet")
         return self.readout.probabilities(outputs)
@@ -116,6 +144,7 @@ class Model(ABC):
         self._require_fitted()
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._write(Path(folder))
+        write_json(Path(folder) / INPUTS, {"columns": self.columns, "n_features": self.n_features})
         if self.readout is not None:
             self.readout.save(Path(folder))
 
@@ -125,8 +154,15 @@ class Model(ABC):
         if isabstract(cls):
             raise TypeError(f"{cls.__name__} has no files of its own: load a kind of model, or a bundle")
         model = cls._read(Path(folder))
+        inputs = json.loads((Path(folder) / INPUTS).read_text(encoding="utf-8"))
+        model.columns, model.n_features = tuple(inputs["columns"]), int(inputs["n_features"])
         model.readout = Readout.load(Path(folder))
         return model
+
+    def to_onnx(self) -> Any:
+        """The fitted model as an `onnx.ModelProto`; `export` says what goes in and comes out."""
+        self._require_fitted()
+        return self._to_onnx()
 
     @abstractmethod
     def _write(self, folder: Path) -> None:
@@ -137,9 +173,49 @@ class Model(ABC):
     def _read(cls, folder: Path) -> Self:
         """The model that `_write` wrote into the folder."""
 
+    def _to_onnx(self) -> Any:
+        """The ONNX graph of the fitted model."""
+        raise NotImplementedError(f"{self.model_type} has no ONNX form")
+
     def _require_fitted(self) -> None:
         if self._learned is None:
             raise NotFittedError(f"{self.model_type} was asked for something it can only know after fit()")
+
+
+def _keeping_features(fit: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(fit)
+    def fit_and_keep(self: Model, X: Samples, *args: Any, **kwargs: Any) -> Any:
+        fitted = fit(self, X, *args, **kwargs)
+        self.columns, self.n_features = tuple(X.columns), X.history.shape[1]
+        return fitted
+
+    return fit_and_keep
+
+
+def _refusing_other_features(predict: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(predict)
+    def check_and_predict(self: Model, X: Samples) -> Any:
+        if self.n_features:
+            _require_same_features(self, X)
+        return predict(self, X)
+
+    return check_and_predict
+
+
+def _require_same_features(model: Model, X: Samples) -> None:
+    if model.columns and X.columns and tuple(X.columns) != model.columns:
+        pairs = enumerate(zip_longest(model.columns, X.columns), start=1)
+        place, (known, shown) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
+        raise DataContractError(f"{model.model_type} learned from {known!r} as feature {place} and was shown {shown!r}")
+    if X.history.shape[1] != model.n_features:
+        raise DataContractError(
+            f"{model.model_type} learned from {model.n_features} features and was shown {X.history.shape[1]}"
+        )
+
+
+def table_of(X: Samples) -> Floats32:
+    """One row of features per sample, (n, k), in the precision that an exported model is shown."""
+    return np.ascontiguousarray(X.table(), dtype=np.float32)
 
 
 def class_index(y: Floats) -> Ints:

@@ -8,11 +8,45 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from crp_pipeline.models.base import Model, ModelSpec
-from crp_pipeline.models.baselines import Prior
-from crp_pipeline.models.gbdt import CatBoost, LightGBM, XGBoost
+from crp_pipeline.models.baselines import Logistic, Persistence, Prior
+from crp_pipeline.models.gbdt import CatBoost, LightGBM, LightGBMRegressor, XGBoost, XGBoostRegressor
+from crp_pipeline.models.hybrid import Hybrid
+from crp_pipeline.models.networks import (
+    AttentionLstm,
+    CnnLstm,
+    DirectionLstm,
+    LstmForecaster,
+    MlpRegressor,
+    StackedLstm,
+    TcnAttention,
+    TemporalConvolution,
+    Transformer,
+)
 from crp_pipeline.models.parameters import Parameter, Parameters
+from crp_pipeline.models.pooled_transformer import PooledTransformer
 
-MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in (Prior, XGBoost, LightGBM, CatBoost)}
+CATALOGUE: tuple[type[Model], ...] = (
+    Prior,
+    Persistence,
+    Logistic,
+    XGBoost,
+    LightGBM,
+    CatBoost,
+    XGBoostRegressor,
+    LightGBMRegressor,
+    MlpRegressor,
+    DirectionLstm,
+    StackedLstm,
+    LstmForecaster,
+    CnnLstm,
+    AttentionLstm,
+    TemporalConvolution,
+    TcnAttention,
+    Transformer,
+    PooledTransformer,
+    Hybrid,
+)
+MODEL_CLASSES: Mapping[str, type[Model]] = {cls.model_type: cls for cls in CATALOGUE}
 MODEL_TYPES = tuple(MODEL_CLASSES)
 VARIANTS = ("default", "lightweight", "deep")
 

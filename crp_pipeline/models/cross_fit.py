@@ -3,50 +3,26 @@
 `history` is the feature table, one row per bar; `labels` has the same rows; fold positions count in both.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import (
-    CLASSES,
-    FINAL,
-    FORECAST,
-    PROBABILITIES,
-    Floats,
-    Fold,
-    Ints,
-    PredictionSchema,
-    Samples,
-    check_frame,
-)
-from crp_pipeline.errors import DataContractError, InsufficientHistoryError
-from crp_pipeline.models.base import Model, ModelSpec, Progress, Validation, samples_of
+from crp_pipeline.contracts import CLASSES, FINAL, Floats, Fold, Ints, PredictionSchema, Samples, check_frame
+from crp_pipeline.errors import DataContractError
+from crp_pipeline.models.base import Model, ModelSpec, Progress, samples_of
+from crp_pipeline.models.block import Block, fit_block, training_block
 from crp_pipeline.models.catalog import from_spec
+from crp_pipeline.models.forecast import FoldResult, forecast, prediction_frame
+from crp_pipeline.models.ingredients import digest, of_fit
 from crp_pipeline.models.readout import fit_readout
+from crp_pipeline.models.recall import recalled, remember, stored_final
+from crp_pipeline.models.record import Entry, Record
 from crp_pipeline.models.selection import columns_of, narrowed
-from crp_pipeline.splits import folds_of, learnable_rows, purged_tail
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What the model of one fold forecast on the fold's test rows."""
-
-    fold: Fold
-    outputs: Floats
-    """(n_test, len(outputs)); NaN where a row has fewer bars behind it than the model looks at."""
-    probabilities: Floats
-    """(n_test, 3)"""
-    names: tuple[str, ...]
-    """Names of the outputs."""
-    rounds: int
-    settled: Mapping[str, float]
-    history: pd.DataFrame
-    """One row per epoch; empty where there are none."""
-    n_learned: int
-    seconds: float
+from crp_pipeline.splits import folds_of, learnable_rows
 
 
 @dataclass(frozen=True)
@@ -63,7 +39,16 @@ class Trained:
     n_learned: int
     folds: tuple[FoldResult, ...]
     seconds: float
-    """Of the final fit."""
+    """Of the final fit, or of reading it back."""
+    made_from: str | None = None
+    """Key of the final model in a record; None without one."""
+    reused: bool = False
+    """True where the final model was fitted in an earlier run and read back."""
+
+    @property
+    def folds_read_back(self) -> int:
+        """Folds whose model was fitted in an earlier run."""
+        return sum(result.reused for result in self.folds)
 
 
 def train(
@@ -76,26 +61,37 @@ def train(
     selection: pd.DataFrame | None = None,
     validation_share: float = 0.15,
     progress: Progress | None = None,
+    record: Record | None = None,
 ) -> Trained:
     """Out-of-fold predictions over the folds of a role table, then the final model on every labelled row of it.
 
     `selection` (`contracts.SelectionSchema`) says which features each fold's model and the final one learn from; None: all.
+    What a `record` holds from earlier runs is read back and not fitted again; None: nothing is remembered.
     """
-    folds = folds_of(roles)
     results = fold_results(
-        spec, history, labels, folds, seed=seed, selection=selection, validation_share=validation_share, progress=progress
+        spec,
+        history,
+        labels,
+        folds_of(roles),
+        seed=seed,
+        selection=selection,
+        validation_share=validation_share,
+        progress=progress,
+        record=record,
     )
-    predictions = prediction_frame(history.index, results)
-    rows, started = learnable_rows(roles, labels["label_end"]), perf_counter()
-    model = final_fit(spec, history, labels, rows, results, seed=seed, selection=selection, progress=progress)
+    predictions, started = prediction_frame(history.index, results), perf_counter()
+    rows, shown = learnable_rows(roles, labels["label_end"]), selected(samples_of(history), selection, FINAL)
+    final = final_fit(spec, shown, labels, rows, results, seed=seed, progress=progress, record=record)
     return Trained(
         predictions=check_frame(predictions, PredictionSchema, what=spec.model_type),
-        model=model,
+        model=final.model,
         features=tuple(history.columns) if selection is None else tuple(columns_of(selection, FINAL)),
-        rounds=model.rounds,
+        rounds=final.model.rounds,
         n_learned=len(rows),
         folds=tuple(results),
         seconds=perf_counter() - started,
+        made_from=final.made_from,
+        reused=final.reused,
     )
 
 
@@ -109,14 +105,24 @@ def cross_fit(
     selection: pd.DataFrame | None = None,
     validation_share: float = 0.15,
     progress: Progress | None = None,
+    record: Record | None = None,
 ) -> pd.DataFrame:
     """Probability of each class for every row (`contracts.PredictionSchema`); NaN and fold -1 where no fold tests the row.
 
     Each fold's model learns from the fold's training rows only; early stopping watches their latest `validation_share`, purged
     from the rest. `rounds` is what each fold's fit settled on. With a `selection` it sees only what was selected for its fold.
+    With a `record`, what it holds from earlier runs is read back and not fitted again.
     """
     results = fold_results(
-        spec, history, labels, folds, seed=seed, selection=selection, validation_share=validation_share, progress=progress
+        spec,
+        history,
+        labels,
+        folds,
+        seed=seed,
+        selection=selection,
+        validation_share=validation_share,
+        progress=progress,
+        record=record,
     )
     return prediction_frame(history.index, results)
 
@@ -131,130 +137,72 @@ def fold_results(
     selection: pd.DataFrame | None = None,
     validation_share: float = 0.15,
     progress: Progress | None = None,
+    record: Record | None = None,
 ) -> list[FoldResult]:
     """What the model of each fold forecast on its test rows; see `cross_fit`."""
     if not history.index.equals(labels.index):
         raise DataContractError(f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars")
     samples, results, started = samples_of(history), [], perf_counter()
     for done, fold in enumerate(folds, start=1):
+        begun, model = perf_counter(), _unfitted(spec, progress)
         shown = selected(samples, selection, fold.number)
-        result = _fold_result(spec, shown, labels, fold, seed, validation_share, progress)
+        block = training_block(model, shown, labels, fold.train, validation_share=validation_share)
+        entry = _entry(record, spec, block, model, seed=seed, validation_share=validation_share)
+        result = _past_result(entry, model, fold, block, labels.index, progress)
+        if result is None:
+            fit_block(model, block, seed=seed)
+            result = _result(model, fold, block, begun)
+            if entry is not None:
+                remember(entry, model, result, shown.take(fold.test), labels.index[fold.test])
         results.append(result)
-        if progress is not None:
-            progress(_progress_line(spec, result, done, len(folds), perf_counter() - started))
+        _tell(progress, _progress_line(spec, result, done, len(folds), perf_counter() - started))
     return results
 
 
-def _fold_result(
-    spec: ModelSpec,
-    shown: Samples,
-    labels: pd.DataFrame,
-    fold: Fold,
-    seed: int,
-    validation_share: float,
-    progress: Progress | None,
-) -> FoldResult:
-    started = perf_counter()
-    model = fit_block(spec, shown, labels, fold.train, seed=seed, validation_share=validation_share, progress=progress)
-    outputs = predict_reached(model, shown.take(fold.test))
-    known = np.isfinite(outputs).all(axis=1)
-    probabilities = np.full((len(outputs), len(CLASSES)), np.nan)
-    probabilities[known] = model.read(outputs[known])
-    return FoldResult(
-        fold=fold,
-        outputs=outputs,
-        probabilities=probabilities,
-        names=model.outputs,
-        rounds=model.rounds,
-        settled=model.settled,
-        history=model.history,
-        n_learned=len(fold.train),
-        seconds=perf_counter() - started,
-    )
+@dataclass(frozen=True)
+class Final:
+    """The model for production; `made_from` is its key in a record, `reused` whether it was read back."""
 
-
-def prediction_frame(times: pd.Index, results: Sequence[FoldResult]) -> pd.DataFrame:
-    """The out-of-fold forecasts of all folds as one frame of `contracts.PredictionSchema`."""
-    names = results[0].names if results else CLASSES
-    columns = [*PROBABILITIES, *([] if names == CLASSES else [FORECAST + name for name in names])]
-    values, fold_of, rounds = np.full((len(times), len(columns)), np.nan), np.full(len(times), -1), np.zeros(len(times), int)
-    for result in results:
-        test = result.fold.test
-        native = [] if names == CLASSES else [result.outputs]
-        values[test] = np.concatenate([result.probabilities, *native], axis=1)
-        fold_of[test], rounds[test] = result.fold.number, result.rounds
-    return pd.DataFrame(values, index=times, columns=columns).assign(fold=fold_of, rounds=rounds)
-
-
-def fit_block(
-    spec: ModelSpec,
-    samples: Samples,
-    labels: pd.DataFrame,
-    rows: Ints,
-    *,
-    seed: int,
-    validation_share: float,
-    progress: Progress | None = None,
-) -> Model:
-    """A model of one training block, stopped early and read out on the block's own purged tail."""
-    model = from_spec(spec)
-    model.progress = progress
-    rows = _reached(samples, rows, model.reach, spec)
-    learn, watch = purged_tail(rows, labels.index, labels["label_end"], share=validation_share)
-    y, weight = target_table(labels, model.targets), labels["weight"].to_numpy()
-    validation = Validation(samples.take(watch), y[watch], weight[watch])
-    model.fit(samples.take(learn), y[learn], weight=weight[learn], validation=validation, seed=seed)
-    if model.outputs != CLASSES:
-        signal = labels["signal"].to_numpy()[watch]
-        model.readout = fit_readout(model.predict(samples.take(watch)), model.outputs, signal, weight[watch], seed=seed)
-    return model
+    model: Model
+    made_from: str | None
+    reused: bool
 
 
 def final_fit(
     spec: ModelSpec,
-    history: pd.DataFrame,
+    shown: Samples,
     labels: pd.DataFrame,
     rows: Ints,
     results: Sequence[FoldResult],
     *,
     seed: int,
-    selection: pd.DataFrame | None = None,
     progress: Progress | None = None,
-) -> Model:
-    """The model that goes to production: all labelled rows, for as long as the folds settled on.
+    record: Record | None = None,
+) -> Final:
+    """The model that goes to production: these labelled rows, for as long as the folds settled on.
 
-    Its readout is learned from the out-of-fold forecasts, which no model of theirs had learned from.
+    Its readout is learned from the out-of-fold forecasts, which no model of theirs had learned from. Where the bundle of a
+    `record` holds the model of these very ingredients, that one is read back.
     """
-    shown, model = selected(samples_of(history), selection, FINAL), from_spec(spec, **typical(results))
-    model.progress = progress
-    rows = _reached(shown, rows, model.reach, spec)
-    y, weight = target_table(labels, model.targets), labels["weight"].to_numpy()
-    model.fit(shown.take(rows), y[rows], weight=weight[rows], seed=seed)
-    if model.outputs != CLASSES:
-        tested, outputs = _labelled_forecasts(results, labels)
-        model.readout = fit_readout(outputs, model.outputs, labels["signal"].to_numpy()[tested], weight[tested], seed=seed)
-    return model
-
-
-def predict_reached(model: Model, X: Samples) -> Floats:
-    """Outputs for every sample, NaN where fewer bars lie behind it than the model looks at: (n, len(outputs))."""
-    reached = X.behind() >= model.reach - 1
-    outputs = np.full((len(X), len(model.outputs)), np.nan)
-    if reached.any():
-        outputs[reached] = model.predict(X.take(X.rows[reached]))
-    return outputs
+    spec = replace(spec, params={**spec.params, **typical(results)})
+    model = _unfitted(spec, progress)
+    block = training_block(model, shown, labels, rows)
+    tested, outputs = _labelled_forecasts(model, results, block)
+    entry = _entry(record, spec, block, model, seed=seed, readout=digest(outputs, block.signal[tested], block.weight[tested]))
+    if record is not None and entry is not None:
+        stored = stored_final(record.bundle, entry.key, tell=partial(_tell, progress))
+        if stored is not None:
+            return Final(stored, entry.key, reused=True)
+    fit_block(model, block, seed=seed)
+    if not model.tells_classes:
+        model.readout = fit_readout(outputs, model.outputs, block.signal[tested], block.weight[tested], seed=seed)
+    return Final(model, None if entry is None else entry.key, reused=False)
 
 
 def typical(results: Sequence[FoldResult]) -> dict[str, float]:
     """Median over folds of every parameter that the fits settled on; whole numbers stay whole."""
     names = results[0].settled if results else {}
     return {name: _median([result.settled[name] for result in results]) for name in names}
-
-
-def target_table(labels: pd.DataFrame, targets: Sequence[str]) -> Floats:
-    """What a model learns from: (n,) for one target, (n, len(targets)) for several; NaN in a column that labels do not have."""
-    values = labels.reindex(columns=list(targets)).to_numpy(dtype=np.float64)
-    return values[:, 0] if len(targets) == 1 else values
 
 
 def selected(samples: Samples, selection: pd.DataFrame | None, fold: int) -> Samples:
@@ -269,20 +217,58 @@ def selected(samples: Samples, selection: pd.DataFrame | None, fold: int) -> Sam
     return narrowed(samples, np.array([place[name] for name in names]))
 
 
-def _reached(samples: Samples, rows: Ints, reach: int, spec: ModelSpec) -> Ints:
-    """The rows that have as many bars behind them as the model looks at."""
-    kept = rows[samples.take(rows).behind() >= reach - 1]
-    if len(rows) and not len(kept):
-        raise InsufficientHistoryError(
-            f"{spec.model_type} looks at {reach} bars and none of {len(rows)} rows to learn from has {reach - 1} behind it"
-        )
-    return kept
+def _unfitted(spec: ModelSpec, progress: Progress | None) -> Model:
+    model = from_spec(spec)
+    model.progress = progress
+    return model
 
 
-def _labelled_forecasts(results: Sequence[FoldResult], labels: pd.DataFrame) -> tuple[Ints, Floats]:
+def _entry(
+    record: Record | None,
+    spec: ModelSpec,
+    block: Block,
+    model: Model,
+    *,
+    seed: int,
+    validation_share: float | None = None,
+    **more: str,
+) -> Entry | None:
+    """Where the record keeps a model of this block; None without a record."""
+    if record is None:
+        return None
+    return record.entry({**of_fit(spec, block, model.reach, seed=seed, validation_share=validation_share), **more})
+
+
+def _past_result(
+    entry: Entry | None, model: Model, fold: Fold, block: Block, times: pd.Index, progress: Progress | None
+) -> FoldResult | None:
+    if entry is None:
+        return None
+    return recalled(entry, model, fold, block.samples.take(fold.test), times[fold.test], tell=partial(_tell, progress))
+
+
+def _result(model: Model, fold: Fold, block: Block, begun: float) -> FoldResult:
+    outputs, probabilities = forecast(model, block.samples.take(fold.test))
+    return FoldResult(
+        fold=fold,
+        outputs=outputs,
+        probabilities=probabilities,
+        names=model.outputs,
+        rounds=model.rounds,
+        settled=model.settled,
+        history=model.history,
+        n_learned=len(fold.train),
+        seconds=perf_counter() - begun,
+    )
+
+
+def _labelled_forecasts(model: Model, results: Sequence[FoldResult], block: Block) -> tuple[Ints, Floats]:
+    """Rows that have both a forecast and a label, and these forecasts; none where no readout is learned from them."""
+    if model.tells_classes:
+        return np.empty(0, dtype=np.int64), np.empty((0, len(CLASSES)))
     tested = np.concatenate([result.fold.test for result in results])
     outputs = np.concatenate([result.outputs for result in results])
-    known = labels["signal"].notna().to_numpy()[tested] & np.isfinite(outputs).all(axis=1)
+    known = ~np.isnan(block.signal[tested]) & np.isfinite(outputs).all(axis=1)
     return tested[known], outputs[known]
 
 
@@ -291,9 +277,14 @@ def _median(values: Sequence[float]) -> float:
     return int(middle) if all(isinstance(value, int) for value in values) else middle
 
 
+def _tell(progress: Progress | None, line: str) -> None:
+    if progress is not None:
+        progress(line)
+
+
 def _progress_line(spec: ModelSpec, result: FoldResult, done: int, total: int, seconds: float) -> str:
-    left = seconds / done * (total - done)
+    left, read_back = seconds / done * (total - done), "read back, " if result.reused else ""
     return (
-        f"{spec.model_type}: fold {done} of {total}, {result.n_learned:,} rows learned, {result.rounds} rounds, "
-        f"{len(result.fold.test):,} rows tested; {seconds:.0f} s gone, {left:.0f} s left"
+        f"{spec.model_type}: fold {done} of {total}, {read_back}{result.n_learned:,} rows learned, "
+        f"{result.rounds} rounds, {len(result.fold.test):,} rows tested; {seconds:.0f} s gone, {left:.0f} s left"
     )

@@ -19,8 +19,8 @@ class ParameterRule:
 
 
 COUNT = ParameterRule("a whole number from 1 on", Integral, lambda value: value >= 1)
-INDEX = ParameterRule("a whole number from 0 on", Integral, lambda value: value >= 0)
 SHARE = ParameterRule("a number above 0, at most 1", Real, lambda value: 0 < value <= 1)
+SHARE_OR_NONE = ParameterRule("a number from 0 to 1", Real, lambda value: 0 <= value <= 1)
 DROPPED = ParameterRule("a number from 0 on, below 1", Real, lambda value: 0 <= value < 1)
 POSITIVE = ParameterRule("a positive number", Real, lambda value: 0 < value < inf)
 NOT_NEGATIVE = ParameterRule("a number from 0 on", Real, lambda value: 0 <= value < inf)

@@ -71,15 +71,21 @@ def fit_readout(
     if len(signal) < FEWEST_ROWS or len(np.unique(signal)) < 2:
         weights, intercept = np.zeros((len(CLASSES), n_terms)), np.log(counts / counts.sum())
     else:
-        weights, intercept = _regression(_terms(scores, center, scale), signal, weight, seed)
+        weights, intercept = multinomial_regression(_terms(scores, center, scale), signal, weight, C=0.1, seed=seed)
     return Readout(tuple(names), center, scale, weights, intercept)
 
 
-def _regression(terms: Floats, signal: Floats, weight: Floats, seed: int) -> tuple[Floats, Floats]:
-    """Weights (3, terms) and intercept (3,); a class that never came is out of reach."""
-    from sklearn.linear_model import LogisticRegression
+def multinomial_regression(terms: Floats, signal: Floats, weight: Floats, *, C: float, seed: int) -> tuple[Floats, Floats]:
+    """Weights (3, terms) and intercept (3,) of a logistic regression; a class that never came is out of reach.
 
-    fitted = LogisticRegression(C=0.1, max_iter=1_000, random_state=seed).fit(terms, signal, weight)
+    `C` is the weight of a row's log-loss beside half the squared weights, as scikit-learn has it. One thread, so that the same
+    rows give the same bits on any number of cores.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        fitted = LogisticRegression(C=C, max_iter=1_000, random_state=seed).fit(terms, signal, weight)
     weights, intercept = np.zeros((len(CLASSES), terms.shape[1])), np.full(len(CLASSES), np.log(SMALLEST_PROBABILITY))
     came = fitted.classes_.astype(np.int64) + 1
     if len(came) == 2:  # one row of weights, for the second class against the first

@@ -14,6 +14,8 @@ says so.
 """
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -24,12 +26,18 @@ from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.models.base import ModelSpec, samples_of, watched_class_index
 from crp_pipeline.models.catalog import from_spec
 from crp_pipeline.models.importance import permutation_importance
+from crp_pipeline.models.ingredients import of_selection
+from crp_pipeline.models.record import Entry, Record
 from crp_pipeline.models.redundancy import constant_columns, first_of_same, rank_correlation, representatives
 from crp_pipeline.settings import SelectionConfig
 from crp_pipeline.splits import folds_of, learnable_rows, purged_tail
+from crp_pipeline.storage import read_parquet, write_parquet
 
 RANKER = ModelSpec("lightgbm", params={"n_rounds": 20, "learning_rate": 0.1, "max_depth": 4})
 """About as much as early stopping lets a booster learn from hourly candles, in fewer trees."""
+
+BLOCK = "block.parquet"
+"""File of an entry of a record: what became of the features in one block."""
 
 KEPT, OUTRANKED, CORRELATED, DUPLICATE, CONSTANT = FeatureStatus
 
@@ -44,24 +52,33 @@ def select_features(
     validation_share: float = 0.15,
     n_threads: int = 1,
     progress: Callable[[str], None] | None = None,
+    record: Record | None = None,
 ) -> pd.DataFrame:
     """What became of every feature in every fold and for the final model: frame of `contracts.SelectionSchema`.
 
     `history` is the feature table, `labels` has the same rows, `roles` is their role table. `validation_share` is the tail of a
     training block that early stopping watches; the final model has none, and its block is every labelled row of the role table.
+    With a `record` a fold's block is read back where it was chosen before; `attrs["blocks_read_back"]` says how many were.
     """
     if not history.index.equals(labels.index):
         raise DataContractError(f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars")
     times, ends, started = labels.index, labels["label_end"], perf_counter()
     rows_of = {fold.number: purged_tail(fold.train, times, ends, share=validation_share)[0] for fold in folds_of(roles)}
     rows_of[FINAL] = learnable_rows(roles, ends)
-    samples, blocks = samples_of(history), []
+    tell = progress if progress is not None else _unheard
+    samples, blocks, n_read_back = samples_of(history), [], 0
     for fold, rows in rows_of.items():
-        block = select_block(samples, labels, rows, config=config, seed=seed, n_threads=n_threads)
+        # the final model has another block each night
+        entry = None if fold == FINAL else _entry(record, samples, labels, rows, config, seed)
+        past = None if entry is None else entry.read(_read, tell=tell)
+        block = past if past is not None else select_block(samples, labels, rows, config=config, seed=seed, n_threads=n_threads)
+        if entry is not None and past is None:
+            entry.write(partial(_write, block))
+        n_read_back += past is not None
         blocks.append(block.assign(fold=fold))
-        if progress is not None:
-            progress(_progress_line(fold, rows, block, perf_counter() - started))
+        tell(_progress_line(fold, rows, block, perf_counter() - started, read_back=past is not None))
     found = pd.concat(blocks, ignore_index=True)[list(SelectionSchema.columns)]
+    found.attrs = {"blocks_read_back": n_read_back}
     return check_frame(found, SelectionSchema, what="selection")
 
 
@@ -195,8 +212,30 @@ def _block(samples: Samples, status: np.ndarray, stands: Ints, importance: Float
     )
 
 
-def _progress_line(fold: int, rows: Ints, block: pd.DataFrame, seconds: float) -> str:
+def _entry(
+    record: Record | None, samples: Samples, labels: pd.DataFrame, rows: Ints, config: SelectionConfig, seed: int
+) -> Entry | None:
+    """Where the record keeps the block of these rows; None without a record."""
+    if record is None:
+        return None
+    return record.entry(of_selection(samples, labels, rows, config=config, ranker=RANKER, seed=seed))
+
+
+def _read(folder: Path) -> pd.DataFrame:
+    return read_parquet(folder / BLOCK)
+
+
+def _write(block: pd.DataFrame, folder: Path) -> None:
+    write_parquet(folder / BLOCK, block)
+
+
+def _unheard(line: str) -> None:
+    """Nobody listens."""
+
+
+def _progress_line(fold: int, rows: Ints, block: pd.DataFrame, seconds: float, *, read_back: bool) -> str:
     counts = block["status"].value_counts()
     told = ", ".join(f"{counts.get(str(status), 0)} {status}" for status in FeatureStatus)
     name = "the final model" if fold == FINAL else f"fold {fold}"
-    return f"selection for {name}: {len(block)} features on {len(rows):,} rows: {told}; {seconds:.0f} s gone"
+    shown = f"{len(block)} features on {len(rows):,} rows{', read back' if read_back else ''}"
+    return f"selection for {name}: {shown}: {told}; {seconds:.0f} s gone"

@@ -4,6 +4,7 @@ Figures are returned, never shown, and hold no global state.
 """
 
 import base64
+from collections.abc import Mapping
 from io import BytesIO
 
 import numpy as np
@@ -189,6 +190,31 @@ def folds_figure(losses: pd.DataFrame, *, model: str) -> Figure:
     axes.legend(frameon=False)
     better = int((losses["log_loss"] < losses["prior"]).sum())
     axes.set_title(f"{model} beats the class prior in {better} of {len(losses)} folds, {int(losses['n'].sum()):,} bars")
+    return figure
+
+
+def training_figure(histories: Mapping[str, pd.DataFrame], *, model: str) -> Figure:
+    """Learned and watched loss by epoch, one line per fit, and the learning rate below (`models.Model.history`)."""
+    figure = Figure(figsize=(8, 4), dpi=DPI, layout="constrained")
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    for number, history in enumerate(histories.values()):
+        told = number == 0
+        top.plot(history["epoch"], history["loss"], "-", color=SOFT, lw=0.8, label="learned" if told else "")
+        top.plot(history["epoch"], history["validation_loss"], "-", color=INK, lw=1, label="watched" if told else "")
+        if history["validation_loss"].notna().any():
+            best = history.iloc[int(history["validation_loss"].argmin())]
+            top.plot(best["epoch"], best["validation_loss"], "o", ms=4, color=GOOD, label="gone back to" if told else "")
+        below.step(history["epoch"], history["learning_rate"], where="mid", color=SOFT, lw=0.8)
+    top.set_ylabel("loss")
+    top.legend(frameon=False)
+    below.set_yscale("log")
+    below.set_ylabel("learning rate")
+    below.set_xlabel("epoch")
+    seconds = sum(float(history["seconds"].sum()) for history in histories.values() if "seconds" in history)
+    epochs = sum(len(history) for history in histories.values())
+    top.set_title(f"{model}: {epochs:,} epochs in {len(histories)} fits, {seconds:,.0f} s")
+    _tidy(top)
+    _tidy(below)
     return figure
 
 

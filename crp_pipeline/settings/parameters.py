@@ -7,8 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-TRAINABLE = ("xgboost", "lightgbm", "catboost")
-"""What a roster may name."""
+TRAINABLE = (
+    *("xgboost", "lightgbm", "catboost", "xgboost_regressor", "lightgbm_regressor", "mlp_regressor"),
+    *("lstm", "stacked_lstm", "lstm_forecaster", "cnn_lstm", "attention_lstm"),
+    *("tcn", "tcn_attention", "transformer", "hybrid"),
+)
+"""What a roster may name: every model type but the baselines, which are made anyway, and the one that spans all coins."""
 INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 Interval = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
 Share = Annotated[float, Field(gt=0, lt=1)]

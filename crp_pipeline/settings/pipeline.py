@@ -68,7 +68,7 @@ class PipelineSettings(BaseSettings):
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1, le=512)] = 1
     """Threads that one model may use. Runs of different coins fill the cores; more threads than cores spin and wait."""
-    roster: tuple[str, ...] = ("xgboost", "lightgbm", "catboost")
+    roster: tuple[str, ...] = ("xgboost", "lightgbm", "catboost", "tcn", "attention_lstm")
     """Model types that are trained and stacked."""
 
     labels: LabelConfig = LabelConfig()

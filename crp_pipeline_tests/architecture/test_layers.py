@@ -39,9 +39,43 @@ def test_functions_are_short():
     assert [name for name, length in functions() if length > 50] == []
 
 
-def test_nothing_loads_a_pickle():
-    loaders = ("pickle.load", "joblib.load", "torch.load", "allow_pickle=True")
-    assert [file for file in FILES for loader in loaders if loader in file.read_text()] == []
+EXECUTABLE_FORMATS = {"pickle", "cPickle", "_pickle", "pickletools", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+LOADERS = {"torch.load", "torch.save", "pd.read_pickle", "pandas.read_pickle"}
+
+
+def executable_formats_in(source):
+    """Imports of libraries that store code with their data, calls that read or write it, and numpy told to allow it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            yield from (name for name in names if name.split(".")[0] in EXECUTABLE_FORMATS)
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            yield from [called] if called in LOADERS or called.endswith(".to_pickle") else []
+            allowed = [keyword for keyword in node.keywords if keyword.arg == "allow_pickle"]
+            yield from ("allow_pickle" for keyword in allowed if ast.unparse(keyword.value) != "False")
+
+
+def test_nothing_stores_or_loads_what_could_execute():
+    assert [(str(file), found) for file in FILES for found in executable_formats_in(file.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "def read():\n    from joblib import load",
+        "import os, cloudpickle as c",
+        "torch.load(path)",
+        "torch.load(path, weights_only=True)",
+        "pd.read_pickle(path)",
+        "frame.to_pickle(path)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, allow_pickle=flag)",
+    ],
+)
+def test_what_could_execute_is_found(source):
+    assert list(executable_formats_in(source))
 
 
 def test_heavy_libraries_are_not_imported_with_the_definitions():

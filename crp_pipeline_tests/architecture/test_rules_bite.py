@@ -20,6 +20,9 @@ BREAKS = [
     ("ensemble.py", "import crp_pipeline.features", "Models see arrays, not market tables"),
     ("backtest/engine.py", "import crp_pipeline.models", "The backtest does not know where a decision came from"),
     ("ensemble.py", "import lightgbm", "Boosters only in models.gbdt"),
+    ("models/selection.py", "import xgboost", "Boosters only in models.gbdt"),
+    ("predictor.py", "import torch", "torch only below models"),
+    ("models/gbdt/booster.py", "import torch", "torch only below models"),
     ("gate/evidence.py", "import matplotlib", "Plotting only in reporting"),
 ]
 

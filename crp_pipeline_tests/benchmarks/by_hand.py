@@ -7,6 +7,7 @@ needs is not: no tables between the stages are stored, no metadata and no pictur
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from crp_pipeline.backtest import exit_table, run_backtest
@@ -31,10 +32,18 @@ from crp_pipeline.features import (
     ready_rows,
 )
 from crp_pipeline.gate import Outcome, criteria, judge
-from crp_pipeline.gate.comparison import baselines, compare, plain_decisions, with_exits
+from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.labels import make_labels
-from crp_pipeline.models import ModelSpec, samples_of, save_bundle, select_features, train
+from crp_pipeline.models import (
+    MODEL_CLASSES,
+    measure_latency,
+    recipe_of,
+    samples_of,
+    save_bundle,
+    select_features,
+    train,
+)
 from crp_pipeline.provenance import code_revision, feeds_recipe, library_versions, lineage_of, recipe_hash, stamp
 from crp_pipeline.registry import Registry, fingerprint, gather
 from crp_pipeline.reporting.page import coin_page
@@ -44,7 +53,7 @@ from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_text
 from crp_pipeline_tests.benchmarks.cases import settings_of
 from crp_pipeline_tests.benchmarks.timing import Laps
 
-BASELINE, GOLDEN_ROWS = "prior", 32
+BASELINE, BASELINES, GOLDEN_ROWS = "prior", ("prior", "persistence", "logistic"), 32
 
 
 def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
@@ -67,10 +76,11 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     selection = _selection(features, labels, roles, settings)
     lap("models/selection")
     forecasts, tables = {}, (features, labels, roles, selection)
-    for name in (BASELINE, *settings.roster):
+    for name in (*BASELINES, *settings.roster):
         forecasts[name] = _forecast(name, *tables, settings, folder / "models" / f"{name}.bundle")
         lap(f"models/{name}")
-    prior = forecasts.pop(BASELINE)
+    known = {name: forecasts.pop(name) for name in BASELINES}
+    prior = known[BASELINE]
     stack = fit_stack(forecasts, labels, folds_of(roles), seed=settings.seed, config=settings.ensemble)
     decisions = check_frame(stack.decide(forecasts), DecisionSchema, what=coin)
     stack.save(folder / "stack.json")
@@ -80,8 +90,8 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     result = run_backtest(candles, with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing)
     stamp(result.trades, "backtest", behind=[candles, labels, decisions], files={"settings": recipe_hash(settings)})
     lap("backtest")
-    compared = _comparison(candles, labels, exits, prior, forecasts, decisions, settings)
-    stamp(compared, "comparison", behind=[candles, labels, prior, *forecasts.values(), decisions])
+    compared = _comparison(candles, labels, exits, known, forecasts, decisions, settings)
+    stamp(compared, "comparison", behind=[candles, labels, *known.values(), *forecasts.values(), decisions])
     lap("comparison")
     models = {key: it for name in settings.roster for key, it in _model_file(folder, name).items()}
     files = {**_stack_file(folder), **models, **feeds_recipe(settings)}
@@ -146,13 +156,15 @@ def _forecast(
     settings: PipelineSettings,
     bundle: Path,
 ) -> pd.DataFrame:
-    spec = ModelSpec(name, "default", {} if name == BASELINE else {"n_threads": settings.threads})
-    seen = {} if name == BASELINE else {"selection": selection}
+    spec = recipe_of(name, asked={}, params={}, n_threads=settings.threads)
+    seen = {} if name == BASELINE or MODEL_CLASSES[name].reads_every_feature else {"selection": selection}
     share = settings.walk_forward.validation_share
     trained = train(spec, features, labels, roles, seed=settings.seed, validation_share=share, **seen)
     columns = list(trained.features)
-    golden = samples_of(features.loc[trained.predictions["fold"] >= 0, columns].tail(GOLDEN_ROWS))
-    save_bundle(trained.model, bundle, card={**features.attrs, "features": columns}, golden=golden)
+    rows = np.flatnonzero(trained.predictions["p_long"].notna())[-GOLDEN_ROWS:]
+    golden = samples_of(features[columns]).take(rows)
+    speed = [latency.row() for latency in measure_latency(trained.model, golden, n_calls=100)]
+    save_bundle(trained.model, bundle, card={**features.attrs, "features": columns, "latency": speed}, golden=golden)
     files = _model_file(bundle.parent.parent, name)
     return stamp(trained.predictions, f"models/{name}", behind=[features, labels, roles, *seen.values()], files=files)
 
@@ -161,13 +173,14 @@ def _comparison(
     candles: pd.DataFrame,
     labels: pd.DataFrame,
     exits: pd.DataFrame,
-    prior: pd.DataFrame,
+    known: dict[str, pd.DataFrame],
     forecasts: dict[str, pd.DataFrame],
     decisions: pd.DataFrame,
     settings: PipelineSettings,
 ) -> pd.DataFrame:
     candidates = {
-        **baselines(candles, prior, horizon=settings.horizon),
+        **{name: plain_decisions(forecast) for name, forecast in known.items()},
+        **rules(candles, horizon=settings.horizon),
         **{name: plain_decisions(forecast) for name, forecast in forecasts.items()},
         "ensemble": decisions,
     }

@@ -20,6 +20,7 @@ from crp_pipeline.defs.storage import StageIOManager  # noqa: E402
 from crp_pipeline_tests.benchmarks.cases import settings_of  # noqa: E402
 from crp_pipeline_tests.benchmarks.fresh import ROOT  # noqa: E402
 from crp_pipeline_tests.benchmarks.timing import Meter  # noqa: E402
+from crp_pipeline_tests.e2e.corridor import corridor_of  # noqa: E402
 
 FILES, PICTURES, EVENTS = "tables between assets", "pictures in metadata", "events into SQLite"
 
@@ -29,12 +30,13 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     loaded = perf_counter()
     copy(ROOT / "dagster.yaml", os.environ["DAGSTER_HOME"])
     os.chdir(os.environ["DAGSTER_HOME"])  # the storages in dagster.yaml lie relative to it
-    job = floor_plan(settings_of(Path(data_dir), quick=quick)).resolve_implicit_global_asset_job_def()
+    plan = floor_plan(settings_of(Path(data_dir), quick=quick))
+    job, selection = plan.resolve_implicit_global_asset_job_def(), corridor_of(plan)
     meter = _metered()
     planned = perf_counter()
     with dg.DagsterInstance.get() as instance:
         opened = perf_counter()
-        result = job.execute_in_process(partition_key=coin, instance=instance)
+        result = job.execute_in_process(asset_selection=selection, partition_key=coin, instance=instance)
     steps = {
         event.step_key.replace("__", "/"): event.step_success_data.duration_ms / 1e3
         for event in result.all_events

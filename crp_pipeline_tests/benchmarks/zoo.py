@@ -36,8 +36,6 @@ from crp_pipeline_tests.benchmarks.market import real_hourly
 INTERVAL, MAX_GAP, VALIDATION_SHARE = "1h", 4, 0.15
 BARS_PER_DAY = 24
 LATENCY_ROWS, LATENCY_CALLS = 32, 300
-UNSELECTED = ("persistence",)
-"""Looks for the last move among all features."""
 
 Tell = Callable[[str], object]
 
@@ -175,7 +173,7 @@ def _selection(features: pd.DataFrame, labels: pd.DataFrame, roles: pd.DataFrame
 def _do(job: Job, lesson: Lesson, folder: Path, params: Mapping[str, Parameter], tell: Tell) -> None:
     """Train one model and store its card, then its predictions: these say that the job is done."""
     spec = ModelSpec(job.model_type, job.variant, known_params(job.model_type, params))
-    selection = None if job.model_type in UNSELECTED else lesson.selection
+    selection = None if MODEL_CLASSES[job.model_type].reads_every_feature else lesson.selection
     made_from = lesson.features, lesson.labels, lesson.roles
     trained = train(spec, *made_from, seed=job.seed, selection=selection, validation_share=VALIDATION_SHARE, progress=tell)
     place = _place(folder, job)

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import dagster as dg
+
+from crp_pipeline.defs.automation import CORRIDOR
 from crp_pipeline.settings import (
     DemoConfig,
     EnsembleConfig,
@@ -30,3 +33,8 @@ def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
         ),
     }
     return load_settings(**{**values, **changes})
+
+
+def corridor_of(floor_plan: dg.Definitions) -> list[dg.AssetKey]:
+    """Everything that a night makes: no model outside the roster that is not a baseline."""
+    return sorted(CORRIDOR.resolve(floor_plan.resolve_asset_graph()))

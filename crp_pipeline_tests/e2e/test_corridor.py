@@ -1,6 +1,7 @@
 """The corridor through Dagster, on a small market: what is stored, what is checked, and who may be promoted."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,14 +24,15 @@ from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.features import CATALOG, Family, Feature
 from crp_pipeline.gate import Outcome, criteria
-from crp_pipeline.models import columns_of, load_bundle, samples_of
+from crp_pipeline.models import MODEL_CLASSES, MODEL_TYPES, columns_of, load_bundle, samples_of
 from crp_pipeline.nightly import run_night
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.registry import Registry
 from crp_pipeline.storage import read_parquet
-from crp_pipeline_tests.e2e.corridor import small_settings
+from crp_pipeline_tests.e2e.corridor import corridor_of, small_settings
 
 COINS = ("EDGE-DEMO", "NOISE-DEMO")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +48,8 @@ def verdict_of(root: Path, coin: str) -> dict:
     return json.loads((root / "gate" / f"{coin}.json").read_text())
 
 
-def test_the_asset_keys_are_the_ones_that_users_rely_on():
-    graph = floor_plan(small_settings(Path("unused"), roster=("xgboost", "lightgbm", "catboost"))).resolve_asset_graph()
-    assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == [
+ROOMS_AND_TABLES = sorted(
+    [
         "backtest",
         "candles",
         "comparison",
@@ -58,16 +59,39 @@ def test_the_asset_keys_are_the_ones_that_users_rely_on():
         "gate",
         "labels",
         "market",
-        "models/catboost",
-        "models/lightgbm",
-        "models/prior",
-        "models/selection",
-        "models/xgboost",
         "registry",
         "report",
         "splits",
         "summary",
     ]
+)
+MODELS_AND_SELECTION = {f"models/{name}" for name in ("selection", *MODEL_TYPES)}
+
+
+def names_of(keys) -> set[str]:
+    return {key.to_user_string() for key in keys}
+
+
+def test_the_asset_keys_are_the_ones_that_users_rely_on():
+    graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
+    assert names_of(graph.get_all_asset_keys()) == {*ROOMS_AND_TABLES, *MODELS_AND_SELECTION}
+    assert {"models/prior", "models/xgboost", "models/lightgbm", "models/catboost"} <= MODELS_AND_SELECTION
+
+
+def test_every_model_of_the_catalogue_is_an_asset_and_a_night_makes_the_roster_and_the_baselines():
+    plan = floor_plan(small_settings(Path("unused"), roster=("catboost", "lightgbm")))
+    by_night = set().union(*(names_of(plan.resolve_job_def(phase).asset_layer.selected_asset_keys) for phase in PHASES))
+    baselines = {f"models/{name}" for name, kind in MODEL_CLASSES.items() if kind.is_baseline}
+    assert by_night - {*ROOMS_AND_TABLES} == {"models/selection", "models/catboost", "models/lightgbm", *baselines}
+    assert by_night >= {*ROOMS_AND_TABLES}
+
+
+@pytest.mark.parametrize("selection", re.findall(r"--select '([^']*)'|filter by `([^`]*)`", README))
+def test_what_the_readme_selects_is_what_a_night_makes(selection):
+    plan = floor_plan(small_settings(Path("unused")))
+    by_night = set().union(*(names_of(plan.resolve_job_def(phase).asset_layer.selected_asset_keys) for phase in PHASES))
+    [text] = filter(None, selection)
+    assert names_of(dg.AssetSelection.from_string(text).resolve(plan.resolve_asset_graph())) == by_night
 
 
 def test_the_groups_are_the_nine_rooms():
@@ -306,11 +330,12 @@ def test_a_wrong_file_is_refused_and_leaves_the_stored_candles_as_they_are(tmp_p
     assert stored.read_bytes() == before
 
 
-def test_selecting_everything_for_one_coin_works_from_nothing(tmp_path):
+def test_selecting_the_corridor_for_one_coin_works_from_nothing(tmp_path):
     settings = small_settings(tmp_path)
-    job = floor_plan(settings).resolve_implicit_global_asset_job_def()
+    plan = floor_plan(settings)
+    job, corridor = plan.resolve_implicit_global_asset_job_def(), corridor_of(plan)
     with dg.DagsterInstance.ephemeral() as instance:
-        assert job.execute_in_process(partition_key="EDGE-DEMO", instance=instance).success
+        assert job.execute_in_process(asset_selection=corridor, partition_key="EDGE-DEMO", instance=instance).success
     assert read_parquet(tmp_path / "summary" / "summary.parquet")["coin"].tolist() == ["EDGE-DEMO"]
     assert Registry(tmp_path / "registry").history("EDGE-DEMO")[0].at <= datetime.now(UTC).isoformat()
     assert isinstance(read_parquet(tmp_path / "market" / "market.parquet"), pd.DataFrame)
@@ -321,20 +346,19 @@ def test_a_leaking_feature_stops_its_coin_and_spoils_a_verdict_made_without_it(t
         "next_close", Family.TREND, 1, lambda bars: np.append(bars.close[1:] / bars.close[:-1] - 1, 0.0), summary="A leak."
     )
     monkeypatch.setattr("crp_pipeline.defs.features.CATALOG", (*CATALOG, tomorrow))
-    job = floor_plan(small_settings(tmp_path)).resolve_implicit_global_asset_job_def()
+    plan = floor_plan(small_settings(tmp_path))
+    job, corridor = plan.resolve_implicit_global_asset_job_def(), corridor_of(plan)
     with dg.DagsterInstance.ephemeral() as instance:
-        night = job.execute_in_process(partition_key="NOISE-DEMO", instance=instance, raise_on_error=False)
+        night = job.execute_in_process(
+            asset_selection=corridor, partition_key="NOISE-DEMO", instance=instance, raise_on_error=False
+        )
         passed = {
             event.asset_check_evaluation_data.asset_key.to_user_string(): event.asset_check_evaluation_data.passed
             for event in checks_of(night, "is_causal")
         }
         assert passed == {"feeds": True, "features": False}
         assert not (tmp_path / "models").exists(), "nothing may learn from a table with a leak"
-        downstream = [
-            key
-            for key in job.asset_layer.executable_asset_keys
-            if key.path[0] not in {"candles", "market", "feeds", "features", "summary"}
-        ]
+        downstream = [key for key in corridor if key.path[0] not in {"candles", "market", "feeds", "features", "summary"}]
         job.execute_in_process(asset_selection=downstream, partition_key="NOISE-DEMO", instance=instance, raise_on_error=False)
     verdict = verdict_of(tmp_path, "NOISE-DEMO")
     assert verdict["reason"].startswith("leaking_features is 1, needs <= 0")

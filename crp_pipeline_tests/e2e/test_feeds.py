@@ -16,7 +16,7 @@ from crp_pipeline.nightly import run_night
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.settings import FeedConfig
 from crp_pipeline.storage import read_parquet
-from crp_pipeline_tests.e2e.corridor import small_settings
+from crp_pipeline_tests.e2e.corridor import corridor_of, small_settings
 
 EDGE, NOISE = COINS = ("EDGE-DEMO", "NOISE-DEMO")
 README = Path(crp_pipeline.__file__).parents[1] / "README.md"
@@ -269,8 +269,10 @@ def at_once(index, rows, **arguments):
 def test_feeds_that_look_ahead_stop_their_coin_before_anything_is_stored(tmp_path, instance, monkeypatch, aligner):
     settings = with_feeds(tmp_path)
     monkeypatch.setattr("crp_pipeline.candles.coin_feeds.align_feed_with_report", aligner)
-    job = floor_plan(settings).resolve_implicit_global_asset_job_def()
-    result = job.execute_in_process(partition_key=EDGE, instance=instance, raise_on_error=False)
+    plan = floor_plan(settings)
+    result = plan.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=corridor_of(plan), partition_key=EDGE, instance=instance, raise_on_error=False
+    )
     found = checks_of(result)
     assert {name: check.passed for name, check in found.items()} == {"is_causal": False}
     assert found["is_causal"].metadata["leaks"].value > 0

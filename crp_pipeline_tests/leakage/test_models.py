@@ -5,13 +5,14 @@ import importlib
 import numpy as np
 import pytest
 
-from crp_pipeline.contracts import PROBABILITIES, Fold, Samples
-from crp_pipeline.models import ModelSpec, cross_fit, train
+from crp_pipeline.contracts import Fold, Samples
+from crp_pipeline.models import ModelSpec, Record, cross_fit, train
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.splits import PurgedWalkForward, role_table
 from crp_pipeline_tests.recording import Recording, Shrunken, learnable_history
 
 cross_fitting = importlib.import_module("crp_pipeline.models.cross_fit")
+blocks = importlib.import_module("crp_pipeline.models.block")
 
 FEATURES, LABELS = learnable_history(600, unlabelled=(40, 41, 199, 333))
 TIMES, ENDS = LABELS.index, LABELS["label_end"]
@@ -21,7 +22,9 @@ QUICK = {"n_rounds": 8, "max_depth": 3, "min_leaf_rows": 10, "learning_rate": 0.
 SPECS = [
     ModelSpec("prior"),
     ModelSpec("shrunken"),
-    *(ModelSpec(name, params=QUICK) for name in ("xgboost", "lightgbm", "catboost")),
+    ModelSpec("persistence", params={"column": "x0"}),
+    ModelSpec("logistic"),
+    *(ModelSpec(name, params=QUICK) for name in ("xgboost", "lightgbm", "catboost", "xgboost_regressor", "lightgbm_regressor")),
 ]
 every_model = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.model_type)
 
@@ -35,7 +38,7 @@ def models_of_the_test(monkeypatch):
 
 def predictions(spec, features=FEATURES, labels=LABELS, folds=FOLDS):
     found = cross_fit(spec, features, labels, folds, seed=3, validation_share=SHARE)
-    return found[[*PROBABILITIES, "rounds"]].to_numpy()
+    return found.drop(columns="fold").to_numpy()
 
 
 def another_future(number):
@@ -75,7 +78,8 @@ def test_predictions_do_not_change_with_what_came_after_their_fold(spec):
 def test_predictions_do_change_with_what_was_known(spec):
     """Without this, the test above could not fail."""
     now = predictions(spec)
-    labels = LABELS.assign(signal=-LABELS["signal"], weight=LABELS["weight"].shift(7).fillna(0.5))
+    turned = -LABELS[["signal", "forward_return"]]
+    labels = LABELS.assign(**turned, weight=LABELS["weight"].shift(7).fillna(0.5))
     for fold in FOLDS:
         then = predictions(spec, FEATURES, labels)
         assert np.abs(then[fold.test] - now[fold.test]).max() > 1e-4
@@ -159,7 +163,7 @@ def watch_the_test_block(rows, times, label_end, *, share):
 
 @pytest.mark.parametrize("spec", SPECS[1:], ids=lambda spec: spec.model_type)
 def test_early_stopping_on_the_test_block_is_caught(spec, monkeypatch):
-    monkeypatch.setattr(cross_fitting, "purged_tail", watch_the_test_block)
+    monkeypatch.setattr(blocks, "purged_tail", watch_the_test_block)
     assert folds_that_saw_it(spec)
 
 
@@ -185,3 +189,12 @@ def test_later_bars_change_no_earlier_prediction():
     folds = PurgedWalkForward(train_size=240, test_size=90, partial=True).split(TIMES[shorter], ENDS.iloc[shorter])
     then = predictions(spec, FEATURES.iloc[shorter], LABELS.iloc[shorter], folds)
     np.testing.assert_array_equal(then[:480], predictions(spec)[:480])
+
+
+@pytest.mark.parametrize("spec", [SPECS[0], *SPECS[2:]], ids=lambda spec: spec.model_type)
+def test_what_a_record_gives_in_any_future_is_what_would_be_made_there(spec, tmp_path):
+    """And so it knows no more than what is made anew, which the tests above hold."""
+    record = Record(folder=tmp_path, feature_set_id="fs", label_settings={})
+    for features, labels in ((FEATURES, LABELS), *map(another_future, range(len(FOLDS))), (FEATURES, LABELS)):
+        found = cross_fit(spec, features, labels, FOLDS, seed=3, validation_share=SHARE, record=record)
+        np.testing.assert_array_equal(found.drop(columns="fold").to_numpy(), predictions(spec, features, labels))

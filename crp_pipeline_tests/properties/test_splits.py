@@ -2,10 +2,24 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crp_pipeline.splits import CombinatorialPurged, PurgedWalkForward, folds_of, overlaps, purged_tail, role_table
+from crp_pipeline.errors import InsufficientHistoryError
+from crp_pipeline.splits import (
+    TEST,
+    TRAIN,
+    UNUSED,
+    CombinatorialPurged,
+    PurgedWalkForward,
+    folds_of,
+    learnable_rows,
+    overlaps,
+    purged_tail,
+    recent_roles,
+    role_table,
+)
 
 
 @st.composite
@@ -109,3 +123,35 @@ def test_the_watched_tail_is_purged_from_what_is_learned(history, share):
     learn, watch = purged_tail(rows, times, end, share=share)
     assert len(watch) >= 1
     assert not any(lives_meet(times, end, i, j) for i in learn for j in watch)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n_bars=st.integers(60, 400),
+    train_size=st.integers(20, 50),
+    test_size=st.integers(5, 40),
+    days=st.integers(1, 20),
+    fewest=st.integers(1, 40),
+)
+def test_the_roles_of_the_last_days_are_those_of_the_whole_history_without_what_is_older(
+    n_bars, train_size, test_size, days, fewest
+):
+    times = pd.date_range("2024-01-01", periods=n_bars, freq="h", tz="UTC")
+    ends = pd.Series(times + pd.Timedelta("3h"), index=times)
+    folds = PurgedWalkForward(train_size=train_size, test_size=test_size, partial=True).split(times, ends)
+    whole = role_table(folds, times, ends)
+    n_young = min(24 * days, n_bars)
+    learned = {name: int((whole[name].iloc[-n_young:] == TRAIN).sum()) for name in whole}
+    tested = {name: (whole[name].iloc[-n_young:] == TEST).any() for name in whole}
+    expected = [name for name in whole if learned[name] >= fewest and tested[name]]
+    if not expected:
+        with pytest.raises(InsufficientHistoryError, match=f"{days} days before .* leave no fold with {fewest} rows"):
+            recent_roles(whole, days, fewest=fewest)
+        return
+    found = recent_roles(whole, days, fewest=fewest)
+    assert found.columns.tolist() == expected
+    assert found.index.equals(times)
+    assert (found.iloc[-n_young:] == whole[expected].iloc[-n_young:]).all(axis=None)
+    assert (found.iloc[:-n_young] == UNUSED).all(axis=None)
+    assert overlaps(folds_of(found), times, ends).empty
+    assert learnable_rows(found, ends).min() >= n_bars - n_young

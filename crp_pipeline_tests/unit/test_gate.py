@@ -16,7 +16,7 @@ from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, zero_ski
 from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
 from crp_pipeline.ensemble import Member, Stack
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
-from crp_pipeline.gate.comparison import baselines, compare, with_exits
+from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
 from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence, sharpe_evidence, trading_evidence
 from crp_pipeline.gate.scores import log_loss_by_fold, scored
 from crp_pipeline.models.scoring import log_losses
@@ -475,18 +475,18 @@ def test_candidates_are_compared_on_the_bars_that_all_of_them_decided():
     candles = flat_market([100, 110, 99, 88, 96.8, 96.8, 96.8, 96.8])
     index = candles.index
     late = decisions_of(index, [None, None, *[(0.1, 0.1, 0.8, "high")] * 6])
-    candidates = {"late": late, **baselines(candles, late, horizon=1)}
+    candidates = {"late": late, "prior": plain_decisions(late), **rules(candles, horizon=1)}
     labels = labels_of(index, [1.0, -1.0, -1.0, 1.0, 0.0, math.nan, math.nan, math.nan], [0.5] * 8)
     exits = pd.DataFrame({"stop_distance": 0.9, "target_distance": 0.9}, index=index)
     found = compare(candidates, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0).set_index(
         "candidate"
     )
-    assert found.index.tolist() == ["late", "prior", "always_long", "persistence"]
+    assert found.index.tolist() == ["late", "prior", "always_long", "last_move"]
     # labels of bars 2, 3 and 4 are known: -1, 1, 0
     assert found.loc["always_long", "accuracy"] == pytest.approx(1 / 3)
     assert found.loc["always_long", "effective_n"] == pytest.approx(1.5)
     # the direction of the bar before: down, down, up
-    assert found.loc["persistence", "accuracy"] == pytest.approx(1 / 3)
+    assert found.loc["last_move", "accuracy"] == pytest.approx(1 / 3)
     assert found.loc["late", "log_loss"] == pytest.approx(-np.log([0.1, 0.8, 0.1]).mean())
     assert math.isnan(found.loc["always_long", "log_loss"])
     # long from bar 3 on: a fall, a rise and three bars that stand still, which are no wins; the last entry is bar 7

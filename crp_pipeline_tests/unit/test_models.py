@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crp_pipeline.contracts import PredictionSchema, Samples, check_frame
+from crp_pipeline.contracts import CLASSES, PredictionSchema, Samples, check_frame
 from crp_pipeline.errors import BundleError, DataContractError, InsufficientHistoryError, NotFittedError
 from crp_pipeline.models import (
     MODEL_TYPES,
@@ -28,11 +28,15 @@ from crp_pipeline.models.cross_fit import fold_results, typical
 from crp_pipeline.models.gbdt import Booster
 from crp_pipeline.splits import PurgedWalkForward, learnable_rows, role_table
 from crp_pipeline.storage import MANIFEST, seal, write_json
+from crp_pipeline_tests.networks import NETWORKS
 from crp_pipeline_tests.recording import Recording, learnable_history, true_probabilities
 
 BOOSTERS = ("xgboost", "lightgbm", "catboost")
 QUICK = {"n_rounds": 20, "learning_rate": 0.15, "max_depth": 3, "min_leaf_rows": 20, "n_threads": 1}
+PARAMS = {"prior": {}, "persistence": {"column": "x0"}, "logistic": {}}
 LEARNED, LATER = np.arange(800), np.arange(800, 1_400)
+TABLE_TYPES = tuple(name for name in MODEL_TYPES if name not in NETWORKS)
+CLASSIFIERS = tuple(name for name in TABLE_TYPES if MODEL_CLASSES[name].outputs == CLASSES)
 each_booster = pytest.mark.parametrize("name", BOOSTERS)
 
 
@@ -43,7 +47,7 @@ def problem(*, strength=2.0, seed=0):
 
 
 def fitted(name, samples, y, *, rows=LEARNED, validation=None, seed=1, **params):
-    model = create_model(name, **({} if name == "prior" else {**QUICK, **params}))
+    model = create_model(name, **PARAMS.get(name, {**QUICK, **params}))
     return model.fit(samples.take(rows), y[rows], validation=validation, seed=seed)
 
 
@@ -84,7 +88,7 @@ def test_the_same_seed_makes_the_same_model_and_another_seed_another(name):
     assert np.abs(once - other).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", MODEL_TYPES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_probabilities_are_probabilities_in_the_order_short_neutral_long(name):
     samples, y = problem()
     model = fitted(name, samples, y)
@@ -153,7 +157,7 @@ def test_without_watched_rows_all_rounds_are_run(name):
     assert fitted(name, *problem(), n_rounds=7).rounds == 7
 
 
-@pytest.mark.parametrize("name", MODEL_TYPES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize(
     ("y", "error", "told"),
     [
@@ -178,7 +182,7 @@ def test_labels_of_watched_rows_are_checked_too(name, label, told):
         fitted(name, samples, y, validation=later)
 
 
-@pytest.mark.parametrize("name", MODEL_TYPES)
+@pytest.mark.parametrize("name", TABLE_TYPES)
 def test_a_second_fit_takes_the_place_of_the_first(name):
     samples, y = problem()
     model = fitted(name, samples, -y)
@@ -187,7 +191,7 @@ def test_a_second_fit_takes_the_place_of_the_first(name):
     np.testing.assert_array_equal(model.predict(samples), fitted(name, samples, y).predict(samples))
 
 
-@pytest.mark.parametrize("name", MODEL_TYPES)
+@pytest.mark.parametrize("name", TABLE_TYPES)
 def test_a_model_comes_back_from_a_folder_that_was_not_there(name, tmp_path):
     samples, y = problem()
     model = fitted(name, samples, y, validation=Validation(samples.take(LATER), y[LATER]))
@@ -204,7 +208,7 @@ def test_a_model_of_no_kind_cannot_be_loaded(tmp_path):
         Booster.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", MODEL_TYPES)
+@pytest.mark.parametrize("name", TABLE_TYPES)
 def test_a_model_is_not_asked_before_it_learned(name, tmp_path):
     with pytest.raises(NotFittedError, match=f"^{name} was asked"):
         create_model(name).predict(Samples(np.zeros((3, 2)), np.arange(3)))
@@ -265,7 +269,7 @@ def bundle(name, folder, **card):
     )
 
 
-@pytest.mark.parametrize("name", MODEL_TYPES)
+@pytest.mark.parametrize("name", TABLE_TYPES)
 def test_a_bundle_predicts_exactly_what_the_model_did(name, tmp_path):
     samples, _ = problem()
     model, folder = bundle(name, tmp_path)
@@ -286,11 +290,10 @@ def refuse(*_, **__):
     raise AssertionError("something was unpickled")
 
 
-@pytest.mark.parametrize("name", MODEL_TYPES)
+@pytest.mark.parametrize("name", TABLE_TYPES)
 def test_nothing_in_a_bundle_can_execute(name, tmp_path, monkeypatch):
     _, folder = bundle(name, tmp_path)
-    own = {"prior": "prior.json", "xgboost": "model.ubj", "lightgbm": "model.txt", "catboost": "model.cbm"}[name]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([own, "golden.npz", MANIFEST])
+    assert {path.suffix for path in folder.iterdir()} <= {".json", ".npz", ".ubj", ".txt", ".cbm"}
     pickle_magic = b"\x80"
     assert not any(path.read_bytes().startswith(pickle_magic) for path in folder.iterdir())
     for function in ("load", "loads", "Unpickler"):

@@ -9,9 +9,7 @@ from pydantic import ValidationError
 
 import crp_pipeline
 from crp_pipeline.errors import CrpError
-from crp_pipeline.models import MODEL_TYPES
-from crp_pipeline.models.catalog import MODEL_CLASSES
-from crp_pipeline.settings import TRAINABLE, FeedConfig, LabelConfig, PipelineSettings, SettingsError, load_settings
+from crp_pipeline.settings import FeedConfig, LabelConfig, PipelineSettings, SettingsError, load_settings
 
 FOLLOWERS = {("labels", "horizon"), ("labels", "round_trip_cost_bps"), ("execution", "horizon")}
 """What other settings decide."""
@@ -274,7 +272,3 @@ def test_the_variable_of_the_tests_is_known(monkeypatch):
 
 def test_a_settings_error_belongs_to_the_error_tree():
     assert issubclass(SettingsError, CrpError)
-
-
-def test_a_roster_may_name_every_model_that_is_no_baseline():
-    assert set(TRAINABLE) == {name for name in MODEL_TYPES if not MODEL_CLASSES[name].is_baseline}

@@ -1,0 +1,115 @@
+"""What was once made, kept under what it was made from, so that nothing is made twice and nothing past is made otherwise.
+
+<folder>/<key>/...             what was made
+<folder>/<key>/manifest.json   its ingredients by name, and the SHA-256 of each file
+
+The key is the SHA-256 of the ingredients. Whatever was made from the very same is found and read back; one other ingredient is
+another key. An entry that is damaged is told, made anew and replaced; its manifest vouches for its files and its key for the
+manifest's ingredients, so that only who changes a file and seals the entry again can alter it unseen. Entries may be deleted at
+any time, at the price of making them again.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from threading import get_ident
+from typing import TypeVar
+
+from crp_pipeline.errors import BundleError, CrpError
+from crp_pipeline.storage import fresh_folder, replace_folder, seal, verify
+
+Made = TypeVar("Made")
+Ingredients = Mapping[str, object]
+"""JSON values by name."""
+Tell = Callable[[str], object]
+ATTEMPTS = 20
+"""How often an entry is put in its place while other runs put theirs there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The past results of one kind on one coin."""
+
+    folder: Path
+    feature_set_id: str
+    label_settings: Ingredients
+    bundle: Path | None = None
+    """Where the final model of an earlier run lies."""
+
+    def entry(self, ingredients: Ingredients) -> "Entry":
+        """Where the result of these ingredients, the features' and the labels' definition among them, is or would be kept."""
+        made_from = {**ingredients, "feature_set_id": self.feature_set_id, "labels": self.label_settings}
+        return Entry(self.folder / key_of(made_from), made_from)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result: a sealed folder named by its key."""
+
+    folder: Path
+    ingredients: Ingredients
+
+    @property
+    def key(self) -> str:
+        """Hash of the ingredients."""
+        return self.folder.name
+
+    def read(self, load: Callable[[Path], Made], *, tell: Tell) -> Made | None:
+        """What `load` makes of the folder; None where there is none, or a damaged one, which is told."""
+        if not self.folder.exists():
+            return None
+        try:
+            self._verify()
+            return load(self.folder)
+        except (CrpError, OSError) as error:
+            tell(f"a past result is damaged and is made anew: {error}")
+            return None
+
+    def write(self, fill: Callable[[Path], object]) -> None:
+        """Keep what `fill` writes into a folder: whole or not at all, in place of what was kept before.
+
+        Of two runs that write the same entry at once one may find the other's in its place and leave it: both are made from
+        the same.
+        """
+        # a name of its own per run, or two of them would write into one folder
+        staging = fresh_folder(self.folder.with_name(f".{self.key}.{os.getpid()}.{get_ident()}.new"))
+        try:
+            fill(staging)
+            seal(staging, {"key": self.key, "ingredients": self.ingredients})
+            self._put(staging)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _put(self, staging: Path) -> None:
+        """Put a sealed folder in its place, unless another run is putting its own there and is first."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                replace_folder(staging, self.folder)
+            except OSError:
+                if self._is_sound():
+                    return
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _is_sound(self) -> bool:
+        try:
+            self._verify()
+        except (BundleError, OSError):
+            return False
+        return True
+
+    def _verify(self) -> None:
+        """Raises `BundleError` unless every file is as it was written and the ingredients are those of the key."""
+        if key_of(verify(self.folder).get("ingredients")) != self.key:
+            raise BundleError(f"{self.folder} holds what was made from other ingredients than its name says")
+
+
+def key_of(ingredients: object) -> str:
+    """Thirty-two hexadecimal digits that change with any ingredient."""
+    return sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()[:32]
