@@ -93,7 +93,7 @@ def test_another_answer_in_each_fold_is_still_constant():
 
 def test_a_fold_of_a_single_bar_is_not_constant():
     lonely = FRAMES["good"].copy()
-    lonely.iloc[-1, lonely.columns.get_loc("fold")] = 99
+    lonely.iloc[FOLDS[-1].test[-1], lonely.columns.get_loc("fold")] = 99
     assert "constant" not in raised(lonely)
 
 

@@ -26,7 +26,7 @@ CAME = pd.DataFrame(
     {
         "signal": [1.0, 1.0, 0.0, -1.0, 1.0, 1.0],
         "weight": [0.5, 0.5, 0.25, 0.25, 1.0, 1.0],
-        "forward_return": [0.02, 0.01, 0.0005, -0.04, 0.5, 0.5],
+        "forward_return": [0.02, 0.01, -0.0005, -0.04, 0.5, 0.5],
     },
     index=SIX,
 )
@@ -38,8 +38,8 @@ def measured(calls=CALLS, cost=10.0):
 
 def test_calls_by_hand():
     found = measured()
-    # long +2 % wins, short +1 % loses, long +0.05 % does not pay 0.1 %, short -4 % wins; the fifth is neutral
-    net = np.array([0.019, -0.011, -0.0005, 0.039])
+    # long +2 % wins, short +1 % loses, long -0.05 % loses and would not pay 0.1 % short, short -4 % wins; the fifth is neutral
+    net = np.array([0.019, -0.011, -0.0015, 0.039])
     assert (found["calls"], found["calls_effective_n"], found["coverage"]) == (4, 1.5, 4 / 5)
     assert found["win_rate"] == 0.5
     assert (found["win_rate_low"], found["win_rate_high"]) == pytest.approx(wilson_interval(0.75, 1.5))
@@ -72,7 +72,7 @@ def test_without_a_call_that_takes_a_side_nothing_is_measured():
 
 def test_a_win_rate_is_never_shown_without_what_it_must_be_read_with():
     shown = call_phrase({**measured(), "n": 5.0})
-    assert shown == "50.0% (7.6% to 92.4%, n 4, 2 independent); zero skill 37.5%, payoff 5.04, coverage 80%"
+    assert shown == "50.0% (7.6% to 92.4%, n 4, 2 independent); zero skill 37.5%, payoff 4.64, coverage 80%"
 
 
 FRAMES, LABELS, FOLDS = stacking_problem(

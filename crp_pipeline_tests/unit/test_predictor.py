@@ -139,6 +139,26 @@ def test_what_is_expected_of_a_regressor_is_its_own_forecast(trained):
     np.testing.assert_array_equal(made["expected_change"], first)
 
 
+class Looking(Regressor):
+    """Looks at five bars."""
+
+    reach = 5
+
+    def predict(self, X):
+        assert np.isfinite(X.windows(5)[..., 0]).all()
+        return super().predict(X)
+
+
+def test_a_model_that_looks_back_waits_until_every_bar_it_looks_at_has_its_features(trained):
+    """In a longer table the same bar would otherwise be shown other numbers."""
+    mended, _ = repair_candles(without(*range(400, 420)), "1h", max_gap=4)
+    made = Predictor(Looking(), trained.card).predict(mended)
+    n_before = warm_up_bars(CATALOG) - 1 + 4
+    known = made["confidence"].notna().to_numpy()
+    np.testing.assert_array_equal(known[:400], np.arange(400) >= n_before)
+    np.testing.assert_array_equal(known[400:], np.arange(580) >= n_before)
+
+
 def test_the_card_says_what_the_model_was_worth_out_of_fold(trained):
     labels = make_labels(CANDLES, LabelConfig(horizon=HORIZON))
     known = trained.predictions["p_short"].notna() & labels["signal"].notna()
@@ -370,6 +390,12 @@ def test_a_folder_that_holds_something_else_is_left_alone_and_refused_before_the
     with pytest.raises(BundleError, match="holds no model"):
         quick(folder=tmp_path / "sealed", candles=None)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("choices", [{"model_type": "oracle"}, {"variant": "huge"}, {"params": {"epoch": 3}}])
+def test_a_model_that_does_not_exist_is_refused_before_the_work(choices):
+    with pytest.raises(ValueError, match="does not exist"):
+        quick(**{"candles": None, **choices})
 
 
 def test_a_save_that_fails_leaves_the_earlier_model_in_place(trained, folder, monkeypatch):
