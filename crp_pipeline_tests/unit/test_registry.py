@@ -783,8 +783,10 @@ def candidate(tmp_path):
 def test_a_candidate_is_gathered_whole(candidate, tmp_path):
     folder = gather(*candidate, tmp_path / "candidate")
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.json")) == [
+        "models/a/inputs.json",
         "models/a/manifest.json",
         "models/a/prior.json",
+        "models/b/inputs.json",
         "models/b/manifest.json",
         "models/b/prior.json",
         "stack.json",
