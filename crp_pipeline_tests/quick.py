@@ -4,12 +4,13 @@ from dataclasses import fields
 
 from crp_pipeline.models.catalog import MODEL_CLASSES
 
-SMALL = dict.fromkeys(("epochs", "n_epochs", "max_epochs", "patience", "n_threads"), 1) | {
+SMALL = dict.fromkeys(("epochs", "lstm_epochs", "transformer_epochs", "patience", "n_threads", "n_layers"), 1) | {
     "n_rounds": 8,
     "min_leaf_rows": 20,
     "max_depth": 3,
     "window": 8,
-    "length": 8,
+    "chunk": 16,
+    "width": 8,
 }
 
 

@@ -76,8 +76,8 @@ def stored_labels(data_dir: str | Path, coin: str) -> pd.DataFrame:
 
 
 def coins_with_results(data_dir: str | Path) -> list[str]:
-    """Coins that have a folder of models."""
-    return sorted(path.name for path in (Path(data_dir) / "models").glob("*") if path.is_dir())
+    """Coins that have a folder with tables of models."""
+    return sorted({path.parent.name for path in (Path(data_dir) / "models").glob("[!.]*/*.parquet")})
 
 
 def stored_scoreboard(data_dir: str | Path, coins: Sequence[str] = ()) -> pd.DataFrame:

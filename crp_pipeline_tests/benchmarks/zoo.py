@@ -8,7 +8,6 @@ was cut off goes on where it was, further models and seeds join the stored ones,
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any, NamedTuple
@@ -18,13 +17,14 @@ import pandas as pd
 import typer
 
 from crp_pipeline.candles import coin_files, market_closes, read_candles, repair_candles
-from crp_pipeline.contracts import interval_length
+from crp_pipeline.contracts import Samples, interval_length
 from crp_pipeline.errors import CrpError, DataContractError
 from crp_pipeline.features import CATALOG, compute_features, feature_set_id, ready_rows, warm_up_bars
 from crp_pipeline.gate.scoreboard import result_name, stored_scoreboard
 from crp_pipeline.labels import make_labels
 from crp_pipeline.models import MODEL_TYPES, Model, ModelSpec, Trained, create_model, samples_of, select_features, train
 from crp_pipeline.models.catalog import MODEL_CLASSES
+from crp_pipeline.models.latency import measure_latency
 from crp_pipeline.models.parameters import Parameter
 from crp_pipeline.reporting.scoreboard import scoreboard_table
 from crp_pipeline.reporting.tables import to_markdown
@@ -204,16 +204,12 @@ def _card(job: Job, spec: ModelSpec, trained: Trained, features: pd.DataFrame) -
     }
 
 
-def latency_of(model: Model, samples: Any) -> dict[str, dict[str, Any]]:
-    """Percentiles by runtime, where the package measures them and the model has an ONNX form."""
-    if find_spec("crp_pipeline.models.latency") is None:
-        return {}
-    from crp_pipeline.models.latency import measure_latency
-
+def latency_of(model: Model, samples: Samples) -> list[dict[str, Any]]:
+    """One row per runtime; nothing for a model without an ONNX form."""
     try:
-        return {it.runtime: it.row() for it in measure_latency(model, samples, n_calls=LATENCY_CALLS)}
+        return [latency.row() for latency in measure_latency(model, samples, n_calls=LATENCY_CALLS)]
     except NotImplementedError:
-        return {}
+        return []
 
 
 def real_candles() -> dict[str, pd.DataFrame]:

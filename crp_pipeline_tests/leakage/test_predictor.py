@@ -1,5 +1,7 @@
 """A decision knows nothing of later bars, and no score of the card does."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,12 +16,13 @@ from crp_pipeline_tests.quick import quick_params
 
 CANDLES = demo_candles("EDGE-DEMO", DemoConfig(n_bars=1_000), "1h")
 SIZES = WalkForwardConfig(train_size=600, test_size=100, embargo=6)
+TWO_FOLDS = replace(SIZES, test_size=200)
 TREES = tuple(name for name in MODEL_TYPES if name in {"prior", "xgboost", "lightgbm", "catboost"})
 
 
-def trained(candles, model_type):
-    options = {"horizon": 6, "variant": "lightweight", "params": quick_params(model_type), "walk_forward": SIZES}
-    return train_on_history(candles, model_type, **options, select=model_type == "lightgbm")
+def trained(candles, model_type, sizes=TWO_FOLDS):
+    options = {"horizon": 6, "variant": "lightweight", "params": quick_params(model_type), "walk_forward": sizes}
+    return train_on_history(candles, model_type, **options)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,10 @@ def test_a_decision_does_not_change_when_later_bars_are_noise(model_type, predic
         assert not noisy["confidence"].iloc[bar + 1 :].equals(predictor.predict(CANDLES)["confidence"].iloc[bar + 1 :])
 
 
-def test_no_out_of_fold_prediction_knows_the_bars_after_its_fold(predictors):
+def test_no_out_of_fold_prediction_knows_the_bars_after_its_fold():
     """Through everything: repair, features, labels, the choice of features, early stopping."""
     bar = 799
-    now, then = predictors("lightgbm").predictions, trained(noise_after(bar), "lightgbm").predictions
+    now, then = (trained(candles, "lightgbm", SIZES).predictions for candles in (CANDLES, noise_after(bar)))
     assert list(now["fold"].iloc[[600, 699, 700, 799, 800]]) == [0, 0, 1, 1, 2]
     columns = [*PROBABILITIES, "rounds"]
     pd.testing.assert_frame_equal(then[columns].iloc[: bar + 1], now[columns].iloc[: bar + 1], check_exact=True)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from inspect import signature
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ HOUR = pd.Timedelta(hours=1)
 CANDLES = demo_candles("EDGE-DEMO", DemoConfig(n_bars=1_000), "1h")
 HORIZON = 6
 QUICK = {"horizon": HORIZON, "params": {"n_rounds": 8, "min_leaf_rows": 20}}
+TWO_FOLDS = WalkForwardConfig(train_size=600, test_size=200, embargo=HORIZON)
 COLUMNS = ["signal", "confidence", *PROBABILITIES, "expected_change"]
 
 
@@ -57,7 +59,7 @@ def of_every_type():
     def get(model_type):
         if model_type not in made:
             params = quick_params(model_type)
-            made[model_type] = quick(model_type=model_type, variant="lightweight", params=params, select=False)
+            made[model_type] = quick(model_type=model_type, variant="lightweight", params=params, walk_forward=TWO_FOLDS)
         return made[model_type]
 
     return get
@@ -90,6 +92,10 @@ def test_every_type_of_model_decides_every_bar_with_enough_history(model_type, o
 @every_type
 def test_every_type_of_model_answers_the_same_every_time(model_type, of_every_type):
     assert_frame_equal(of_every_type(model_type).predict(CANDLES), of_every_type(model_type).predict(CANDLES.copy()))
+
+
+def test_the_default_is_a_model_of_the_catalogue():
+    assert signature(train_on_history).parameters["model_type"].default in MODEL_TYPES
 
 
 def test_the_model_is_shown_the_columns_of_its_card_in_their_order(trained):

@@ -125,6 +125,13 @@ def test_coins_come_one_after_the_other(data_dir):
     assert list(stored_scoreboard(data_dir, ["ETH-USDT"])["model"]) == ["prior", "catboost"]
 
 
+def test_folders_and_files_that_are_no_coin_are_passed_over(data_dir):
+    write_parquet(data_dir / "models" / ".record" / "lightgbm.parquet", FRAMES["lightgbm"])
+    write_parquet(data_dir / "models" / "pooled.parquet", FRAMES["lightgbm"])
+    (data_dir / "models" / "empty").mkdir()
+    assert list(stored_scoreboard(data_dir)["coin"].unique()) == ["BTC-USDT"]
+
+
 def test_what_is_not_there_is_one_sentence(data_dir, tmp_path):
     with pytest.raises(DataContractError, match=r"XRP-USDT has no stored predictions in .*models/XRP-USDT"):
         stored_scoreboard(data_dir, ["XRP-USDT"])
