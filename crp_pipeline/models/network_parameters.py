@@ -26,7 +26,7 @@ class NetworkParams(Parameters):
     weight_decay: float = 1e-5
     schedule: str = "cosine"
     """`cosine` with warm restarts, `plateau`, or `constant`."""
-    patience: int = 7
+    patience: int = 5
     """Epochs without improvement on the watched rows before stopping."""
     clip_norm: float = 1.0
     """Largest norm of a step's gradient."""
@@ -102,6 +102,7 @@ class BidirectionalParams(NetworkParams):
     width: int = 128
     n_layers: int = 3
     dropout: float = 0.35
+    patience: int = 7
     batch_size: int = 256
     windows_per_label: float = 4.0
     """Windows drawn in an epoch per independent label."""
