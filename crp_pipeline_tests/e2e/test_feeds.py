@@ -125,6 +125,8 @@ def test_features_made_under_other_feed_settings_are_not_promoted(night):
         "splits",
         "models/selection",
         "models/prior",
+        "models/persistence",
+        "models/logistic",
         "models/lightgbm",
         "ensemble",
         "backtest",
