@@ -52,6 +52,8 @@ ANY_DEVICE = "auto"
 SELECTION = "selection"
 GOLDEN_ROWS = 32
 LATENCY_CALLS = 100
+RESAMPLES = 300
+"""Enough for a warning; the gate has its own."""
 
 
 class TrainingConfig(dg.Config):
@@ -171,7 +173,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
         prior = before.get(BASELINE, predictions)
-        found = diagnose(predictions, prior, labels, block=settings.horizon + 1) if flags else ()
+        found = diagnose(predictions, prior, labels, block=settings.horizon + 1, n_resamples=RESAMPLES) if flags else ()
         return dg.MaterializeResult(
             value=predictions,
             check_results=[_check(flag) for flag in found],
