@@ -5,12 +5,15 @@ each labelled bar its own window, 256 of them a step, as a textbook loop does. R
 """
 
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import torch
 import typer
 
 from crp_pipeline.candles import demo_market, repair_candles
@@ -18,7 +21,7 @@ from crp_pipeline.contracts import Samples
 from crp_pipeline.features import CATALOG, compute_features, warm_up_bars
 from crp_pipeline.labels import LabelConfig, make_labels
 from crp_pipeline.models import MODEL_TYPES, Validation, create_model, measure_latency, samples_of
-from crp_pipeline.models.batches import Windows, lesson_of
+from crp_pipeline.models.batches import Batch, Windows, lesson_of
 from crp_pipeline.models.block import target_table
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.models.network import Network
@@ -53,14 +56,26 @@ def problem() -> Problem:
     return Problem(samples_of(table[whole[:N_FEATURES]]), labels, learn, watch, np.arange(first, first + N_ASKED))
 
 
+class EveryWindow(Windows):
+    """All rows in a drawn order, each with its own window: the plain way."""
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """Weighted batches of all windows."""
+        order = rng.permutation(self.lesson.rows)
+        for first in range(0, len(order), self.windows_per_batch):
+            yield self._batch(order[first : first + self.windows_per_batch], is_drawn=False)
+
+
+def _every_window(model: Network, X: Samples, y: np.ndarray, weight: np.ndarray | None, device: torch.device) -> EveryWindow:
+    return EveryWindow(lesson_of(X, y, weight, device), model.reach, 256, 1.0)
+
+
 def train_once(name: str, it: Problem, *, epochs: int, windowed: bool, n_threads: int) -> pd.DataFrame:
     """The epochs of one fit."""
     model = create_model(name, epochs=epochs, n_threads=n_threads)
     assert isinstance(model, Network)
     if windowed:
-        model._batches = lambda X, y, weight, device: Windows(  # type: ignore[method-assign]
-            lesson_of(X, y, None, device), model.reach, 256, np.inf
-        )
+        model._batches = partial(_every_window, model)  # type: ignore[method-assign]
     y, weight = target_table(it.labels, model.targets), it.labels["weight"].to_numpy()
     watched = Validation(it.samples.take(it.watch), y[it.watch], weight[it.watch])
     model.fit(it.samples.take(it.learn), y[it.learn], weight=weight[it.learn], validation=watched)
