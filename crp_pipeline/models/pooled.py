@@ -71,7 +71,9 @@ def train_pool(
         for coin, member in members.items():
             test = _tested_in(member, block)
             if len(test):
-                results[coin].append(_result(fitted[coin], samples[coin], names, Fold(block.number, rows[coin], test)))
+                results[coin].append(
+                    _result(fitted[coin], _named(coin, samples[coin], names), Fold(block.number, rows[coin], test))
+                )
     return _final(spec, members, samples, results, seed, progress)
 
 
@@ -129,7 +131,7 @@ def _fit(
     since = None if settled else _watched_since(members, reached, validation_share)
     learn, watch = {}, {}
     for coin, member in members.items():
-        shown = named(samples[coin], names)
+        shown = _named(coin, samples[coin], names)
         ended = np.full(len(reached[coin]), True) if since is None else _ends(member, reached[coin]) < since
         learn[coin] = _lesson(shown, member, reached[coin][ended], model)
         if since is not None:
@@ -137,12 +139,12 @@ def _fit(
     return model.fit_pool(learn, watch, seed=seed)
 
 
-def named(samples: Samples, names: Sequence[str]) -> Samples:
+def _named(coin: str, samples: Samples, names: Sequence[str]) -> Samples:
     """The samples with only these columns."""
     place = {name: column for column, name in enumerate(samples.columns)}
     missing = [name for name in names if name not in place]
     if missing:
-        raise DataContractError(f"a coin of the pool has no feature {missing[0]}")
+        raise DataContractError(f"{coin} has no feature {missing[0]}, which the pool learns from")
     return narrowed(samples, np.array([place[name] for name in names]))
 
 
@@ -182,9 +184,9 @@ def _test_starts(member: PoolMember) -> list[pd.Timestamp]:
     return [member.roles.index[fold.test[0]] for fold in folds_of(member.roles)]
 
 
-def _result(model: PooledTransformer, samples: Samples, names: Sequence[str], fold: Fold) -> FoldResult:
+def _result(model: PooledTransformer, shown: Samples, fold: Fold) -> FoldResult:
     started = perf_counter()
-    outputs, probabilities = forecast(model, named(samples, names).take(fold.test))
+    outputs, probabilities = forecast(model, shown.take(fold.test))
     return FoldResult(
         fold=fold,
         outputs=outputs,
