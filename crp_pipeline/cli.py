@@ -13,7 +13,8 @@ from crp_pipeline.errors import CrpError, RegistryError
 from crp_pipeline.features import CATALOG, feature_set_id
 from crp_pipeline.gate.evaluation import evaluate_forecast
 from crp_pipeline.gate.scoreboard import require_same_labels, stored_labels, stored_scoreboard
-from crp_pipeline.models import MODEL_TYPES, create_model
+from crp_pipeline.models import MODEL_TYPES, create_model, export_onnx, load_bundle
+from crp_pipeline.models.bundle import golden_samples
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.models.parameters import Parameter
 from crp_pipeline.predictor import load_predictor, train_on_history
@@ -130,6 +131,21 @@ def evaluate(
     typer.echo(evaluation_page(evaluation, title=f"{coin} {model}"))
     if evaluation.verdict.first_failed is not None:
         raise typer.Exit(1)
+
+
+@app.command("export")
+def export(
+    coin: Coin,
+    model: Annotated[str, typer.Option("--model", help="Type of a model that was trained for the coin.")],
+    path: Annotated[Path, typer.Option("--to", help="An .onnx file; replaced when it exists.")],
+) -> None:
+    """Write a coin's stored model as one ONNX file, scaling included, and check its answers against the model's own."""
+    folder = Path(load_settings().data_dir) / "models" / checked_coin(coin) / f"{model}.bundle"
+    fitted, card = load_bundle(folder)
+    exported = export_onnx(fitted, path, check=golden_samples(folder))
+    typer.echo(f"{coin} {model}: {exported}")
+    typer.echo(f"  in   history  (n, {fitted.reach}, {len(card['features'])}) float32: {', '.join(card['features'][:3])}, ...")
+    typer.echo(f"  out  outputs  (n, {len(fitted.outputs)}) float32: {', '.join(fitted.outputs)}")
 
 
 @app.command("compare")

@@ -127,9 +127,19 @@ def _every_fault_named(folder: Path) -> Iterator[None]:
         raise BundleError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-def _replay(model: Model, folder: Path) -> None:
+def golden_samples(folder: Path) -> Samples:
+    """The inputs that a bundle's model was asked about when it was stored; load the bundle first, which verifies them."""
+    return _as_samples(_golden(folder)[0])
+
+
+def _golden(folder: Path) -> tuple[Floats, Floats]:
+    """Inputs (n, reach, k) and outputs (n, outputs)."""
     with np.load(folder / GOLDEN, allow_pickle=False) as stored:
-        inputs, outputs = stored["inputs"], stored["outputs"]
+        return stored["inputs"], stored["outputs"]
+
+
+def _replay(model: Model, folder: Path) -> None:
+    inputs, outputs = _golden(folder)
     if inputs.ndim != 3 or inputs.shape[1] != model.reach:
         raise BundleError(f"{folder}: golden inputs are {inputs.shape}, the model looks at {model.reach} bars")
     answers = model.predict(_as_samples(inputs))

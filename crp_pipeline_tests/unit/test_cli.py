@@ -11,13 +11,14 @@ from crp_pipeline.candles import demo_candles
 from crp_pipeline.cli import main
 from crp_pipeline.features import CATALOG
 from crp_pipeline.gate import Criterion, Stage, judge
-from crp_pipeline.models import MODEL_TYPES
+from crp_pipeline.models import MODEL_TYPES, OnnxModel, create_model, samples_of, save_bundle
 from crp_pipeline.predictor import load_predictor
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
 from crp_pipeline.settings import DemoConfig
 from crp_pipeline.storage import write_parquet, write_text
 from crp_pipeline_tests.forecasts import guesses, stacking_problem
+from crp_pipeline_tests.recording import learnable_history
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
 PROMOTED = judge({"trades": 300.0}, (Criterion("trades", ">=", 200, Stage.EVIDENCE),))
@@ -300,3 +301,27 @@ def test_all_stored_models_are_compared_baselines_on_top(crp, stored):
     code, _, err = crp("compare", "--coin", "XRP-USDT")
     assert code == 1
     assert re.fullmatch(r"crp: XRP-USDT has no stored predictions in .*\n", err)
+
+
+def test_a_stored_model_is_exported_to_onnx_and_answers_as_it_does(crp, book, tmp_path):
+    features, labels = learnable_history(600)
+    samples, y = samples_of(features), labels["signal"].to_numpy()
+    for name in ("logistic", "tcn"):
+        model = create_model(name, **({"levels": 1, "width": 8, "epochs": 1} if name == "tcn" else {}))
+        model.fit(samples.take(np.arange(50, 400)), y[50:400])
+        folder = book.root.parent / "models" / "BTC-USDT" / f"{name}.bundle"
+        save_bundle(model, folder, card={}, golden=samples.take(np.arange(500, 510)))
+        path = tmp_path / f"{name}.onnx"
+        code, out, err = crp("export", "--coin", "BTC-USDT", "--model", name, "--to", str(path))
+        assert (code, err) == (0, "")
+        assert f"in   history  (n, {model.reach}, 3) float32: x0, noise, scale" in out
+        asked = samples.take(np.arange(520, 530))
+        answers = OnnxModel(path).predict(asked.windows(model.reach).astype(np.float32))
+        np.testing.assert_allclose(answers, model.predict(asked), atol=1e-5)
+
+
+def test_a_model_that_was_never_stored_cannot_be_exported(crp, book, tmp_path):
+    code, _, err = crp("export", "--coin", "BTC-USDT", "--model", "tcn", "--to", str(tmp_path / "model.onnx"))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "tcn.bundle has no readable manifest.json" in err
+    assert not (tmp_path / "model.onnx").exists()
