@@ -134,10 +134,12 @@ class Network(Model):
             yield as_tensor(X.take(X.rows[first : first + at_once]).windows(self.reach), self._device_of_net())
 
     def behind(self, scale: Scale) -> Self:
-        """The same trained weights behind another scale of the features."""
+        """The same trained weights behind another scale of the same features."""
         net = self._build(scale)
         net.load_state_dict(self._learned.state_dict())
-        return type(self)(self.params).holding(net.to(self._device_of_net()), scale, self._history, self.rounds)
+        other = type(self)(self.params)
+        other.columns, other.n_features = self.columns, self.n_features
+        return other.holding(net.to(self._device_of_net()), scale, self._history, self.rounds)
 
     def holding(self, net: Forecaster, scale: Scale, history: pd.DataFrame, rounds: int) -> Self:
         """This model with what a fit leaves behind."""

@@ -33,6 +33,7 @@ class PooledTransformer(Transformer):
         n_features = joined.samples.history.shape[1]
         same = Scale(np.zeros(n_features), np.ones(n_features))
         self._fit_scaled(same, joined.samples, joined.y, joined.weight, watched, seed)
+        self.columns, self.n_features = tuple(joined.samples.columns), n_features
         return {coin: self.behind(scale) for coin, scale in scales.items()}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from crp_pipeline.contracts import PROBABILITIES, PredictionSchema, check_frame
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
-from crp_pipeline.models import ModelSpec, cross_fit, load_bundle, samples_of, save_bundle
+from crp_pipeline.models import ModelSpec, cross_fit, export_onnx, load_bundle, samples_of, save_bundle
 from crp_pipeline.models.pooled import PoolMember, calendar, shared_features, train_pool
 from crp_pipeline.models.pooled_transformer import PooledTransformer
 from crp_pipeline.models.scoring import log_losses
@@ -83,6 +83,13 @@ def test_a_model_of_the_pool_comes_back_from_its_bundle(pool, trained, tmp_path)
     loaded, _ = load_bundle(save_bundle(model, tmp_path / "BBB", card={}, golden=shown.take(np.arange(500, 510))))
     rows = shown.take(np.arange(600, 700))
     np.testing.assert_array_equal(loaded.predict(rows), model.predict(rows))
+
+
+def test_a_model_of_the_pool_knows_its_features_and_can_be_exported(pool, trained, tmp_path):
+    model, shown = trained["BBB"].model, samples_of(pool["BBB"].history)
+    export_onnx(model, tmp_path / "pool.onnx", check=shown.take(np.arange(500, 510)))
+    with pytest.raises(DataContractError, match="pooled_transformer learned from 'x0' as feature 1 and was shown 'scale'"):
+        model.predict(samples_of(pool["BBB"].history[["scale", "noise", "x0"]]).take(np.arange(500, 510)))
 
 
 def with_another_future(it, since):
