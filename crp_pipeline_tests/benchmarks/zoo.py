@@ -26,6 +26,7 @@ from crp_pipeline.models import MODEL_TYPES, Model, ModelSpec, Trained, create_m
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.models.latency import measure_latency
 from crp_pipeline.models.parameters import Parameter
+from crp_pipeline.models.pooled import PoolMember, train_pool
 from crp_pipeline.reporting.scoreboard import scoreboard_table
 from crp_pipeline.reporting.tables import to_markdown
 from crp_pipeline.settings import LabelConfig, SelectionConfig, WalkForwardConfig
@@ -36,6 +37,7 @@ from crp_pipeline_tests.benchmarks.market import real_hourly
 INTERVAL, MAX_GAP, VALIDATION_SHARE = "1h", 4, 0.15
 BARS_PER_DAY = 24
 LATENCY_ROWS, LATENCY_CALLS = 32, 300
+POOLED = "pooled_transformer"
 
 Tell = Callable[[str], object]
 
@@ -176,9 +178,41 @@ def _do(job: Job, lesson: Lesson, folder: Path, params: Mapping[str, Parameter],
     selection = None if MODEL_CLASSES[job.model_type].reads_every_feature else lesson.selection
     made_from = lesson.features, lesson.labels, lesson.roles
     trained = train(spec, *made_from, seed=job.seed, selection=selection, validation_share=VALIDATION_SHARE, progress=tell)
+    _store(job, spec, trained, lesson.features, folder)
+
+
+def _store(job: Job, spec: ModelSpec, trained: Trained, features: pd.DataFrame, folder: Path) -> None:
     place = _place(folder, job)
-    write_json(place.with_suffix(".json"), _card(job, spec, trained, lesson.features))
+    write_json(place.with_suffix(".json"), _card(job, spec, trained, features))
     write_parquet(place, trained.predictions)
+
+
+def run_pool(
+    jobs: Sequence[Job],
+    candles: Mapping[str, pd.DataFrame],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    params: Mapping[str, Parameter],
+    tell: Tell = print,
+) -> None:
+    """Do the jobs of the model that learns from all coins at once, unless all of them are stored."""
+    _claim(folder, recipe)
+    for name in dict.fromkeys(job.name for job in jobs):
+        pool = {job.coin: job for job in jobs if job.name == name}
+        if all(_place(folder, job).exists() for job in pool.values()):
+            continue
+        lessons = {coin: _lesson(candles, coin, recipe, folder, tell) for coin in pool}
+        members = {coin: PoolMember(it.features, it.labels, it.roles, it.selection) for coin, it in lessons.items()}
+        any_job = next(iter(pool.values()))
+        spec = ModelSpec(POOLED, any_job.variant, known_params(POOLED, params))
+        embargo = recipe.horizon * interval_length(INTERVAL)
+        trained = train_pool(
+            spec, members, seed=any_job.seed, embargo=embargo, validation_share=VALIDATION_SHARE, progress=tell
+        )
+        for coin, job in pool.items():
+            _store(job, spec, trained[coin], lessons[coin].features, folder)
+        tell(f"{name}: {len(pool)} coins done")
 
 
 def known_params(model_type: str, params: Mapping[str, Parameter]) -> dict[str, Parameter]:
@@ -254,7 +288,9 @@ def main(
             create_model(name, variant=variant)
         params = {name: json.loads(value) for name, _, value in (text.partition("=") for text in parameter or [])}
         jobs = jobs_of(coin or list(candles), models, variant, seed or [0])
-        failed = run_zoo(jobs, candles, Recipe(days, train_days, test_days, horizon), folder, params=params)
+        recipe = Recipe(days, train_days, test_days, horizon)
+        failed = run_zoo([job for job in jobs if job.model_type != POOLED], candles, recipe, folder, params=params)
+        run_pool([job for job in jobs if job.model_type == POOLED], candles, recipe, folder, params=params)
     print(f"\n{markdown(folder)}")
     if failed:
         print("\nnot done:\n" + "\n".join(failed))

@@ -10,7 +10,7 @@ from crp_pipeline.gate.scoreboard import stored_scoreboard
 from crp_pipeline.models import MODEL_TYPES
 from crp_pipeline.settings import DemoConfig
 from crp_pipeline_tests.benchmarks import zoo
-from crp_pipeline_tests.benchmarks.zoo import Recipe, jobs_of, known_params, markdown, run_zoo
+from crp_pipeline_tests.benchmarks.zoo import POOLED, Recipe, jobs_of, known_params, markdown, run_pool, run_zoo
 from crp_pipeline_tests.quick import SMALL
 
 COINS = ("EDGE-DEMO", "NOISE-DEMO")
@@ -119,3 +119,14 @@ def test_a_model_that_cannot_learn_holds_up_nobody(tmp_path, monkeypatch):
 def test_parameters_reach_the_models_that_have_them():
     assert known_params("lightgbm", {"n_rounds": 3, "epochs": 2}) == {"n_rounds": 3}
     assert known_params("prior", {"n_rounds": 3}) == {}
+
+
+def test_the_model_of_all_coins_is_trained_once_for_all_of_them(tmp_path, monkeypatch):
+    jobs = jobs_of(COINS, (POOLED,), "default", (0,))
+    params = {**SMALL, "width": 8, "n_heads": 2, "chunk": 32}
+    told = []
+    run_pool(jobs, CANDLES, RECIPE, tmp_path, params=params, tell=told.append)
+    assert told[-1] == "pooled_transformer@seed0: 2 coins done"
+    assert set(stored_scoreboard(tmp_path)["coin"]) == set(COINS)
+    monkeypatch.setattr(zoo, "train_pool", None)
+    run_pool(jobs, CANDLES, RECIPE, tmp_path, params=params)
