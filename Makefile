@@ -33,7 +33,7 @@ $(READY_DEV): $(READY)
 	touch $@
 
 demo: $(READY)
-	CRP_SOURCE=demo CRP_COINS="[]" $(BIN)/python -m crp_pipeline.nightly
+	CRP_SOURCE=demo CRP_COINS="[]" CRP_THREADS=2 $(BIN)/python -m crp_pipeline.nightly
 
 nightly: $(READY)
 	$(BIN)/python -m crp_pipeline.nightly

@@ -258,6 +258,31 @@ def test_an_infinite_feature_is_named_with_its_row():
         samples_of(features)
 
 
+def with_holes(frame):
+    """Without bars 100 to 102, 500 and the last but one of 600."""
+    return frame.drop(frame.index[[100, 101, 102, 500, 598]])
+
+
+def test_a_step_longer_than_the_shortest_begins_a_stretch_of_its_own():
+    features, _ = learnable_history(600)
+    starts = samples_of(with_holes(features)).segment_start
+    assert starts.tolist() == [0] * 100 + [100] * 397 + [497] * 97 + [594]
+    assert samples_of(features).segment_start.tolist() == [0] * 600
+    assert samples_of(features.reset_index(drop=True)).segment_start.tolist() == [0] * 600
+
+
+def test_rows_with_too_few_bars_behind_a_hole_are_neither_learned_from_nor_forecast():
+    features, labels = (with_holes(frame) for frame in learnable_history(600))
+    folds = PurgedWalkForward(train_size=300, test_size=290, partial=True).split(labels.index, labels["label_end"])
+    spec = ModelSpec("tcn", params={"levels": 2, "width": 8, "epochs": 1})
+    found = cross_fit(spec, features, labels, folds, seed=0)
+    reach = create_model("tcn", levels=2).reach
+    behind = samples_of(features).behind()
+    tested = (found["fold"] >= 0).to_numpy()
+    np.testing.assert_array_equal(found["p_long"].notna().to_numpy()[tested], (behind >= reach - 1)[tested])
+    assert 0 < (behind[tested] < reach - 1).sum() < tested.sum()
+
+
 # bundles
 
 
