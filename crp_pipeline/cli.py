@@ -253,7 +253,7 @@ def _is_in_order(registry: Registry, coin: str) -> bool:
     return True
 
 
-def _complain(error: CrpError) -> None:
+def _complain(error: CrpError | OSError) -> None:
     typer.echo(f"crp: {error}", err=True)
 
 
@@ -262,9 +262,9 @@ def _registry() -> Registry:
 
 
 def main() -> None:
-    """Run `crp`; an error of this package is one line on stderr and exit code 1."""
+    """Run `crp`; an error of this package or of a file is one line on stderr and exit code 1."""
     try:
         app()
-    except CrpError as error:
+    except (CrpError, OSError) as error:
         _complain(error)
         raise SystemExit(1) from error

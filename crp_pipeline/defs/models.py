@@ -161,7 +161,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             spec,
             features,
             labels,
-            _roles(splits, config, settings),
+            roles_of(splits, config, settings),
             seed=seed,
             selection=selection,
             validation_share=settings.walk_forward.validation_share,
@@ -232,7 +232,7 @@ def spec_of(model_type: str, config: TrainingConfig, settings: PipelineSettings)
     return recipe_of(model_type, config.variant, asked=asked, params=params, n_threads=n_threads, device=ANY_DEVICE)
 
 
-def _roles(splits: pd.DataFrame, config: TrainingConfig, settings: PipelineSettings) -> pd.DataFrame:
+def roles_of(splits: pd.DataFrame, config: TrainingConfig, settings: PipelineSettings) -> pd.DataFrame:
     """The role table, of the last days only where the run asks for it."""
     if config.days_of_history is None:
         return splits

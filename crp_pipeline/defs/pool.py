@@ -7,7 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.contracts import interval_length
-from crp_pipeline.defs.models import BASELINE, POOLED, SELECTION, TrainingConfig, save_final, spec_of
+from crp_pipeline.defs.models import BASELINE, POOLED, SELECTION, TrainingConfig, roles_of, save_final, spec_of
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
@@ -51,14 +51,16 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         seed, spec = settings.seed if config.seed is None else config.seed, spec_of(POOLED, config, settings)
         trained = train_pool(
             spec,
-            {coin: _member(found, all_features=config.all_features) for coin, found in standing.items()},
+            {coin: _member(found, config, settings) for coin, found in standing.items()},
             seed=seed,
             embargo=settings.walk_forward.embargo * interval_length(settings.interval),
             validation_share=settings.walk_forward.validation_share,
             progress=context.log.info,
         )
+        pool = {coin: merged(*map(lineage_of, found.values())) for coin, found in standing.items()}
+        facts = {**recipe_facts(spec), "seed": seed, "days_of_history": config.days_of_history, "pool": pool}
         for coin, result in trained.items():
-            _keep(result, standing[coin], places, coin, {**recipe_facts(spec), "seed": seed, "pool": list(standing)})
+            _keep(result, standing[coin], places, coin, facts)
         summary = _summary(trained, standing)
         return dg.MaterializeResult(
             value=summary,
@@ -81,9 +83,9 @@ def _tables(places: Places, coin: str) -> Tables | None:
     return {name: read_parquet(file) for name, file in files.items()}
 
 
-def _member(tables: Tables, *, all_features: bool) -> PoolMember:
-    selection = None if all_features else tables[SELECTION]
-    return PoolMember(tables["features"], tables["labels"], tables["splits"], selection)
+def _member(tables: Tables, config: TrainingConfig, settings: PipelineSettings) -> PoolMember:
+    selection = None if config.all_features else tables[SELECTION]
+    return PoolMember(tables["features"], tables["labels"], roles_of(tables["splits"], config, settings), selection)
 
 
 def _keep(trained: Trained, tables: Tables, places: Places, coin: str, facts: Mapping[str, Any]) -> None:

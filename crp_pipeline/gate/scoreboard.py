@@ -96,6 +96,8 @@ def scoreboard(results: Iterable[Result], labels: pd.DataFrame) -> pd.DataFrame:
     """
     found = list(results)
     common = labels.loc[known_bars([result.predictions for result in found], labels)]
+    if common.empty:
+        _refuse_strangers(found, labels)
     by_model: dict[tuple[bool, str], list[dict[str, Any]]] = {}
     for result in found:
         by_model.setdefault((not result.is_baseline, result.model), []).append(_scores(result, common))
@@ -105,6 +107,14 @@ def scoreboard(results: Iterable[Result], labels: pd.DataFrame) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     return table.sort_values(["is_baseline", "log_loss"], ascending=[False, True], kind="stable", ignore_index=True)
+
+
+def _refuse_strangers(results: Sequence[Result], labels: pd.DataFrame) -> None:
+    """Raises `DataContractError` where each result has bars of its own to be scored on, and all together have none."""
+    own = {result.model: known_bars([result.predictions], labels) for result in results}
+    if all(len(bars) for bars in own.values()):
+        told = ", ".join(f"{model} from {bars[0]} to {bars[-1]}" for model, bars in own.items())
+        raise DataContractError(f"{results[0].coin}: the results have no bar in common: {told}")
 
 
 def _of_coin(data_dir: str | Path, coin: str) -> pd.DataFrame:

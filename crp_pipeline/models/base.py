@@ -3,7 +3,8 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from inspect import isabstract
 from itertools import zip_longest
@@ -127,6 +128,14 @@ class Model(ABC):
         Raises `InsufficientHistoryError` for a row with fewer than `reach - 1` bars behind it.
         """
 
+    def on_one_thread(self) -> Self:
+        """The same fitted model, asked on one thread."""
+        single = copy(self)
+        params = getattr(single, "params", None)
+        if hasattr(params, "n_threads"):
+            single.params = replace(params, n_threads=1)  # type: ignore[attr-defined, type-var]
+        return single
+
     def probabilities(self, X: Samples) -> Floats:
         """Probability of short, neutral and long for every sample: (n, 3)."""
         return self.read(self.predict(X))
@@ -184,12 +193,25 @@ class Model(ABC):
 
 def _keeping_features(fit: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(fit)
-    def fit_and_keep(self: Model, X: Samples, *args: Any, **kwargs: Any) -> Any:
-        fitted = fit(self, X, *args, **kwargs)
+    def fit_and_keep(self: Model, X: Samples, y: Floats, *args: Any, **kwargs: Any) -> Any:
+        _require_lesson(X, y, kwargs.get("weight"))
+        fitted = fit(self, X, y, *args, **kwargs)
         self.columns, self.n_features = tuple(X.columns), X.history.shape[1]
         return fitted
 
     return fit_and_keep
+
+
+def _require_lesson(X: Samples, y: Floats, weight: Floats | None) -> None:
+    """Raises `DataContractError` unless every row has its label and a weight, which is a number and somewhere above 0."""
+    if len(y) != len(X):
+        raise DataContractError(f"there are {len(X)} rows to learn from and {len(y)} labels")
+    if weight is None or len(X) == 0:
+        return
+    if len(weight) != len(X):
+        raise DataContractError(f"there are {len(X)} rows to learn from and {len(weight)} weights")
+    if not (np.isfinite(weight) & (np.asarray(weight) >= 0)).all() or not np.any(weight):
+        raise DataContractError("weights must be numbers from 0 on, and one of them above 0")
 
 
 def _refusing_other_features(predict: Callable[..., Any]) -> Callable[..., Any]:
@@ -262,10 +284,12 @@ def samples_of(history: pd.DataFrame) -> Samples:
     Raises `DataContractError` naming column and row for an infinite value.
     """
     values = np.ascontiguousarray(history.to_numpy(dtype=np.float64))
-    infinite = np.isinf(values)
+    largest = np.finfo(np.float32).max
+    infinite = np.abs(values) > largest
     if infinite.any():
         row, column = np.argwhere(infinite)[0]
-        raise DataContractError(f"feature {history.columns[column]} is infinite at {history.index[row]}")
+        kind = "infinite" if np.isinf(values[row, column]) else f"{values[row, column]:.2g}, too large for float32,"
+        raise DataContractError(f"feature {history.columns[column]} is {kind} at {history.index[row]}")
     return Samples(values, np.arange(len(values)), segment_starts(history.index), tuple(history.columns))
 
 

@@ -55,6 +55,7 @@ class Lesson:
     weight: Tensor
     """(n_bars,); 0 where there is nothing to learn."""
     rows: Ints
+    """In time order, each once."""
     segment_start: Ints
 
 
@@ -65,7 +66,7 @@ def lesson_of(X: Samples, y: Floats, weight: Floats | None, device: torch.device
     labels[X.rows], weights[X.rows] = targets, 1.0 if weight is None else weight
     starts = np.zeros(n_bars, dtype=np.int64) if X.segment_start is None else X.segment_start
     history, y_of, weight_of = (as_tensor(values, device) for values in (X.history, labels, weights))
-    return Lesson(history, y_of, weight_of, X.rows, starts)
+    return Lesson(history, y_of, weight_of, np.unique(X.rows), starts)
 
 
 def as_tensor(values: Floats | np.ndarray, device: torch.device) -> Tensor:

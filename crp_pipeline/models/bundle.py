@@ -8,6 +8,7 @@ proves the bundle unaltered.
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -40,10 +41,15 @@ def save_bundle(model: Model, folder: Path, *, card: dict[str, Any], golden: Sam
         _require_columns(folder, model.columns, card.get("features", model.columns))
         facts["features"] = list(model.columns)
     staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
-    model.save(staging)
-    np.savez_compressed(staging / GOLDEN, inputs=golden.windows(model.reach), outputs=model.predict(golden))
-    seal(staging, {**card, **facts})
-    return replace_folder(staging, folder)
+    try:
+        model.save(staging)
+        # what was stored answers, not what was trained: it may have been trained on another device
+        answers = type(model).load(staging).predict(golden)
+        np.savez_compressed(staging / GOLDEN, inputs=golden.windows(model.reach), outputs=answers)
+        seal(staging, {**card, **facts})
+        return replace_folder(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def load_bundle(

@@ -12,13 +12,15 @@ import pandas as pd
 from crp_pipeline.contracts import CLASSES, Floats, Ints, Samples
 from crp_pipeline.models.base import Model, Validation, watched_class_index
 from crp_pipeline.models.network import Network
-from crp_pipeline.models.network_parameters import NetworkParams, RecurrentParams, TransformerParams
+from crp_pipeline.models.network_parameters import NetworkParams, RecurrentParams, TransformerParams, check_heads
 from crp_pipeline.models.networks import LstmForecaster, Transformer
-from crp_pipeline.models.parameters import COUNT, SHARE_OR_NONE, ParameterRule
+from crp_pipeline.models.parameters import COUNT, FROM_TWO, SHARE_OR_NONE, ParameterRule
 from crp_pipeline.storage import write_json
 
 HYBRID = "hybrid.json"
 SMALLEST_PROBABILITY = 1e-9
+ANY_EPOCHS = 1_000_000
+"""No bound of a component's own."""
 
 
 class SignalLstm(LstmForecaster):
@@ -39,17 +41,22 @@ class HybridParams(NetworkParams):
     n_layers: int = 2
     n_heads: int = 4
     chunk: int = 128
-    lstm_epochs: int = 60
-    transformer_epochs: int = 60
+    lstm_epochs: int = ANY_EPOCHS
+    transformer_epochs: int = ANY_EPOCHS
     """Most epochs of each component; `epochs` bounds both."""
     lstm_weight: float = 0.5
     """Weight of the LSTM where no later rows are watched."""
 
     rules: ClassVar[Mapping[str, ParameterRule]] = {
         **NetworkParams.rules,
-        **dict.fromkeys(("window", "width", "n_layers", "n_heads", "chunk", "lstm_epochs", "transformer_epochs"), COUNT),
+        **dict.fromkeys(("window", "width", "n_layers", "n_heads", "lstm_epochs", "transformer_epochs"), COUNT),
+        "chunk": FROM_TWO,
         "lstm_weight": SHARE_OR_NONE,
     }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_heads(self.width, self.n_heads)
 
 
 class Hybrid(Model):
@@ -71,6 +78,15 @@ class Hybrid(Model):
     def __init__(self, params: HybridParams) -> None:
         self.params = params
         self.lstm_weight = params.lstm_weight
+
+    def on_one_thread(self) -> Self:
+        """The same fitted model, components included, on one thread."""
+        return super().on_one_thread().made_of({name: model.on_one_thread() for name, model in self.components.items()})
+
+    def made_of(self, components: Mapping[str, Model]) -> Self:
+        """This hybrid with these fitted components."""
+        self._learned = dict(components)
+        return self
 
     @property
     def components(self) -> Mapping[str, Model]:

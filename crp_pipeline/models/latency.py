@@ -1,10 +1,9 @@
 """How long one prediction takes, natively and as exported, on one thread."""
 
 from collections.abc import Callable
-from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from time import perf_counter
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,20 +44,13 @@ def measure_latency(
     """
     from threadpoolctl import threadpool_limits
 
-    single, rows = _on_one_thread(model), [X.take(X.rows[i : i + 1]) for i in range(len(X))]
+    single, rows = model.on_one_thread(), [X.take(X.rows[i : i + 1]) for i in range(len(X))]
     exported = OnnxModel(model.to_onnx().SerializeToString())
     windows = [row.windows(model.reach).astype(np.float32) for row in rows]
     with threadpool_limits(limits=1):
         native = _seconds(single.predict, rows, n_calls, n_warm_up, clock)
         onnx = _seconds(exported.predict, windows, n_calls, n_warm_up, clock)
     return _latency(model, "native", native), _latency(model, "onnx", onnx)
-
-
-def _on_one_thread(model: Model) -> Model:
-    single: Any = copy(model)
-    if hasattr(getattr(single, "params", None), "n_threads"):
-        single.params = replace(single.params, n_threads=1)
-    return cast("Model", single)
 
 
 def _seconds(

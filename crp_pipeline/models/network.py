@@ -135,8 +135,7 @@ class Network(Model):
 
     def behind(self, scale: Scale) -> Self:
         """The same trained weights behind another scale of the same features."""
-        net = self._build(scale)
-        net.load_state_dict(self._learned.state_dict())
+        net = self._filled(scale, self._learned.state_dict())
         other = type(self)(self.params)
         other.columns, other.n_features = self.columns, self.n_features
         return other.holding(net.to(self._device_of_net()), scale, self._history, self.rounds)
@@ -184,11 +183,20 @@ class Network(Model):
         body = self.body(len(scale.center))
         return Forecaster(scaling, body, [self._head(target, body.width) for target in self.targets])
 
+    def _filled(self, scale: Scale, weights: Mapping[str, torch.Tensor]) -> Forecaster:
+        """A network with these weights; what it is first filled with costs the caller no random number."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            net = self._build(scale)
+        net.load_state_dict(dict(weights))
+        return net
+
     def _head(self, target: str, width: int) -> Head:
         from crp_pipeline.models.nets.heads import DirectionHead, SignalHead, ValueHead
 
         if target != "signal":
-            return ValueHead(width, target)
+            return ValueHead(width)
         return DirectionHead(width) if self.outputs == DIRECTIONS else SignalHead(width)
 
     def _prepare(self, net: Forecaster, y: Floats, weight: Floats | None, device: torch.device) -> None:
@@ -262,8 +270,7 @@ class Network(Model):
         stored = json.loads((folder / NETWORK).read_text(encoding="utf-8"))
         model = cls(type(cls.variants["default"])(**stored["params"]))
         scale = Scale(np.array(stored["center"]), np.array(stored["spread"]))
-        net = model._build(scale)
-        net.load_state_dict(load_file(folder / WEIGHTS))
+        net = model._filled(scale, load_file(folder / WEIGHTS))
         told = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
         history = pd.DataFrame(told["rows"], columns=told["columns"], dtype=np.float64)
         return model.holding(net, scale, history, stored["rounds"])

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from crp_pipeline.models.parameters import COUNT, DROPPED, NOT_NEGATIVE, POSITIVE, SWITCH, ParameterRule, Parameters, one_of
+from crp_pipeline.models.parameters import (
+    COUNT,
+    DROPPED,
+    FROM_TWO,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SWITCH,
+    ParameterRule,
+    Parameters,
+    one_of,
+)
 
 TCN_KERNEL = 3
 
@@ -64,7 +74,7 @@ class DenseParams(NetworkParams):
     chunk: int = 128
     """Bars of a chunk that are learned from."""
 
-    rules: ClassVar[Mapping[str, ParameterRule]] = {**NetworkParams.rules, "chunk": COUNT}
+    rules: ClassVar[Mapping[str, ParameterRule]] = {**NetworkParams.rules, "chunk": FROM_TWO}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +159,7 @@ class AttentionLstmParams(RecurrentParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_heads(self.width, self.n_heads)
+        check_heads(self.width, self.n_heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +184,7 @@ class TcnAttentionParams(TcnParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_heads(self.width, self.n_heads)
+        check_heads(self.width, self.n_heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +204,10 @@ class TransformerParams(DenseParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_heads(self.width, self.n_heads)
+        check_heads(self.width, self.n_heads)
 
 
-def _check_heads(width: int, n_heads: int) -> None:
+def check_heads(width: int, n_heads: int) -> None:
     """Positions are rotations of pairs of numbers, so each head has an even number of them."""
     if width % (2 * n_heads):
         raise ValueError(f"width = {width} is not allowed: {n_heads} heads need a multiple of {2 * n_heads}")

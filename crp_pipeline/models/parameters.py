@@ -19,6 +19,7 @@ class ParameterRule:
 
 
 COUNT = ParameterRule("a whole number from 1 on", Integral, lambda value: value >= 1)
+FROM_TWO = ParameterRule("a whole number from 2 on", Integral, lambda value: value >= 2)
 SHARE = ParameterRule("a number above 0, at most 1", Real, lambda value: 0 < value <= 1)
 SHARE_OR_NONE = ParameterRule("a number from 0 to 1", Real, lambda value: 0 <= value <= 1)
 DROPPED = ParameterRule("a number from 0 on, below 1", Real, lambda value: 0 <= value < 1)

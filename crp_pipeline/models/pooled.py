@@ -40,7 +40,7 @@ class PoolMember:
 
 
 @dataclass(frozen=True)
-class Block:
+class PoolBlock:
     """A test block of the pool's calendar."""
 
     number: int
@@ -62,6 +62,10 @@ def train_pool(
 
     `spec` is of a `pooled_transformer`. Raises `InsufficientHistoryError` when no coin has a row to learn from.
     """
+    if spec.model_type != PooledTransformer.model_type:
+        raise ValueError(f"a pool trains a {PooledTransformer.model_type}, not a {spec.model_type}")
+    if not any(_test_starts(member) for member in members.values()):
+        raise InsufficientHistoryError(f"no coin of {', '.join(members) or 'the pool, which has none,'} has a fold to test")
     samples = {coin: samples_of(member.history) for coin, member in members.items()}
     results: dict[str, list[FoldResult]] = {coin: [] for coin in members}
     for block in calendar(members):
@@ -77,12 +81,12 @@ def train_pool(
     return _final(spec, members, samples, results, seed, progress)
 
 
-def calendar(members: Mapping[str, PoolMember]) -> list[Block]:
+def calendar(members: Mapping[str, PoolMember]) -> list[PoolBlock]:
     """The test blocks of the coin that is tested first."""
-    starts = {coin: _test_starts(member) for coin, member in members.items()}
+    starts = {coin: found for coin, member in members.items() if (found := _test_starts(member))}
     first = min(starts, key=lambda coin: starts[coin][0])
     ends = [*starts[first][1:], max(member.history.index[-1] for member in members.values()) + pd.Timedelta(1, "ns")]
-    return [Block(number, *pair) for number, pair in enumerate(zip(starts[first], ends, strict=True))]
+    return [PoolBlock(number, *pair) for number, pair in enumerate(zip(starts[first], ends, strict=True))]
 
 
 def shared_features(members: Mapping[str, PoolMember], known_at: pd.Timestamp | None) -> list[str]:
@@ -173,7 +177,7 @@ def _ended_before(member: PoolMember, moment: pd.Timestamp) -> Ints:
     return rows[_ends(member, rows) < moment]
 
 
-def _tested_in(member: PoolMember, block: Block) -> Ints:
+def _tested_in(member: PoolMember, block: PoolBlock) -> Ints:
     """Rows of a block that play a role in the coin's own splits."""
     plays = (member.roles != UNUSED).any(axis=1).to_numpy()
     times = member.history.index

@@ -22,12 +22,13 @@ SHORTENED = {"epochs": 4, "n_rounds": 60, "windows_per_label": 0.5, "batch_size"
 def spec_of(name, variant="default", **params):
     """The recipe, with fewer rounds or epochs where the model has any."""
     known = vars(create_model(name).params) if MODEL_CLASSES[name].variants else {}
+    params = {"epochs": 2, **params} if name == "lstm" else params  # windows cost many times what chunks do
     return ModelSpec(name, variant, {key: value for key, value in {**SHORTENED, **params}.items() if key in known})
 
 
 @pytest.fixture(scope="module", params=[EDGE, NOISE], ids=["edge", "noise"])
 def market(request):
-    made = control(kappa=request.param, n_bars=4_000, seed=3)
+    made = control(kappa=request.param, n_bars=3_600, seed=3)
     return request.param, made, made.selected(keep=12)
 
 
@@ -45,7 +46,7 @@ def test_a_planted_edge_is_found_and_noise_is_not(name, variant, market, prior):
     own, known = log_losses(found, made.labels), log_losses(prior, made.labels)
     gain = (known.loc[own.index] - own).to_numpy()
     surprise = gain.mean() / (gain.std() / math.sqrt(len(gain)))
-    assert len(gain) > 1_500
+    assert len(gain) > 1_400
     if kappa == EDGE:
         assert gain.mean() > 0.02, f"saves {gain.mean():.4f} nats a bar; the best possible is about 0.13"
         assert made.hits(found).mean() > 0.6

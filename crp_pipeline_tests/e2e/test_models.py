@@ -96,7 +96,7 @@ def test_the_pool_gives_every_coin_its_forecasts_and_its_model(night):
         check_frame(found, PredictionSchema, what=coin)
         assert conflicts(lineage_of(found)) == []
         model, card = load_bundle(root / "models" / coin / "pooled_transformer.bundle")
-        assert card["pool"] == list(COINS)
+        assert list(card["pool"]) == list(COINS)
         features = read_parquet(root / "features" / f"{coin}.parquet")
         assert np.isfinite(model.predict(samples_of(features[card["features"]]).take(np.arange(2_900, 2_950)))).all()
 

@@ -183,6 +183,13 @@ def test_a_pool_without_rows_says_so(pool):
         train_pool(SPEC, {"AAA": pool["AAA"]}, seed=0, embargo=pd.Timedelta(days=99))
 
 
+def test_a_pool_of_nobody_and_a_pool_of_another_model_are_refused(pool):
+    with pytest.raises(InsufficientHistoryError, match="no coin of the pool, which has none, has a fold to test"):
+        train_pool(SPEC, {}, seed=0, embargo=EMBARGO)
+    with pytest.raises(ValueError, match="a pool trains a pooled_transformer, not a tcn"):
+        train_pool(ModelSpec("tcn"), pool, seed=0, embargo=EMBARGO)
+
+
 def test_tables_of_other_bars_are_refused(pool):
     with pytest.raises(DataContractError, match="must be about the same bars"):
         PoolMember(pool["AAA"].history.iloc[1:], pool["AAA"].labels, pool["AAA"].roles)

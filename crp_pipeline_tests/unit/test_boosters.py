@@ -169,3 +169,18 @@ def test_a_leaf_of_either_task_needs_the_same_rows():
     p = np.array([1, 1, 1]) / 3
     assert XGBoost.row_hessian == pytest.approx(p[0] * (1 - p[0]))
     assert LightGBM.variants is XGBoost.variants
+
+
+@pytest.mark.parametrize("name", ["xgboost", "xgboost_regressor"])
+def test_the_fewest_rows_of_a_leaf_are_rows_however_small_the_weights(name):
+    """Overlapping labels weigh little; counted in weights, a hundred rows would be thousands."""
+    features, labels = learnable_history(1_407)
+    samples, model = samples_of(features), create_model(name)
+    y, rows = labels[model.targets[0]].to_numpy(), np.arange(1_200)
+    params = {"n_rounds": 20, "min_leaf_rows": 100, "l2": 0, "row_share": 1, "column_share": 1}
+    light, heavy = (
+        create_model(name, **params).fit(samples.take(rows), y[rows], weight=np.full(len(rows), size)).predict(samples)
+        for size in (1 / 32, 1.0)
+    )
+    np.testing.assert_allclose(light, heavy, atol=1e-4)
+    assert len(np.unique(light[:, 0])) > 10

@@ -251,6 +251,31 @@ def test_a_variant_gives_the_defaults_and_a_parameter_wins_over_it():
     assert create_model("lightgbm").params.max_depth == 5
 
 
+@pytest.mark.parametrize(
+    ("y", "weight", "told"),
+    [
+        (np.ones(3), None, "there are 5 rows to learn from and 3 labels"),
+        (np.tile([1.0, -1.0], 5), None, "there are 5 rows to learn from and 10 labels"),
+        (np.array([1.0, -1, 1, -1, 1]), np.ones(4), "there are 5 rows to learn from and 4 weights"),
+        (np.array([1.0, -1, 1, -1, 1]), np.array([1, 1, np.nan, 1, 1]), "weights must be numbers from 0 on"),
+        (np.array([1.0, -1, 1, -1, 1]), np.array([1.0, 1, -1, 1, 1]), "weights must be numbers from 0 on"),
+        (np.array([1.0, -1, 1, -1, 1]), np.zeros(5), "and one of them above 0"),
+    ],
+)
+@pytest.mark.parametrize("name", ["prior", "lightgbm", "tcn", "mlp_regressor"])
+def test_labels_and_weights_that_do_not_belong_to_the_rows_are_refused(name, y, weight, told):
+    samples = Samples(np.random.default_rng(0).normal(size=(200, 2)), np.arange(150, 155))
+    with pytest.raises(DataContractError, match=told):
+        create_model(name).fit(samples, y, weight=weight)
+
+
+def test_a_feature_that_no_float32_holds_is_named():
+    features, _ = learnable_history(50)
+    features.loc[features.index[7], "noise"] = 1e39
+    with pytest.raises(DataContractError, match=r"feature noise is 1e\+39, too large for float32, at 2024-01-01 07:00"):
+        samples_of(features)
+
+
 def test_an_infinite_feature_is_named_with_its_row():
     features, _ = learnable_history(50)
     features.loc[features.index[7], "noise"] = -np.inf

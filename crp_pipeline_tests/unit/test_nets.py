@@ -140,7 +140,7 @@ def test_a_missing_label_and_a_neutral_direction_teach_nothing():
     assert known.tolist() == [True, False, True, True]
     _, known = DirectionHead(2).loss(logits[:, :1], torch.tensor([0.0, torch.nan, 1.0, -1.0]))
     assert known.tolist() == [False, False, True, True]
-    losses, known = ValueHead(2, "forward_return").loss(logits[:, :1], torch.tensor([0.0, torch.nan, 2.0, -1.0]))
+    losses, known = ValueHead(2).loss(logits[:, :1], torch.tensor([0.0, torch.nan, 2.0, -1.0]))
     assert known.tolist() == [True, False, True, True]
     assert losses.isfinite().all()
 
@@ -155,7 +155,15 @@ def test_losses_take_logits_and_answers_are_probabilities():
 
 
 def test_a_value_is_learned_in_units_of_its_spread_and_answered_in_its_own():
-    head = ValueHead(2, "forward_return")
-    head.prepare(torch.tensor([0.01, -0.03, torch.nan]), torch.tensor([3.0, 1.0, 9.0]), balanced=False)
-    spread = np.sqrt((3 * 0.01**2 + 0.03**2) / 4)
-    assert head.answer(torch.tensor([[2.0]])).item() == pytest.approx(2 * spread)
+    head, y = ValueHead(2), 0.02 * torch.randn(4_001)
+    y[:5] = 1e9  # a few wild labels do not set the scale
+    head.prepare(torch.cat([y, torch.tensor([torch.nan])]), torch.ones(4_002), balanced=False)
+    assert head.spread.item() == pytest.approx(0.02, rel=0.05)
+    assert head.answer(torch.tensor([[2.0]])).item() == pytest.approx(2 * head.spread.item())
+
+
+@pytest.mark.parametrize(("y", "spread"), [([0.0, 0.0, 0.0, 2.0], 1.0), ([0.0, 0.0], 1e-12), ([torch.nan], 1.0)])
+def test_labels_that_are_mostly_nought_or_missing_have_a_spread_too(y, spread):
+    head = ValueHead(2)
+    head.prepare(torch.tensor(y), torch.ones(len(y)), balanced=False)
+    assert head.spread.item() == pytest.approx(spread)

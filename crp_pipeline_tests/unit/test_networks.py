@@ -385,3 +385,47 @@ def test_an_exported_network_answers_as_it_does_alone_and_in_batches(name, marke
     windows = samples.windows(learned[name].reach).astype(np.float32)
     for rows in (slice(0, 1), slice(0, 40)):
         np.testing.assert_allclose(exported.predict(windows[rows]), learned[name].predict(samples)[rows], atol=1e-5)
+
+
+# edges
+
+
+def test_a_hybrid_refuses_sizes_that_its_components_cannot_have_before_it_trains():
+    with pytest.raises(ValueError, match="width = 30 is not allowed: 4 heads need a multiple of 8"):
+        create_model("hybrid", width=30)
+
+
+def test_a_hybrid_trains_its_components_for_as_many_epochs_as_told(market):
+    model = taught("hybrid", *market, rows=LEARN, epochs=3)
+    assert {name: len(it.history) for name, it in model.components.items()} == {"lstm": 3, "transformer": 3}
+    model = taught("hybrid", *market, rows=LEARN, epochs=3, lstm_epochs=1)
+    assert {name: len(it.history) for name, it in model.components.items()} == {"lstm": 1, "transformer": 3}
+    assert create_model("hybrid", epochs=100)._unfitted()["lstm"].params.epochs == 100
+
+
+def test_one_thread_is_one_thread_for_every_component(market):
+    hybrid = taught("hybrid", *market, rows=LEARN, epochs=1, n_threads=2)
+    single = hybrid.on_one_thread()
+    assert [it.params.n_threads for it in (single, *single.components.values())] == [1, 1, 1]
+    assert [it.params.n_threads for it in (hybrid, *hybrid.components.values())] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["tcn", "lstm"])
+def test_the_order_in_which_rows_are_given_does_not_matter(name, market):
+    samples, labels = market
+    y, backwards = labels["signal"].to_numpy(), LEARN[::-1].copy()
+    there, here = (small(name, epochs=1).fit(samples.take(rows), y[rows], seed=1) for rows in (backwards, LEARN))
+    X = samples.take(LATER)
+    np.testing.assert_allclose(there.predict(X), here.predict(X), atol=1e-6)
+
+
+def test_loading_draws_no_random_number_of_the_caller(market, learned, tmp_path):
+    folder = save_bundle(learned["tcn"], tmp_path / "tcn", card={}, golden=market[0].take(LATER[:5]))
+    before = torch.random.get_rng_state()
+    load_bundle(folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_chunks_of_one_bar_are_refused():
+    with pytest.raises(ValueError, match="chunk = 1 is not allowed: it must be a whole number from 2 on"):
+        create_model("mlp_regressor", chunk=1)

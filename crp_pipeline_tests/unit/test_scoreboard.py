@@ -179,3 +179,12 @@ def test_probabilities_make_a_result_and_nothing_else_does(data_dir):
         "tcn",
         "tcn.deep",
     }
+
+
+def test_results_without_a_common_bar_are_refused_with_where_each_lies():
+    middle = LABELS.index[len(LABELS) // 2]
+    early, late = (FRAMES["lightgbm"].copy() for _ in range(2))
+    early.loc[early.index >= middle, list(PROBABILITIES)] = np.nan
+    late.loc[late.index < middle, list(PROBABILITIES)] = np.nan
+    with pytest.raises(DataContractError, match=r"BTC-USDT: the results have no bar in common: tcn from .*, lightgbm from "):
+        scoreboard([Result("BTC-USDT", "tcn", early), Result("BTC-USDT", "lightgbm", late)], LABELS)

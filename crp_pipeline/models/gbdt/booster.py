@@ -43,8 +43,10 @@ class GbdtParams(Parameters):
     max_depth: int = 5
     row_share: float = 0.7
     column_share: float = 0.5
+    """Not of CatBoost."""
     l2: float = 5.0
     min_leaf_rows: int = 100
+    """Not of CatBoost, whose trees are symmetric."""
     patience: int = 40
     """Rounds without improvement on the validation slice before stopping."""
     n_threads: int = 1

@@ -33,7 +33,7 @@ class XGBoostTrees(Booster):
             shown.append((later, WATCHED))
         losses: dict[str, dict[str, list[float]]] = {}
         booster = xgb.train(
-            self._settings(seed),
+            self._settings(learned, seed),
             data,
             p.n_rounds,
             evals=shown,
@@ -45,8 +45,10 @@ class XGBoostTrees(Booster):
         of_rows = {name: next(iter(of_metric.values())) for name, of_metric in losses.items()}
         return Boosted(booster[:rounds], rounds, of_rows[LEARNED], of_rows.get(WATCHED, []))
 
-    def _settings(self, seed: int) -> dict[str, Any]:
+    def _settings(self, learned: Table, seed: int) -> dict[str, Any]:
         p = self.params
+        # a row counts as its weight, and weights of overlapping labels are small
+        row = self.row_hessian * (1.0 if learned.weight is None else float(np.mean(learned.weight)))
         return {
             **self.objective,
             "tree_method": "hist",
@@ -55,7 +57,7 @@ class XGBoostTrees(Booster):
             "subsample": p.row_share,
             "colsample_bytree": p.column_share,
             "lambda": p.l2,
-            "min_child_weight": p.min_leaf_rows * self.row_hessian,
+            "min_child_weight": p.min_leaf_rows * row,
             "nthread": p.n_threads,
             "seed": seed,
         }

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crp_pipeline.contracts import CLASSES, DIRECTIONS
+from crp_pipeline.contracts import CLASSES
+
+NORMAL_MEDIAN = 0.6745
+"""Median size of a normal variable of standard deviation 1."""
+SMALLEST_SPREAD = 1e-12
 
 
 class Head(nn.Module):
     """A linear map of the states and the loss of one target."""
-
-    target: str
-    outputs: tuple[str, ...]
 
     def __init__(self, width: int, n_logits: int) -> None:
         super().__init__()
@@ -54,7 +55,6 @@ class SignalHead(Head):
 
     def __init__(self, width: int) -> None:
         super().__init__(width, len(CLASSES))
-        self.target, self.outputs = "signal", CLASSES
         self.register_buffer("shift", torch.zeros(len(CLASSES)))
 
     def prepare(self, y: Tensor, weight: Tensor, *, balanced: bool) -> None:
@@ -90,7 +90,6 @@ class DirectionHead(Head):
 
     def __init__(self, width: int) -> None:
         super().__init__(width, 1)
-        self.target, self.outputs = "signal", DIRECTIONS
         self.register_buffer("shift", torch.zeros(1))
 
     def prepare(self, y: Tensor, weight: Tensor, *, balanced: bool) -> None:
@@ -125,17 +124,16 @@ class ValueHead(Head):
 
     spread: Tensor
 
-    def __init__(self, width: int, target: str) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__(width, 1)
-        self.target, self.outputs = target, (target,)
         self.register_buffer("spread", torch.ones(1))
 
     def prepare(self, y: Tensor, weight: Tensor, *, balanced: bool) -> None:
-        """Take the spread of the labels as unit."""
-        known = torch.isfinite(y)
-        if known.any():
-            spread = torch.sqrt((weight[known] * y[known] ** 2).sum() / weight[known].sum())
-            self.spread.copy_(spread.clamp_min(1e-12))
+        """Take the labels' median size as unit, as a standard deviation: a few wild ones do not set the scale."""
+        known = y[torch.isfinite(y)]
+        if len(known):
+            typical = known.abs().median() / NORMAL_MEDIAN
+            self.spread.copy_(typical if typical > 0 else known.square().mean().sqrt().clamp_min(SMALLEST_SPREAD))
 
     def loss(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Huber's loss: returns have heavy tails."""
