@@ -1,4 +1,4 @@
-"""Room 5: classifiers of the next move, fitted per fold, saved without pickle.
+"""Room 5: forecasters of the next move, fitted per fold, saved without pickle.
 
 `catalog` knows every model by name, `selection` which features each fold's models learn from, `cross_fit` gives out-of-fold
 predictions, `record` keeps them and what they were made from, `bundle` keeps a fitted model as a folder, `export` as an ONNX
