@@ -17,7 +17,7 @@ from crp_pipeline.settings import (
 
 
 def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
-    """Two demo coins, 3,000 bars, one booster, four folds; calibration bounds as wide as so few decisions allow."""
+    """Two demo coins, 3,000 bars, one booster, four folds; bounds as wide as so few decisions allow."""
     values = {
         "source": "demo",
         "coins": (),
@@ -29,7 +29,12 @@ def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
         "walk_forward": WalkForwardConfig(train_size=1_200, test_size=500, embargo=6),
         "ensemble": EnsembleConfig(),
         "gate": GateConfig(
-            min_trades=100, min_test_days=30, max_calibration_error=0.1, max_tier_calibration_error=0.1, n_resamples=200
+            min_trades=100,
+            min_test_days=30,
+            max_calibration_error=0.1,
+            max_tier_calibration_error=0.1,
+            min_deflated_sharpe=0.9,
+            n_resamples=200,
         ),
     }
     return load_settings(**{**values, **changes})
