@@ -22,7 +22,8 @@ SHORTENED = {"epochs": 4, "n_rounds": 60, "windows_per_label": 0.5, "batch_size"
 def spec_of(name, variant="default", **params):
     """The recipe, with fewer rounds or epochs where the model has any."""
     known = vars(create_model(name).params) if MODEL_CLASSES[name].variants else {}
-    params = {"epochs": 2, **params} if name == "lstm" else params  # windows cost many times what chunks do
+    # windows cost many times what chunks do, single bars next to nothing
+    params = {**{"lstm": {"epochs": 2}, "mlp_regressor": {"epochs": 15}}.get(name, {}), **params}
     return ModelSpec(name, variant, {key: value for key, value in {**SHORTENED, **params}.items() if key in known})
 
 
