@@ -1,5 +1,6 @@
 """Networks through Dagster: one coin by name and by run config, all coins in a pool, what is shown and what is warned of."""
 
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -118,5 +119,5 @@ def test_what_cannot_be_trained_is_one_sentence_and_leaves_nothing_behind(name, 
     before = {path: path.read_bytes() for path in (root / "models").rglob("*") if path.is_file()}
     result, _ = materialize(night, name, coin="EDGE-DEMO", config=config)
     [sentence] = sentences(result)
-    assert told.split(".*", maxsplit=1)[0] in sentence
+    assert re.search(told, sentence)
     assert {path: path.read_bytes() for path in (root / "models").rglob("*") if path.is_file()} == before
