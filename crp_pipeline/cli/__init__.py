@@ -1,0 +1,20 @@
+"""`crp`: what is not a materialization.
+
+`models` trains, predicts and compares, `gate` says what is achievable and whether a model is good enough, `registry` and `dataset`
+keep what was made, `catalog` lists what there is; `doors` holds the groups that they all hang on.
+"""
+
+from crp_pipeline.cli import catalog, dataset, gate, models, registry
+from crp_pipeline.cli.doors import app, complain
+from crp_pipeline.errors import CrpError
+
+__all__ = ["app", "catalog", "dataset", "gate", "main", "models", "registry"]
+
+
+def main() -> None:
+    """Run `crp`; an error of this package or of a file is one line on stderr and exit code 1."""
+    try:
+        app()
+    except (CrpError, OSError) as error:
+        complain(error)
+        raise SystemExit(1) from error

@@ -1,0 +1,53 @@
+"""`crp evaluate`: whether a model is good enough."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from crp_pipeline.cli.doors import Coin, app
+from crp_pipeline.gate.evaluation import evaluate_forecast
+from crp_pipeline.gate.scoreboard import require_same_labels, stored_labels
+from crp_pipeline.registry.card import checked_coin
+from crp_pipeline.reporting.scoreboard import evaluation_page
+from crp_pipeline.settings import load_settings
+from crp_pipeline.storage import read_parquet
+
+BASELINE = "prior"
+
+
+@app.command("evaluate")
+def evaluate(
+    coin: Coin,
+    model: Annotated[str, typer.Option("--model", help="Name of its stored predictions, such as lightgbm or tcn@seed3.")],
+    min_win_rate: Annotated[float | None, typer.Option("--min-win-rate", min=0.01, max=0.99)] = None,
+    max_calibration_error: Annotated[float | None, typer.Option("--max-calibration-error", min=0.001, max=0.99)] = None,
+) -> None:
+    """Hold a model's stored out-of-fold predictions against every criterion; exit code 1 when one fails."""
+    settings, gate = load_settings(), load_settings().gate
+    evaluation = evaluate_forecast(
+        *_stored_forecasts(settings.data_dir, checked_coin(coin), model),
+        horizon=settings.horizon,
+        round_trip_cost_bps=settings.labels.round_trip_cost_bps,
+        config=replace(
+            gate,
+            min_win_rate=gate.min_win_rate if min_win_rate is None else min_win_rate,
+            max_calibration_error=gate.max_calibration_error if max_calibration_error is None else max_calibration_error,
+        ),
+        seed=settings.seed,
+    )
+    typer.echo(evaluation_page(evaluation, title=f"{coin} {model}"))
+    if evaluation.verdict.first_failed is not None:
+        raise typer.Exit(1)
+
+
+def _stored_forecasts(data_dir: Path, coin: str, model: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Predictions of the model, those of the class prior, and the labels that both were made from."""
+    labels = stored_labels(data_dir, coin)
+    names = Path(model).name, BASELINE
+    own, naive = (read_parquet(data_dir / "models" / coin / f"{name}.parquet") for name in names)
+    for name, predictions in zip(names, (own, naive), strict=True):
+        require_same_labels(predictions, labels, what=f"{coin}: {name}")
+    return own, naive, labels
