@@ -6,6 +6,7 @@ from crp_pipeline.defs import (
     automation,
     backtest,
     candles,
+    controls,
     ensemble,
     features,
     feeds,
@@ -24,7 +25,7 @@ from crp_pipeline.settings import PipelineSettings, load_settings
 def floor_plan(settings: PipelineSettings) -> dg.Definitions:
     """Everything Dagster shows and runs, for one configuration."""
     places = Places(settings.data_dir.resolve())
-    night_jobs = automation.jobs()
+    night_jobs, weekly = automation.jobs(), automation.control_job()
     return dg.Definitions(
         assets=[
             *candles.assets(settings, places),
@@ -36,11 +37,12 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *pool.assets(settings, places),
             *ensemble.assets(settings, places),
             *backtest.assets(settings),
+            *controls.assets(settings),
             *gate.assets(settings, places),
             *registry.assets(settings, places),
         ],
-        jobs=night_jobs,
-        schedules=automation.schedules(settings, night_jobs),
+        jobs=[*night_jobs, weekly],
+        schedules=automation.schedules(settings, night_jobs, weekly),
         sensors=automation.sensors(settings, night_jobs),
         resources={"io_manager": StageIOManager(places)},
         loggers={"console": console},

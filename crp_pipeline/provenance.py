@@ -15,7 +15,7 @@ from typing import Any, cast
 import pandas as pd
 
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import frame_hash
+from crp_pipeline.storage import frame_hash, sha256
 
 Lineage = dict[str, list[str]]
 """Sorted content hashes by name."""
@@ -89,6 +89,14 @@ def code_revision() -> str:
         return commit + ("+changed" if _git("status", "--porcelain", "--", ".", cwd=here) else "")
     except (OSError, subprocess.CalledProcessError):
         return f"crp-pipeline {version('crp-pipeline')}"
+
+
+def source_hash() -> str:
+    """Sixteen hex digits that change with any byte of this package's code, committed or not."""
+    here, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        digest.update(f"{path.relative_to(here).as_posix()}:{sha256(path)}".encode())
+    return digest.hexdigest()[:16]
 
 
 def library_versions() -> dict[str, str]:

@@ -17,18 +17,22 @@ NIGHT, PHASE = "crp/night", "crp/phase"
 PHASES = ("nightly_candles", "nightly_market", "nightly", "nightly_summary")
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
+WEEKLY_RUNS = 12
+"""Null markets of the weekly control run."""
+
 CORRIDOR = dg.AssetSelection.assets("summary").upstream()
 """What a night makes: all but the models that neither stand in the roster nor are baselines. In Dagster's words `+summary`."""
 
 _CANDLES = dg.AssetSelection.assets("candles")
-_OVER_ALL_COINS = dg.AssetSelection.assets("market", "summary")
+_BEFORE_COINS = dg.AssetSelection.assets("market", "controls")
+_OVER_ALL_COINS = dg.AssetSelection.assets("market", "controls", "summary")
 
 
 def jobs() -> list[UnresolvedAssetJobDefinition]:
     """One job per phase; steps of a run share a process, since a process of their own costs seconds each."""
     selections = (
         _CANDLES,
-        dg.AssetSelection.assets("market"),
+        _BEFORE_COINS,
         CORRIDOR - _CANDLES - _OVER_ALL_COINS,
         dg.AssetSelection.assets("summary"),
     )
@@ -38,8 +42,22 @@ def jobs() -> list[UnresolvedAssetJobDefinition]:
     ]
 
 
-def schedules(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJobDefinition]) -> list[dg.ScheduleDefinition]:
-    """`nightly`, at 00:15 UTC."""
+def control_job() -> UnresolvedAssetJobDefinition:
+    """`weekly_controls`: the control suite on seeds of its own, whether or not the code has changed."""
+    return dg.define_asset_job(
+        "weekly_controls",
+        dg.AssetSelection.assets("controls"),
+        executor_def=dg.in_process_executor,
+        config={"loggers": {"console": {}}},
+    )
+
+
+def schedules(
+    settings: PipelineSettings,
+    night_jobs: Sequence[UnresolvedAssetJobDefinition],
+    weekly: UnresolvedAssetJobDefinition,
+) -> list[dg.ScheduleDefinition]:
+    """`nightly`, at 00:15 UTC, and `weekly_controls`, on Saturdays at 12:00 UTC."""
     coins = coin_partitions(settings)
 
     @dg.schedule(
@@ -53,7 +71,21 @@ def schedules(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJo
         night = context.scheduled_execution_time.strftime("%Y-%m-%d")
         yield from _requests(PHASES[0], night, coins.get_partition_keys())
 
-    return [nightly]
+    @dg.schedule(
+        name="weekly_controls",
+        job=weekly,
+        cron_schedule="0 12 * * 6",
+        execution_timezone="UTC",
+        description="The control suite on seeds that it has not seen: a gate without it promotes nothing.",
+    )
+    def weekly_controls(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        week = context.scheduled_execution_time.strftime("%G%V")
+        config = {"runs": WEEKLY_RUNS, "seed": int(week) * 100, "anew": True}
+        return dg.RunRequest(
+            run_key=f"controls {week}", run_config={"ops": {"controls": {"config": config}}, "loggers": {"console": {}}}
+        )
+
+    return [nightly, weekly_controls]
 
 
 def sensors(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJobDefinition]) -> list[dg.SensorDefinition]:

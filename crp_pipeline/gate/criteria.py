@@ -1,18 +1,27 @@
-"""What a candidate must show, in order: integrity, evidence, skill, economics, calibration, the user's own thresholds."""
+"""What a candidate must show, in order: integrity first, the champion last."""
+
+from dataclasses import replace
 
 from crp_pipeline.gate.verdict import Criterion, Stage, Verdict, judge
 from crp_pipeline.settings import GateConfig
 
+FAULTS = {
+    "overlapping_training_labels": "training labels that meet a test block",
+    "leaking_features": "features whose past changed with the future",
+    "late_stack_members": "meta-models that saw an unfinished label",
+    "mismatched_ingredients": "tables and models that were made from another version of one another",
+    "ledger_faults": "ways in which the trial ledger is missing, shortened or altered",
+    "canaries_missed": "planted leaks that were not caught tonight",
+    "control_failures": "controls that did not come out as they must, of the last control run of this code",
+}
+"""Each makes every other number worthless."""
+
 
 def criteria(config: GateConfig) -> tuple[Criterion, ...]:
-    """The criteria in force, in the order in which they are judged."""
-    return (
-        *_integrity(),
-        *_evidence(config),
-        *_skill(config),
-        *_economics(config),
-        *_calibration(config),
-        *_thresholds(config),
+    """The criteria in force, in the order in which they are judged; each knows the bound of the house."""
+    return tuple(
+        criterion if criterion.stage is Stage.THRESHOLDS else replace(criterion, standard=house.threshold)
+        for criterion, house in zip(_criteria(config), _criteria(GateConfig()), strict=True)
     )
 
 
@@ -21,14 +30,36 @@ def is_in_force(verdict: Verdict, config: GateConfig) -> bool:
     return judge(verdict.evidence, criteria(config), subject=verdict.subject).to_dict() == verdict.to_dict()
 
 
-def _integrity() -> tuple[Criterion, ...]:
-    faults = {
-        "overlapping_training_labels": "training labels that meet a test block",
-        "leaking_features": "features whose past changed with the future",
-        "late_stack_members": "meta-models that saw an unfinished label",
-        "mismatched_ingredients": "tables and models that were made from another version of one another",
+def _criteria(config: GateConfig) -> tuple[Criterion, ...]:
+    return (
+        *_integrity(config),
+        *_feasibility(),
+        *_evidence(config),
+        *_skill(config),
+        *_economics(config),
+        *_calibration(config),
+        *_thresholds(config),
+        *_risk(config),
+        *_plausibility(),
+        *_champion(config),
+    )
+
+
+def _integrity(config: GateConfig) -> tuple[Criterion, ...]:
+    faults = (Criterion(name, "<=", 0, Stage.INTEGRITY, f"{meaning}; must be nought") for name, meaning in FAULTS.items())
+    limits = {
+        "control_age_days": (config.max_control_age_days, "days since the control suite last ran on this code"),
+        "repaired_share": (config.max_repaired_share, "share of the bars that were filled in"),
     }
-    return tuple(Criterion(name, "<=", 0, Stage.INTEGRITY, f"{meaning}; must be nought") for name, meaning in faults.items())
+    return (
+        *faults,
+        *(Criterion(name, "<=", limit, Stage.INTEGRITY, meaning) for name, (limit, meaning) in limits.items()),
+    )
+
+
+def _feasibility() -> tuple[Criterion, ...]:
+    meaning = "what a perfect oracle wins on as many bars, minus the win rate that is asked for"
+    return (Criterion("oracle_over_threshold", ">=", 0, Stage.FEASIBILITY, meaning),)
 
 
 def _evidence(config: GateConfig) -> tuple[Criterion, ...]:
@@ -37,7 +68,8 @@ def _evidence(config: GateConfig) -> tuple[Criterion, ...]:
         Criterion("trades", ">=", config.min_trades, needed, "out-of-sample trades"),
         Criterion("effective_n", ">=", config.min_effective_n, needed, "independent labels among the decisions"),
         Criterion("test_days", ">=", config.min_test_days, needed, "days out of sample with a decision"),
-        Criterion("high_tier_trades", ">=", config.min_high_tier_trades, needed, "trades on the high tier"),
+        Criterion("confidence_level", ">=", config.level, needed, "level of every interval"),
+        Criterion("gated_trades", ">=", config.min_tier_trades, needed, "trades whose win rate is asked for"),
     )
 
 
@@ -52,23 +84,78 @@ def _skill(config: GateConfig) -> tuple[Criterion, ...]:
 
 def _economics(config: GateConfig) -> tuple[Criterion, ...]:
     profit, psr, dsr = Stage.ECONOMICS, config.min_probabilistic_sharpe, config.min_deflated_sharpe
+    overfitting = Criterion(
+        "probability_of_backtest_overfitting",
+        "<=",
+        config.max_overfitting_probability,
+        profit,
+        "chance that the best trial of one half of the days is below the median in the other",
+        ideal=config.ideal_overfitting_probability,
+    )
     return (
         Criterion("net_expectancy_lower_bps", ">", 0, profit, "lower bound of the mean net return per trade, in bps"),
         Criterion("probabilistic_sharpe_ratio", ">=", psr, profit, "chance that Sharpe exceeds 0"),
         Criterion(
-            "deflated_sharpe_ratio", ">=", dsr, profit, "chance that Sharpe exceeds the best of as many trials of no skill"
+            "deflated_sharpe_ratio", ">=", dsr, profit, "chance that Sharpe exceeds the best of all trials, had they no skill"
         ),
+        overfitting,
+        Criterion(
+            "stressed_expectancy_bps",
+            ">",
+            0,
+            profit,
+            f"mean net return per trade at {config.stress_cost_factor:g} times the costs",
+        ),
+        Criterion(
+            "late_expectancy_bps", ">", 0, profit, "mean net return per trade when each order is as late as the slowest tenth"
+        ),
+        Criterion("sharpe", ">", 0, profit, "annualised Sharpe ratio of daily net returns", ideal=config.ideal_sharpe),
     )
 
 
 def _calibration(config: GateConfig) -> tuple[Criterion, ...]:
-    meaning = "confidence against hit rate per tier, weighted by n"
-    return (Criterion("tier_calibration_error", "<=", config.max_tier_calibration_error, Stage.CALIBRATION, meaning),)
+    limit, honest = config.max_tier_calibration_error, Stage.CALIBRATION
+    return (
+        Criterion("tier_calibration_error", "<=", limit, honest, "confidence against hit rate per tier, weighted by n"),
+        Criterion("tier_calibration_excess", "<=", 0, honest, "the part of it that chance does not explain"),
+    )
 
 
 def _thresholds(config: GateConfig) -> tuple[Criterion, ...]:
-    own = Stage.THRESHOLDS
+    whose = "all trades" if config.win_rate_of == "all" else "high-tier trades"
+    what = f"net winners among {whose}" + (", lower bound" if config.win_rate_bound == "lower" else "")
+    own, limit = Stage.THRESHOLDS, config.max_calibration_error
     return (
-        Criterion("high_tier_win_rate", ">=", config.min_high_tier_win_rate, own, "net winners among high-tier trades"),
-        Criterion("calibration_error", "<=", config.max_calibration_error, own, "confidence against hit rate, ten bins"),
+        Criterion("gated_win_rate", ">=", config.min_win_rate, own, what, ideal=config.ideal_win_rate),
+        Criterion(
+            "calibration_error", "<=", limit, own, "confidence against hit rate, ten bins", ideal=config.ideal_calibration_error
+        ),
+    )
+
+
+def _risk(config: GateConfig) -> tuple[Criterion, ...]:
+    risk, chance = Stage.RISK, config.min_challenge_pass_probability
+    return (
+        Criterion("challenge_breaches", "<=", 0, risk, "limits of the prop firm that the historical path breaks"),
+        Criterion("challenge_pass_probability", ">=", chance, risk, "chance of passing its challenge, over resampled paths"),
+    )
+
+
+def _plausibility() -> tuple[Criterion, ...]:
+    return (Criterion("implausible", "<=", 0, Stage.PLAUSIBILITY, "too accurate for its horizon: a person must look first"),)
+
+
+def _champion(config: GateConfig) -> tuple[Criterion, ...]:
+    champion, house = Stage.CHAMPION, GateConfig().min_e_value
+    return (
+        Criterion(
+            "refresh_margin", ">=", 0, champion, "how much a model of the champion's recipe is better than barely no worse"
+        ),
+        Criterion(
+            "e_value_margin",
+            ">=",
+            config.min_e_value - house,
+            champion,
+            f"evidence of another recipe on fresh decisions, minus {house:g}",
+        ),
     )

@@ -38,7 +38,7 @@ def evaluate_forecast(
 ) -> Evaluation:
     """Every criterion of `forecast_criteria` on the bars that the model and the class prior both forecast.
 
-    `min_high_tier_win_rate` and `max_calibration_error` of the config are the bounds of all calls here. Raises
+    `min_win_rate` and `max_calibration_error` of the config are the bounds of all calls here. Raises
     `DataContractError` for a forecast of a bar that the labels do not have.
     """
     common = labels.loc[known_bars([predictions, prior], labels)]
@@ -72,7 +72,7 @@ def forecast_criteria(config: GateConfig) -> tuple[Criterion, ...]:
         Criterion("win_rate_over_zero_skill", ">", 0, skill, "lower bound of the win rate minus that of sides dealt at random"),
         Criterion("calibration_error", "<=", limit, honest, "confidence against hit rate of all calls, ten bins"),
         Criterion("calls_calibration_error", "<=", limit, honest, "the same of calls that take a side"),
-        Criterion("win_rate", ">=", config.min_high_tier_win_rate, own, "calls that pay their costs"),
+        Criterion("win_rate", ">=", config.min_win_rate, own, "calls that pay their costs"),
     )
 
 

@@ -14,17 +14,12 @@ from crp_pipeline.backtest import BacktestResult, ZeroSkill, exit_table, zero_sk
 from crp_pipeline.contracts import Tier, interval_length
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate.comparison import with_exits
+from crp_pipeline.gate.economics import stress_evidence, trading_evidence
 from crp_pipeline.gate.scores import calibration_of, directed, scored
 from crp_pipeline.metrics import (
     block_bootstrap_interval,
-    daily_returns,
-    deflated_sharpe_ratio,
-    payoff_ratio,
-    probabilistic_sharpe_ratio,
-    sharpe_ratio,
     tier_calibration_error,
     wilson_interval,
-    win_rate,
 )
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.provenance import Lineage, conflicts, lineage_of, merged
@@ -48,6 +43,8 @@ class Candidate:
     stack: Stack
     result: BacktestResult
     comparison: pd.DataFrame
+    latency_p90_ms: float
+    """Time from features to forecast that nine in ten inferences of all models together keep."""
     files: Mapping[str, str]
     """Content hashes of the models, the stack and the feeds' settings as they are now, by their names in a lineage."""
 
@@ -60,11 +57,15 @@ class Candidate:
         return merged(*made_from, {name: [found] for name, found in self.files.items()})
 
 
-def measure(candidate: Candidate, settings: PipelineSettings) -> dict[str, float]:
-    """Every number of a verdict, in the order of the stages; tables carry their lineage and leaks in `attrs`."""
+def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping[str, float]) -> dict[str, float]:
+    """Every number of a verdict; tables carry their lineage and leaks in `attrs`.
+
+    `beside` is what others found about the same candidate: sentinels, the trial ledger, the champion, the control suite.
+    """
     gate, seed = settings.gate, settings.seed
-    chance, high_tier_chance = _chances(candidate, settings)
-    return {
+    traded = with_exits(candidate.decisions, exit_table(candidate.labels["volatility"], settings.horizon, settings.exits))
+    chance, high_tier_chance = _chances(candidate, traded, settings)
+    measured = {
         **integrity_evidence(
             candidate.roles,
             candidate.labels,
@@ -72,6 +73,8 @@ def measure(candidate: Candidate, settings: PipelineSettings) -> dict[str, float
             leaking_features=candidate.features.attrs["leaking_features"],
             lineage=candidate.lineage,
         ),
+        "confidence_level": gate.level,
+        "repaired_share": float(candidate.candles["is_repaired"].mean()),
         **forecast_evidence(
             candidate.decisions,
             candidate.prior,
@@ -81,26 +84,33 @@ def measure(candidate: Candidate, settings: PipelineSettings) -> dict[str, float
             seed=seed,
         ),
         **trading_evidence(candidate.result, chance, high_tier_chance, config=gate, seed=seed),
-        **sharpe_evidence(candidate.result, candidate.comparison["daily_sharpe"]),
+        **stress_evidence(
+            candidate.candles,
+            traded,
+            execution=settings.execution,
+            sizing=settings.sizing,
+            latency_p90_ms=candidate.latency_p90_ms,
+            config=gate,
+        ),
+        **challenge_evidence(candidate.result, settings),
     }
+    return {**measured, **feasibility_evidence(candidate.candles, measured, settings), **beside}
 
 
-def _chances(candidate: Candidate, settings: PipelineSettings) -> tuple[ZeroSkill, ZeroSkill]:
+def _chances(candidate: Candidate, traded: pd.DataFrame, settings: PipelineSettings) -> tuple[ZeroSkill, ZeroSkill]:
     """What chance makes of the same trades: of all of them, and of those on the high tier."""
-    exits = exit_table(candidate.labels["volatility"], settings.horizon, settings.exits)
-    decisions, trades = with_exits(candidate.decisions, exits), candidate.result.trades
     every, high = (
         zero_skill(
             candidate.result,
             candidate.candles,
-            decisions,
+            traded,
             settings.execution,
             subset=subset,
             n_permutations=settings.gate.n_resamples,
             seed=settings.seed,
             level=settings.gate.level,
         )
-        for subset in (None, (trades["tier"] == Tier.HIGH).to_numpy())
+        for subset in (None, (candidate.result.trades["tier"] == Tier.HIGH).to_numpy())
     )
     return every, high
 
@@ -163,51 +173,6 @@ def forecast_evidence(
     }
 
 
-def trading_evidence(
-    result: BacktestResult, chance: ZeroSkill, high_tier_chance: ZeroSkill, *, config: GateConfig, seed: int
-) -> dict[str, float]:
-    """Economics of the backtest: win rates with interval and zero-skill rate, and the mean net return with its lower bound."""
-    returns = result.trades["return_net"].to_numpy()
-    # a trade's result depends little on the ones before it; cube-root blocks catch what volatility clustering leaves
-    block = max(round(len(returns) ** (1 / 3)), 1)
-    low, high = block_bootstrap_interval(
-        returns, np.mean, block=block, level=config.level, n_resamples=config.n_resamples, seed=seed
-    )
-    high_tier = result.trades[result.trades["tier"] == Tier.HIGH]
-    return {
-        **{name: float(result.metrics[name]) for name in ("sharpe", "max_drawdown", "pnl", "exposure", "profit_factor")},
-        **_win_rate(result.trades, chance, "", config),
-        **_win_rate(high_tier, high_tier_chance, "high_tier_", config),
-        "coverage": float(result.metrics["coverage"]),
-        "high_tier_coverage": float(result.by_tier["coverage"][str(Tier.HIGH)]),
-        "permutation_p": chance.p_value,
-        "net_expectancy_bps": float(result.metrics["expectancy_bps"]),
-        "net_expectancy_lower_bps": 1e4 * low,
-        "net_expectancy_upper_bps": 1e4 * high,
-    }
-
-
-def sharpe_evidence(result: BacktestResult, trial_sharpes: "pd.Series[float]") -> dict[str, float]:
-    """Whether the Sharpe ratio is more than luck, and more than the luck of the best of all trials.
-
-    `trial_sharpes` are per-day Sharpe ratios of every candidate that was tried, the winner among them. Where
-    there are several and not two that could be measured their spread is unknown, and so is the deflated ratio.
-    """
-    from scipy.stats import kurtosis, skew
-
-    daily = daily_returns(result.equity)
-    sharpe, n = sharpe_ratio(daily, periods_per_year=1), len(daily)
-    shape = {"skew": float(skew(daily)), "kurtosis": float(kurtosis(daily, fisher=False))}
-    n_trials, spread = len(trial_sharpes), float(trial_sharpes.var(ddof=1))
-    trials = {"n_trials": n_trials, "trial_variance": 0.0 if n_trials == 1 else spread}
-    is_known = n_trials > 0 and math.isfinite(trials["trial_variance"])
-    return {
-        "trials": float(n_trials),
-        "probabilistic_sharpe_ratio": probabilistic_sharpe_ratio(sharpe, n, **shape),
-        "deflated_sharpe_ratio": deflated_sharpe_ratio(sharpe, n, **shape, **trials) if is_known else math.nan,
-    }
-
-
 def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
     """How often a side was right among the decisions and labels that both have one: skill in direction, not in volatility."""
     both = sides[sides["outcome"] != 0]
@@ -219,19 +184,6 @@ def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
         "directional_accuracy_low": low,
         "directional_accuracy_high": high,
         "directional_effective_n": effective_n,
-    }
-
-
-def _win_rate(trades: pd.DataFrame, chance: ZeroSkill, prefix: str, config: GateConfig) -> dict[str, float]:
-    n, wins = float(len(trades)), float((trades["pnl"] > 0).sum())
-    low, high = wilson_interval(wins, n, level=config.level)
-    return {
-        f"{prefix}trades": n,
-        f"{prefix}win_rate": win_rate(trades["pnl"]),
-        f"{prefix}win_rate_low": low,
-        f"{prefix}win_rate_high": high,
-        f"{prefix}zero_skill_win_rate": chance.win_rate,
-        f"{prefix}payoff_ratio": payoff_ratio(trades["pnl"]),
     }
 
 

@@ -17,19 +17,36 @@ class Stage(StrEnum):
     """What a criterion is about, in the order in which criteria are judged."""
 
     INTEGRITY = "integrity"
+    FEASIBILITY = "feasibility"
     EVIDENCE = "evidence"
     SKILL = "skill"
     ECONOMICS = "economics"
     CALIBRATION = "calibration"
     THRESHOLDS = "thresholds"
+    RISK = "risk"
+    PLAUSIBILITY = "plausibility"
+    CHAMPION = "champion"
 
 
 class Outcome(StrEnum):
     """What may happen to a candidate."""
 
     PROMOTE = "PROMOTE"
+    SHADOW = "SHADOW"
+    """Good enough by itself, and either not yet shown to be better than the champion or too good to be believed unseen."""
     REJECT = "REJECT"
     INSUFFICIENT_EVIDENCE = "INSUFFICIENT_EVIDENCE"
+    IMPOSSIBLE = "IMPOSSIBLE"
+    """The threshold lies above what a perfect oracle reaches: nothing was wrong with the model."""
+
+
+OUTCOME_OF_FAILURE: Mapping[Stage, Outcome] = {
+    Stage.FEASIBILITY: Outcome.IMPOSSIBLE,
+    Stage.EVIDENCE: Outcome.INSUFFICIENT_EVIDENCE,
+    Stage.PLAUSIBILITY: Outcome.SHADOW,
+    Stage.CHAMPION: Outcome.SHADOW,
+}
+"""What follows from the first stage that fails; REJECT from any other."""
 
 
 Comparison = Literal[">=", "<=", ">"]
@@ -45,15 +62,31 @@ class Criterion:
     threshold: float
     stage: Stage = Stage.THRESHOLDS
     meaning: str = ""
+    ideal: float | None = None
+    """A stricter bound that decides nothing: kept, it is a badge; missed, a remark."""
+    standard: float | None = None
+    """The bound of the house, where the one in force may be looser; None where it is the user's own affair."""
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a comparison that does not exist or a threshold that is no number."""
-        if self.comparison not in COMPARISONS or not math.isfinite(self.threshold):
+        """Raises `ValueError` for a comparison that does not exist or a bound that is no number."""
+        bounds = (self.threshold, self.ideal, self.standard)
+        if self.comparison not in COMPARISONS or not all(bound is None or math.isfinite(bound) for bound in bounds):
             raise ValueError(f"{self.name} {self.comparison} {self.threshold} is no bound: compare by {', '.join(COMPARISONS)}")
 
     def holds(self, value: float) -> bool:
         """True when the value keeps the bound; a number that was not measured (NaN, infinite) keeps none."""
-        return math.isfinite(value) and COMPARISONS[self.comparison](value, self.threshold)
+        return self._keeps(value, self.threshold)
+
+    def is_ideal(self, value: float) -> bool:
+        """True when the value keeps the stricter bound, where there is one."""
+        return self.ideal is not None and self._keeps(value, self.ideal)
+
+    def is_waived(self, value: float) -> bool:
+        """True when the value keeps the bound in force and not the one of the house."""
+        return self.holds(value) and self.standard is not None and not self._keeps(value, self.standard)
+
+    def _keeps(self, value: float, bound: float) -> bool:
+        return math.isfinite(value) and COMPARISONS[self.comparison](value, bound)
 
 
 @dataclass(frozen=True)
@@ -73,6 +106,23 @@ class Finding:
         """`trades is 120, needs >= 200`."""
         value = _shown(self.value) if math.isfinite(self.value) else "not measured"
         return f"{self.criterion.name} is {value}, needs {self.criterion.comparison} {_shown(self.criterion.threshold)}"
+
+    @property
+    def waiver(self) -> str:
+        """`trades is 120, the house asks for >= 200`; empty unless only a loosened bound let it pass."""
+        if not self.criterion.is_waived(self.value) or self.criterion.standard is None:
+            return ""
+        asked = f"{self.criterion.comparison} {_shown(self.criterion.standard)}"
+        return f"{self.criterion.name} is {_shown(self.value)}, the house asks for {asked}"
+
+    @property
+    def remark(self) -> str:
+        """`ideal`, or by how much the stricter bound was missed; empty where there is none."""
+        if self.criterion.ideal is None:
+            return ""
+        if self.criterion.is_ideal(self.value):
+            return "ideal"
+        return f"ideal is {self.criterion.comparison} {_shown(self.criterion.ideal)}"
 
     @property
     def shortfall(self) -> float:
@@ -100,7 +150,7 @@ class Verdict:
         """Decided by the stage of the first finding that did not pass; PROMOTE when all did."""
         if self.first_failed is None:
             return Outcome.PROMOTE
-        return Outcome.INSUFFICIENT_EVIDENCE if self.first_failed.criterion.stage is Stage.EVIDENCE else Outcome.REJECT
+        return OUTCOME_OF_FAILURE.get(self.first_failed.criterion.stage, Outcome.REJECT)
 
     @property
     def first_failed(self) -> Finding | None:
@@ -111,15 +161,28 @@ class Verdict:
     def reason(self) -> str:
         """One line: why."""
         if self.first_failed is None:
-            return f"all {len(self.findings)} criteria hold"
+            return f"all {len(self.findings)} criteria hold" + (f"; {self.stamp}" if self.stamp else "")
         others = sum(not finding.passed for finding in self.findings) - 1
         return self.first_failed.sentence + (f" ({others} more failed)" if others else "")
+
+    @property
+    def stamp(self) -> str:
+        """`promoted without evidence: ...` where a promotion stands on loosened bounds, else empty."""
+        waivers = [finding.waiver for finding in self.findings if finding.waiver]
+        return f"promoted without evidence: {'; '.join(waivers)}" if self.outcome is Outcome.PROMOTE and waivers else ""
+
+    @property
+    def badges(self) -> tuple[str, ...]:
+        """Names of the criteria whose stricter, ideal bound is kept."""
+        return tuple(finding.criterion.name for finding in self.findings if finding.criterion.is_ideal(finding.value))
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON values; NaN becomes null."""
         return {
             "outcome": str(self.outcome),
             "reason": self.reason,
+            "stamp": self.stamp,
+            "badges": list(self.badges),
             "findings": [_finding_to_dict(finding) for finding in self.findings],
             "subject": dict(self.subject),
             "evidence": {name: _number_or_none(value) for name, value in self.evidence.items()},
@@ -142,8 +205,8 @@ def judge(
 ) -> Verdict:
     """The verdict on a candidate: all criteria are judged, in the order of their stages, and the first stage to fail decides.
 
-    A failure of evidence is INSUFFICIENT_EVIDENCE, any other a REJECT. A number that `evidence` lacks, or None, counts as not
-    measured and passes nothing. Raises `ValueError` without criteria.
+    `OUTCOME_OF_FAILURE` says what follows from it. A number that `evidence` lacks, or None, counts as not measured and passes
+    nothing. Raises `ValueError` without criteria.
     """
     order, measured = list(Stage), {name: _measured(value) for name, value in evidence.items()}
     findings = tuple(
@@ -163,7 +226,7 @@ def _finding_to_dict(finding: Finding) -> dict[str, Any]:
 
 
 def _finding_from_dict(stored: dict[str, Any]) -> Finding:
-    names = ("name", "comparison", "threshold", "meaning")
+    names = ("name", "comparison", "threshold", "meaning", "ideal", "standard")
     criterion = Criterion(stage=Stage(stored["stage"]), **{name: stored[name] for name in names})
     return Finding(criterion, _measured(stored["value"]))
 

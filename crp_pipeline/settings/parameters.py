@@ -144,18 +144,44 @@ class EnsembleConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class GateConfig:
-    """Thresholds a candidate must pass, in the order in which they are judged."""
+    """Thresholds a candidate must pass, in the order in which they are judged.
 
+    A bound that is looser than its default here is in force, and a promotion that needed it says so for good; the two of
+    `thresholds` are the user's own and say nothing.
+    """
+
+    max_repaired_share: Share = 0.02
+    """Share of the bars that no exchange ever printed and `candles` filled in."""
+    max_control_age_days: Annotated[float, Field(gt=0)] = 8.0
+    """How old the last control run of this code may be; `controls` runs weekly."""
     min_trades: Annotated[int, Field(ge=0)] = 200
     min_effective_n: Annotated[float, Field(ge=0)] = 100.0
     min_test_days: Annotated[float, Field(ge=0)] = 90.0
-    min_high_tier_trades: Annotated[int, Field(ge=0)] = 30
+    min_tier_trades: Annotated[int, Field(ge=0)] = 30
+    """Trades of the tier whose win rate is asked for."""
     max_permutation_p: Share = 0.05
     min_probabilistic_sharpe: Share = 0.95
     min_deflated_sharpe: Share = 0.95
+    max_overfitting_probability: Share = 0.50
+    """Probability of backtest overfitting; above `ideal_overfitting_probability` it is remarked upon."""
+    ideal_overfitting_probability: Share = 0.20
+    stress_cost_factor: Annotated[float, Field(ge=1.5, le=10)] = 1.5
+    """Every cost times this, and the mean net return must still be positive."""
     max_tier_calibration_error: Share = 0.05
-    min_high_tier_win_rate: Share = 0.68
+    min_win_rate: Share = 0.68
+    ideal_win_rate: Share = 0.70
+    win_rate_of: Literal["high", "all"] = "high"
+    """Whose win rate `min_win_rate` asks for: trades of the high tier, or all."""
+    win_rate_bound: Literal["point", "lower"] = "point"
+    """Whether the rate itself or the lower end of its interval must reach it."""
     max_calibration_error: Share = 0.05
+    ideal_calibration_error: Share = 0.03
+    ideal_sharpe: Annotated[float, Field(gt=0)] = 1.5
+    """Annualised."""
+    min_challenge_pass_probability: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Chance of passing the prop firm's challenge, over resampled paths."""
+    min_e_value: Annotated[float, Field(ge=1)] = 20.0
+    """Evidence on fresh decisions at which a changed recipe replaces the champion: by chance in 1 of so many at most."""
     level: Share = 0.95
     """Confidence level of every interval."""
     n_resamples: Annotated[int, Field(ge=100)] = 2_000

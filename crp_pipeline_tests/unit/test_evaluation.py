@@ -83,7 +83,7 @@ FRAMES, LABELS, FOLDS = stacking_problem(
     strength=2.0,
 )
 PRIOR = prediction_frame(np.tile([0.4, 0.2, 0.4], (len(LABELS), 1)), FOLDS, LABELS.index)
-CONFIG = GateConfig(n_resamples=200, min_high_tier_win_rate=0.6, max_calibration_error=0.05)
+CONFIG = GateConfig(n_resamples=200, min_win_rate=0.6, max_calibration_error=0.05)
 
 
 def evaluated(predictions, config=CONFIG, **options):
@@ -122,7 +122,7 @@ def test_too_much_confidence_fails_calibration_alone_among_the_bounds():
     [
         ("min_trades", 10**6, {"calls"}),
         ("min_effective_n", 1e6, {"calls_effective_n"}),
-        ("min_high_tier_win_rate", 0.999, {"win_rate"}),
+        ("min_win_rate", 0.999, {"win_rate"}),
         ("max_calibration_error", 0.0001, {"calibration_error", "calls_calibration_error"}),
     ],
 )

@@ -17,8 +17,11 @@ from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
 from crp_pipeline.ensemble import Member, Stack
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
-from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence, sharpe_evidence, trading_evidence
+from crp_pipeline.gate.criteria import FAULTS
+from crp_pipeline.gate.economics import trading_evidence
+from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence
 from crp_pipeline.gate.scores import log_loss_by_fold, scored
+from crp_pipeline.gate.verdict import OUTCOME_OF_FAILURE
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.reporting.verdicts import win_rate_phrase
 from crp_pipeline.splits import role_table
@@ -71,14 +74,19 @@ def test_a_bound_is_kept_or_not(comparison, threshold, value, holds):
 @pytest.mark.parametrize(
     ("changes", "outcome", "reason"),
     [
-        ({}, Outcome.PROMOTE, "all 17 criteria hold"),
+        ({}, Outcome.PROMOTE, f"all {len(ASKED)} criteria hold"),
         ({"trades": 120}, Outcome.INSUFFICIENT_EVIDENCE, "trades is 120, needs >= 200"),
         ({"trades": math.nan}, Outcome.INSUFFICIENT_EVIDENCE, "trades is not measured, needs >= 200"),
         ({"log_loss_gain": -0.01}, Outcome.REJECT, "log_loss_gain is -0.01, needs > 0"),
-        ({"calibration_error": 0.06, "high_tier_win_rate": 0.5}, Outcome.REJECT, "high_tier_win_rate is 0.5, needs >= 0.68 (1 more failed)"),
+        ({"calibration_error": 0.06, "gated_win_rate": 0.5}, Outcome.REJECT, "gated_win_rate is 0.5, needs >= 0.68 (1 more failed)"),
+        ({"oracle_over_threshold": -0.4, "trades": 3}, Outcome.IMPOSSIBLE, "oracle_over_threshold is -0.4, needs >= 0 (1 more failed)"),
+        ({"challenge_breaches": 1}, Outcome.REJECT, "challenge_breaches is 1, needs <= 0"),
+        ({"implausible": 1}, Outcome.SHADOW, "implausible is 1, needs <= 0"),
+        ({"e_value_margin": -3.5}, Outcome.SHADOW, "e_value_margin is -3.5, needs >= 0"),
+        ({"e_value_margin": -3.5, "trades": 3}, Outcome.INSUFFICIENT_EVIDENCE, "trades is 3, needs >= 200 (1 more failed)"),
         ({"trades": 120, "log_loss_gain": -1}, Outcome.INSUFFICIENT_EVIDENCE, "trades is 120, needs >= 200 (1 more failed)"),
         ({"trades": 120, "leaking_features": 2}, Outcome.REJECT, "leaking_features is 2, needs <= 0 (1 more failed)"),
-        (dict.fromkeys(AT_THE_THRESHOLD, math.nan), Outcome.REJECT, "overlapping_training_labels is not measured, needs <= 0 (16 more failed)"),
+        (dict.fromkeys(AT_THE_THRESHOLD, math.nan), Outcome.REJECT, f"overlapping_training_labels is not measured, needs <= 0 ({len(ASKED) - 1} more failed)"),
     ],
 )  # fmt: skip
 def test_the_first_stage_that_fails_decides(changes, outcome, reason):
@@ -90,11 +98,15 @@ def test_criteria_come_in_the_order_of_the_stages():
     assert [criterion.stage for criterion in ASKED] == sorted([criterion.stage for criterion in ASKED], key=list(Stage).index)
     assert [stage.value for stage in Stage] == [
         "integrity",
+        "feasibility",
         "evidence",
         "skill",
         "economics",
         "calibration",
         "thresholds",
+        "risk",
+        "plausibility",
+        "champion",
     ]
     assert {criterion.stage for criterion in ASKED} == set(Stage)
     assert len(AT_THE_THRESHOLD) == len(ASKED), "every name once"
@@ -109,16 +121,21 @@ def test_the_order_in_which_criteria_are_given_does_not_matter():
 @pytest.mark.parametrize(
     ("setting", "value", "name"),
     [
+        ("max_control_age_days", 1.5, "control_age_days"),
+        ("max_repaired_share", 0.5, "repaired_share"),
+        ("level", 0.9, "confidence_level"),
         ("min_trades", 7, "trades"),
         ("min_effective_n", 7.5, "effective_n"),
         ("min_test_days", 7.5, "test_days"),
-        ("min_high_tier_trades", 7, "high_tier_trades"),
+        ("min_tier_trades", 7, "gated_trades"),
         ("max_permutation_p", 0.2, "permutation_p"),
         ("min_probabilistic_sharpe", 0.6, "probabilistic_sharpe_ratio"),
         ("min_deflated_sharpe", 0.6, "deflated_sharpe_ratio"),
         ("max_tier_calibration_error", 0.2, "tier_calibration_error"),
-        ("min_high_tier_win_rate", 0.6, "high_tier_win_rate"),
+        ("max_overfitting_probability", 0.6, "probability_of_backtest_overfitting"),
+        ("min_win_rate", 0.6, "gated_win_rate"),
         ("max_calibration_error", 0.2, "calibration_error"),
+        ("min_challenge_pass_probability", 0.2, "challenge_pass_probability"),
     ],
 )
 def test_each_threshold_comes_from_its_setting_and_moves_no_other(setting, value, name):
@@ -128,11 +145,66 @@ def test_each_threshold_comes_from_its_setting_and_moves_no_other(setting, value
 
 
 def test_what_no_setting_can_change_is_nought():
-    fixed = {c.name: (c.comparison, c.threshold) for c in ASKED if c.stage is Stage.INTEGRITY}
-    assert fixed == dict.fromkeys(fixed, ("<=", 0))
-    assert len(fixed) == 4
+    faults = {c.name: (c.comparison, c.threshold) for c in ASKED if c.name in FAULTS}
+    assert faults == dict.fromkeys(FAULTS, ("<=", 0))
     above = {c.name for c in ASKED if (c.comparison, c.threshold) == (">", 0)}
-    assert above == {"accuracy_over_majority", "log_loss_gain", "net_expectancy_lower_bps"}
+    assert above == {
+        *("accuracy_over_majority", "log_loss_gain", "net_expectancy_lower_bps"),
+        *("stressed_expectancy_bps", "late_expectancy_bps", "sharpe"),
+    }
+
+
+def test_the_evidence_of_another_recipe_is_asked_for_as_the_setting_says():
+    asked = {c.name: c.threshold for c in criteria(replace(CONFIG, min_e_value=5.0))}
+    assert asked["e_value_margin"] == 5.0 - 20.0
+
+
+# loosened bounds
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "evidence", "told"),
+    [
+        ("min_trades", 50, {"trades": 120}, "trades is 120, the house asks for >= 200"),
+        ("max_permutation_p", 0.2, {"permutation_p": 0.1}, "permutation_p is 0.1, the house asks for <= 0.05"),
+        ("level", 0.8, {"confidence_level": 0.8}, "confidence_level is 0.8, the house asks for >= 0.95"),
+        ("min_e_value", 5.0, {"e_value_margin": -12.5}, "e_value_margin is -12.5, the house asks for >= 0"),
+        ("max_control_age_days", 99.0, {"control_age_days": 30.0}, "control_age_days is 30, the house asks for <= 8"),
+    ],
+)
+def test_a_promotion_on_a_loosened_bound_says_so_wherever_it_is_read(setting, value, evidence, told):
+    loosened = criteria(replace(CONFIG, **{setting: value}))
+    verdict = judge({**AT_THE_THRESHOLD, **evidence}, loosened)
+    assert verdict.outcome is Outcome.PROMOTE
+    assert verdict.stamp == f"promoted without evidence: {told}"
+    assert verdict.stamp in verdict.reason
+    assert verdict.to_dict()["stamp"] == verdict.stamp
+    assert judge({**AT_THE_THRESHOLD, **evidence}, ASKED).outcome is not Outcome.PROMOTE
+
+
+def test_a_loosened_bound_that_was_not_needed_is_not_stamped():
+    assert judge(AT_THE_THRESHOLD, criteria(replace(CONFIG, min_trades=50))).stamp == ""
+
+
+def test_what_was_not_promoted_carries_no_stamp():
+    verdict = judge({**AT_THE_THRESHOLD, "trades": 120, "log_loss_gain": -1}, criteria(replace(CONFIG, min_trades=50)))
+    assert (verdict.outcome, verdict.stamp) == (Outcome.REJECT, "")
+
+
+def test_the_users_own_thresholds_are_nobody_elses_affair():
+    verdict = judge({**AT_THE_THRESHOLD, "gated_win_rate": 0.55}, criteria(replace(CONFIG, min_win_rate=0.5)))
+    assert (verdict.outcome, verdict.stamp) == (Outcome.PROMOTE, "")
+
+
+def test_an_ideal_is_a_badge_and_decides_nothing():
+    ideal = {"gated_win_rate": 0.70, "calibration_error": 0.03, "sharpe": 1.51, "probability_of_backtest_overfitting": 0.2}
+    short = {"gated_win_rate": 0.699, "calibration_error": 0.031, "sharpe": 1.5, "probability_of_backtest_overfitting": 0.21}
+    verdicts = [judge({**AT_THE_THRESHOLD, **numbers}, ASKED) for numbers in (ideal, short)]
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.PROMOTE] * 2
+    assert [set(verdict.badges) for verdict in verdicts] == [set(ideal), set()]
+    remarks = {finding.criterion.name: finding.remark for finding in verdicts[1].findings if finding.remark}
+    assert remarks["probability_of_backtest_overfitting"] == "ideal is <= 0.2"
+    assert set(remarks) == set(ideal)
 
 
 @given(some_criterion)
@@ -140,7 +212,7 @@ def test_a_number_just_across_its_threshold_fails_that_finding_alone(criterion):
     assert judge(AT_THE_THRESHOLD, ASKED).outcome is Outcome.PROMOTE
     verdict = judge({**AT_THE_THRESHOLD, criterion.name: worse(criterion)}, ASKED)
     assert failed(verdict) == {criterion.name}
-    assert verdict.outcome is (Outcome.INSUFFICIENT_EVIDENCE if criterion.stage is Stage.EVIDENCE else Outcome.REJECT)
+    assert verdict.outcome is OUTCOME_OF_FAILURE.get(criterion.stage, Outcome.REJECT)
 
 
 @given(st.sets(some_criterion, min_size=1), st.sampled_from(["absent", math.nan, math.inf, -math.inf]))

@@ -1,0 +1,93 @@
+"""What must come out of each control, and the table of what did."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+
+import pandas as pd
+
+from crp_pipeline.metrics import wilson_interval
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one control came to on one seed."""
+
+    control: str
+    seed: int
+    happened: bool
+    """Whether what the control is about came true: a promotion, a rejection on economics, an accuracy within chance."""
+    verdict: str
+    reason: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """How often something must happen among the seeds of a control."""
+
+    what: str
+    at_least: float = 0.0
+    at_most: float = 1.0
+    is_strict: bool = False
+    """True: the observed rate itself must lie within; False: its interval must reach there."""
+
+    def holds(self, successes: int, n: int) -> bool:
+        """True when so many of n agree with the expectation; nothing agrees where nothing was run."""
+        if n == 0:
+            return False
+        low, high = (successes / n,) * 2 if self.is_strict else wilson_interval(successes, n)
+        return high >= self.at_least and low <= self.at_most
+
+
+EXPECTATIONS: Mapping[str, Expectation] = {
+    "null market": Expectation("promoted", at_most=0.0, is_strict=True),
+    "wide stop, near target": Expectation("promoted", at_most=0.0, is_strict=True),
+    "shuffled labels": Expectation("accuracy within 3 standard errors of 0.5", at_least=0.99),
+    "planted 0.60": Expectation("promoted", at_least=0.90),
+    "planted 0.70": Expectation("promoted", at_least=0.90),
+    "planted 0.60, dear": Expectation("rejected on economics", at_least=1.0, is_strict=True),
+    "planted 0.70, dear": Expectation("rejected on economics", at_least=1.0, is_strict=True),
+    "best of 100, deflated": Expectation("deflated Sharpe ratio passes", at_most=0.05),
+}
+"""By control; `best of 100` without correction is shown beside them and fools, as it must."""
+
+
+def control_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+    """One row per control: how often it happened, with its 95 % interval, what was expected, whether it holds, and the medians of
+    the numbers."""
+    by_control: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_control.setdefault(outcome.control, []).append(outcome)
+    return pd.DataFrame([_row(control, found) for control, found in by_control.items()])
+
+
+def failures(outcomes: Iterable[Outcome]) -> tuple[str, ...]:
+    """Controls that did not come out as they must."""
+    table = control_table(outcomes)
+    return tuple(table.loc[table["holds"] == "NO", "control"]) if len(table) else tuple(EXPECTATIONS)
+
+
+def _row(control: str, found: list[Outcome]) -> dict[str, object]:
+    happened, n = sum(outcome.happened for outcome in found), len(found)
+    low, high = wilson_interval(happened, n)
+    expected = EXPECTATIONS.get(control)
+    told = pd.DataFrame([outcome.numbers for outcome in found]).median()
+    return {
+        "control": control,
+        "what": expected.what if expected else "uncorrected Sharpe test passes",
+        "runs": n,
+        "happened": happened,
+        "rate": happened / n,
+        "low": low,
+        "high": high,
+        "expected": _bounds(expected) if expected else "-",
+        "holds": "-" if expected is None else "yes" if expected.holds(happened, n) else "NO",
+        **{str(name): float(value) for name, value in told.items()},
+    }
+
+
+def _bounds(expected: Expectation) -> str:
+    if expected.at_most < 1:
+        return f"<= {expected.at_most:.0%}"
+    return f">= {expected.at_least if expected.at_least > -inf else 0:.0%}"

@@ -1,0 +1,175 @@
+"""One synthetic market through every room, without Dagster and without files: from candles to a verdict."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kurtosis, skew
+
+from crp_pipeline.backtest import exit_table, run_backtest
+from crp_pipeline.ensemble import Stack, fit_stack
+from crp_pipeline.features import CATALOG, compute_features, feature_set_id, prove_causal, ready_rows, spread_cuts
+from crp_pipeline.gate import Verdict, criteria, judge
+from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
+from crp_pipeline.gate.evidence import Candidate, measure
+from crp_pipeline.labels import make_labels
+from crp_pipeline.metrics import daily_returns, deflated_sharpe_ratio, probabilistic_sharpe_ratio, sharpe_ratio
+from crp_pipeline.models import MODEL_CLASSES, cross_fit, recipe_of, select_features
+from crp_pipeline.provenance import stamp
+from crp_pipeline.settings import (
+    EnsembleConfig,
+    ExecutionModel,
+    ExitConfig,
+    GateConfig,
+    LabelConfig,
+    PipelineSettings,
+    SelectionConfig,
+    Sizing,
+    WalkForwardConfig,
+)
+from crp_pipeline.splits import fold_table, folds_of
+
+BASELINES = ("prior", "persistence", "logistic")
+LEARNER = "lightgbm"
+PROVED_BARS, PROOF_CUTS = 1_500, 2
+"""The nightly proof is the night's own; a control proves the same features on a short stretch."""
+
+Relabel = Callable[[pd.DataFrame, int], pd.DataFrame]
+
+
+def control_settings(seed: int) -> PipelineSettings:
+    """Settings of a control, whatever the installation's own are: the next bar, small stakes, the bounds of the house.
+
+    The win rate is no subject here: how many trades win follows from exits and costs, and the edges are known by accuracy.
+    """
+    return PipelineSettings(
+        source="demo",
+        coins=(),
+        interval="1h",
+        horizon=1,
+        seed=seed,
+        threads=1,
+        roster=(LEARNER,),
+        labels=LabelConfig(horizon=1, neutral_volatility_multiple=0.0, volatility_window=50),
+        walk_forward=WalkForwardConfig(train_size=3_500, test_size=900, embargo=2),
+        selection=SelectionConfig(keep=30, learn_rows=2_000, watch_rows=500, correlation_rows=1_000),
+        execution=ExecutionModel(horizon=1),
+        exits=ExitConfig(),
+        sizing=Sizing(risk_per_trade=0.001),
+        ensemble=EnsembleConfig(),
+        gate=GateConfig(min_win_rate=0.05),
+        feeds={},
+    )
+
+
+@dataclass(frozen=True)
+class Night:
+    """What one market came to before it was traded and judged."""
+
+    candles: pd.DataFrame
+    features: pd.DataFrame
+    labels: pd.DataFrame
+    roles: pd.DataFrame
+    selection: pd.DataFrame
+    predictions: Mapping[str, pd.DataFrame]
+    stack: Stack
+    decisions: pd.DataFrame
+
+    def verdict(self, settings: PipelineSettings) -> Verdict:
+        """The decisions traded and judged under these settings."""
+        exits = exit_table(self.labels["volatility"], settings.horizon, settings.exits)
+        result = run_backtest(
+            self.candles, with_exits(self.decisions, exits), execution=settings.execution, sizing=settings.sizing
+        )
+        stamp(result.trades, "backtest", behind=[self.candles, self.labels, self.decisions])
+        compared = self._compared(settings, exits)
+        learned_from = (self.candles, self.features, self.labels, self.roles, self.selection)
+        candidate = Candidate(*learned_from, self.predictions["prior"], self.decisions, self.stack, result, compared, 0.0, {})
+        return judge(measure(candidate, settings, beside=self._beside(settings)), criteria(settings.gate))
+
+    def directional_accuracy(self) -> tuple[float, int]:
+        """How often the learner's more probable side came out of fold, among labels that have a side, and how many there are."""
+        forecast, came = self.predictions[LEARNER], self.labels["signal"]
+        rows = forecast["p_long"].notna() & came.abs().eq(1)
+        side = np.sign(forecast.loc[rows, "p_long"] - forecast.loc[rows, "p_short"])
+        return float((side == came[rows]).mean()), int(rows.sum())
+
+    def daily_returns(self, decisions: pd.DataFrame, settings: PipelineSettings) -> "pd.Series[float]":
+        """What other decisions on the same bars would have earned, day by day."""
+        exits = exit_table(self.labels["volatility"], settings.horizon, settings.exits)
+        result = run_backtest(self.candles, with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing)
+        return daily_returns(result.equity)
+
+    def _compared(self, settings: PipelineSettings, exits: pd.DataFrame) -> pd.DataFrame:
+        plain = {name: plain_decisions(forecast) for name, forecast in self.predictions.items()}
+        candidates = {**plain, **rules(self.candles, horizon=settings.horizon), "ensemble": self.decisions}
+        compared = compare(
+            candidates,
+            self.candles,
+            self.labels,
+            exits,
+            execution=settings.execution,
+            sizing=settings.sizing,
+            config=settings.gate,
+            seed=settings.seed,
+        )
+        return stamp(compared, "comparison", behind=[self.candles, self.labels, self.decisions])
+
+
+def walk(candles: pd.DataFrame, settings: PipelineSettings, *, relabel: Relabel | None = None) -> Night:
+    """Learn from a market as a night does; `relabel` may put other labels in place of the true ones."""
+    features = _features(candles, settings.seed)
+    labels = stamp(make_labels(candles, settings.labels), "labels", behind=[candles])
+    learned = labels if relabel is None else stamp(relabel(labels, settings.seed), "labels", behind=[candles])
+    ready = ready_rows(candles) & ~candles["is_repaired"].to_numpy()
+    roles = stamp(fold_table(learned, ready, settings.walk_forward), "splits", behind=[candles, learned])
+    selection = select_features(features, learned, roles, config=settings.selection, seed=settings.seed)
+    stamp(selection, "models/selection", behind=[features, learned, roles])
+    predictions = _predictions(features, learned, roles, selection, settings)
+    roster = {name: predictions[name] for name in settings.roster}
+    stack = fit_stack(roster, learned, folds_of(roles), seed=settings.seed, config=settings.ensemble)
+    decisions = stamp(stack.decide(roster), "ensemble", behind=[learned, roles, *roster.values()])
+    return Night(candles, features, learned, roles, selection, predictions, stack, decisions)
+
+
+def shuffled_labels(labels: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The same labels dealt to other bars; when they end and what they weigh stays."""
+    known = np.flatnonzero(labels["signal"].notna())
+    told = ["signal", "forward_return", "trend_strength"]
+    dealt = labels.copy()
+    order = np.random.default_rng(seed).permutation(known)
+    dealt.iloc[known, [dealt.columns.get_loc(name) for name in told]] = labels[told].to_numpy()[order]
+    return dealt
+
+
+def sharpe_tests(returns: pd.DataFrame) -> tuple[float, float]:
+    """Of the best column by Sharpe ratio: its probabilistic Sharpe ratio, and the one deflated by the number of columns."""
+    sharpes = pd.Series({name: sharpe_ratio(column, periods_per_year=1) for name, column in returns.items()})
+    best = returns[sharpes.idxmax()]
+    shape = {"skew": float(skew(best)), "kurtosis": float(kurtosis(best, fisher=False))}
+    return (
+        probabilistic_sharpe_ratio(sharpes.max(), len(best), **shape),
+        deflated_sharpe_ratio(
+            sharpes.max(), len(best), **shape, n_trials=len(sharpes), trial_variance=float(sharpes.var(ddof=1))
+        ),
+    )
+
+
+def _features(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
+    stretch = candles.iloc[:PROVED_BARS]
+    leaks = prove_causal(CATALOG, stretch, cuts=spread_cuts(PROVED_BARS, PROOF_CUTS, seed=seed), seed=seed)
+    facts = {"feature_set_id": feature_set_id(CATALOG), "leaking_features": len({leak.feature for leak in leaks})}
+    return stamp(compute_features(candles, CATALOG), "features", behind=[candles], **facts)
+
+
+def _predictions(
+    features: pd.DataFrame, labels: pd.DataFrame, roles: pd.DataFrame, selection: pd.DataFrame, settings: PipelineSettings
+) -> dict[str, pd.DataFrame]:
+    predictions = {}
+    for name in (*BASELINES, *settings.roster):
+        spec = recipe_of(name, "default", asked={}, params={}, n_threads=1, device="auto")
+        chosen = None if MODEL_CLASSES[name].reads_every_feature else selection
+        forecast = cross_fit(spec, features, labels, folds_of(roles), seed=settings.seed, selection=chosen)
+        predictions[name] = stamp(forecast, f"models/{name}", behind=[features, labels, roles, selection])
+    return predictions
