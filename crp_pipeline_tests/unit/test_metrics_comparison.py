@@ -165,6 +165,7 @@ def test_a_candidate_may_be_found_once_better_ones_are_set_aside():
     """Two deviations are little among six candidates and enough for one alone; `arch.bootstrap.StepM` fails on the latter."""
     rng = np.random.default_rng(4)
     others, last = rng.normal(size=(60, 5)), two_deviations_from_nil(rng.normal(size=60), block=5)
+    others -= others.mean(axis=0)
     assert stepm_survivors(np.zeros(60), np.column_stack([others, last]), **KEPT).tolist() == []
     assert stepm_survivors(np.zeros(60), np.column_stack([others + 5, last]), **KEPT).tolist() == [0, 1, 2, 3, 4, 5]
 

@@ -11,10 +11,13 @@ from crp_pipeline.metrics import e_process, log_mixture_e_value, mixture_e_value
 
 
 def exact_e_value(wins, n):
-    """2 * 2^n * B * (1 - I), with the beta function by factorials and the incomplete one by its binomial sum."""
-    beta = Fraction(math.factorial(wins) * math.factorial(n - wins), math.factorial(n + 1))
-    upper = Fraction(sum(math.comb(n + 1, i) for i in range(wins + 1)), 2 ** (n + 1))
-    return 2 * 2**n * beta * upper
+    """2 * 2^n * B * (1 - I), with the beta function by its binomial coefficient and the incomplete one by its binomial sum."""
+    term, total = 1, 1
+    for i in range(wins):
+        term = term * (n + 1 - i) // (i + 1)
+        total += term
+    # 2 * 2^n and the 2^(n + 1) of the sum cancel
+    return Fraction(total, (n + 1) * math.comb(n, wins))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 60])
