@@ -3,28 +3,41 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.stats import binom
 from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
 from crp_pipeline.metrics import (
+    average_drawdown,
+    average_drawdown_days,
+    binary_brier_score,
     block_bootstrap,
     block_bootstrap_interval,
+    brier_decomposition,
     brier_score,
     daily_returns,
     deflated_sharpe_ratio,
+    diebold_mariano,
     directional_accuracy,
     directional_auc,
+    e_process,
     effective_sample_size,
     expected_calibration_error,
     log_loss,
+    log_mixture_e_value,
+    longest_drawdown_days,
     max_drawdown,
     minimum_track_record_length,
+    mixture_e_value,
+    nearest_rank_percentile,
     probabilistic_sharpe_ratio,
     probability_of_backtest_overfitting,
     sharpe_ratio,
+    sortino_ratio,
     tier_calibration_error,
+    tier_calibration_floor,
     trading_session,
     wilson_interval,
 )
@@ -104,6 +117,94 @@ def test_drawdown_lies_between_nothing_and_everything_and_ignores_the_unit(value
     assert max_drawdown(3 * equity) == pytest.approx(max_drawdown(equity), abs=1e-12)
 
 
+@given(seeds, st.integers(1, 300), st.integers(1, 20), st.integers(0, 3))
+def test_the_parts_of_a_brier_score_add_up_to_it(seed, n, n_bins, decimals):
+    rng = np.random.default_rng(seed)
+    probability, hit = rng.random(n).round(decimals), rng.random(n) < 0.5
+    parts = brier_decomposition(probability, hit, n_bins=n_bins)
+    assert parts.brier_score == pytest.approx(binary_brier_score(probability, hit), abs=1e-12)
+    assert min(parts.reliability, parts.resolution, parts.within_bin_variance) >= 0
+    assert 0 <= parts.uncertainty <= 0.25
+    # hit rates cannot differ more than hits do
+    assert parts.resolution <= parts.uncertainty + 1e-12
+
+
+@given(seeds, st.integers(1, 60), st.sampled_from(["none", "n", "max"]), st.floats(0.05, 1))
+def test_overlap_raises_the_floor_of_calibration_and_never_above_one(seed, n, weighting, effective_share):
+    rng = np.random.default_rng(seed)
+    rows = rng.random(n), rng.choice(["low", "high"], n)
+    kept = {"weighting": weighting, "n_draws": 50, "seed": seed}
+    alone, overlapping = (tier_calibration_floor(*rows, **kept, effective_share=share) for share in (1.0, effective_share))
+    assert 0 <= alone.mean <= overlapping.mean + 1e-12
+    assert alone.upper <= overlapping.upper + 1e-12
+    assert overlapping.upper <= 1
+
+
+@given(returns, st.floats(0.01, 100))
+def test_sortino_ratio_does_not_depend_on_leverage(values, leverage):
+    assume(values.min() < -1e-3)
+    assert sortino_ratio(leverage * values) == pytest.approx(sortino_ratio(values), rel=1e-9, abs=1e-9)
+
+
+@given(returns, st.integers(1, 48))
+def test_times_below_a_peak_lie_within_the_curve(values, hours):
+    times = pd.date_range("2024-03-09 17:00", periods=len(values), freq=f"{hours}h", tz="UTC")
+    equity = pd.Series(100 * np.cumprod(1 + values), index=times)
+    longest, average = longest_drawdown_days(equity), average_drawdown_days(equity)
+    assert 0 <= average <= longest <= (len(values) - 1) * hours / 24
+    assert (longest == 0) == (max_drawdown(equity) == 0)
+    assert average_drawdown(equity) <= max_drawdown(equity)
+
+
+@given(hnp.arrays(float, st.integers(1, 60), elements=st.floats(0, 1e6)), st.integers(1, 100))
+def test_a_nearest_rank_percentile_is_a_value_that_enough_others_do_not_exceed(values, percent):
+    found = nearest_rank_percentile(values, percent)
+    assert found in values
+    assert 100 * (values <= found).sum() >= percent * len(values) > 100 * (values < found).sum()
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_an_e_value_grows_with_every_win_and_shrinks_with_every_loss(wins, losses):
+    n = wins + losses
+    now = mixture_e_value(wins, n)
+    assert mixture_e_value(wins, n + 1) < now < mixture_e_value(wins + 1, n + 1)
+    assert now >= 1 / (n + 1) * (1 - 1e-12), "the mixture never loses more than its price"
+
+
+@given(st.integers(0, 3_000))
+def test_the_e_value_of_a_fair_coin_is_worth_one_over_all_its_outcomes(n):
+    wins = np.arange(n + 1)
+    worth = binom.logpmf(wins, n, 0.5) + [log_mixture_e_value(int(k), n) for k in wins]
+    assert np.exp(worth).sum() == pytest.approx(1, rel=1e-9)
+
+
+def test_the_e_process_of_a_fair_coin_rarely_reaches_twenty():
+    """P(sup E >= 20) <= 1/20 (Ville 1939), however long one looks."""
+    rng = np.random.default_rng(0)
+    paths = np.array([e_process(rng.random(500) < 0.5) for _ in range(4_000)])
+    for n in (1, 10, 50, 500):
+        last = paths[:, n - 1]
+        assert last.mean() <= 1 + 3 * last.std() / np.sqrt(len(last))
+    assert 0.005 < (paths.max(axis=1) >= 20).mean() <= 0.05
+
+
+def test_the_e_process_of_a_worse_forecaster_melts_and_of_a_better_one_grows():
+    rng = np.random.default_rng(1)
+    worse = np.array([e_process(rng.random(500) < 0.4)[-1] for _ in range(500)])
+    better = np.array([e_process(rng.random(500) < 0.6) for _ in range(500)])
+    assert worse.max() < 0.1
+    assert (better.max(axis=1) >= 20).mean() > 0.9
+    assert np.median(better[:, -1]) > np.median(better[:, 99]) > 1
+
+
+@given(hnp.arrays(float, (2, 40), elements=st.floats(0, 5, width=32)), st.integers(1, 12), st.floats(0.01, 100))
+def test_forecasters_compare_alike_in_every_unit(losses, horizon, unit):
+    assume(np.ptp(losses[0] - losses[1]) > 1e-3)
+    found, scaled = diebold_mariano(*losses, horizon=horizon), diebold_mariano(*(unit * losses), horizon=horizon)
+    assert scaled == pytest.approx(found, rel=1e-6, abs=1e-9)
+    assert 0 <= found.p_value <= 1
+
+
 @given(returns, st.integers(1, 48))
 def test_daily_returns_compound_to_the_whole_curve(values, hours):
     times = pd.date_range("2024-03-09 17:00", periods=len(values), freq=f"{hours}h", tz="UTC")
@@ -134,6 +235,8 @@ def test_wilson_interval_holds_the_share_and_mirrors(share, n, level):
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
+# the first resample imports `arch`
+@settings(deadline=None)
 @given(returns, st.floats(1, 30), seeds)
 def test_a_bootstrap_is_repeatable_and_stays_within_the_values(values, block, seed):
     kept = {"block": block, "n_resamples": 50, "seed": seed}
