@@ -19,6 +19,7 @@ from crp_pipeline.settings.parameters import (
     Interval,
     LabelConfig,
     SelectionConfig,
+    SentinelConfig,
     Sizing,
     WalkForwardConfig,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "LabelConfig",
     "PipelineSettings",
     "SelectionConfig",
+    "SentinelConfig",
     "SettingsError",
     "Sizing",
     "WalkForwardConfig",

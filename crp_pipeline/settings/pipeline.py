@@ -33,6 +33,7 @@ from crp_pipeline.settings.parameters import (
     Interval,
     LabelConfig,
     SelectionConfig,
+    SentinelConfig,
     Sizing,
     SnakeCase,
     WalkForwardConfig,
@@ -79,10 +80,21 @@ class PipelineSettings(BaseSettings):
     sizing: Sizing = Sizing()
     ensemble: EnsembleConfig = EnsembleConfig()
     gate: GateConfig = GateConfig()
+    sentinels: SentinelConfig = SentinelConfig()
     demo: DemoConfig = DemoConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
     """Feeds by a name of your own."""
+
+    @property
+    def edge_is_planted(self) -> bool:
+        """True on the demo market, whose edge is real, of known size and larger than any real market's."""
+        return self.source == "demo"
+
+    @property
+    def quarantines(self) -> bool:
+        """Whether a feature that predicts too well is kept from the models: not where the edge is planted."""
+        return self.sentinels.quarantine and not self.edge_is_planted
 
     @model_validator(mode="after")
     def _known_models(self) -> Self:
