@@ -49,6 +49,8 @@ class FeatureStatus(StrEnum):
     CORRELATED = "correlated"
     DUPLICATE = "duplicate"
     CONSTANT = "constant"
+    QUARANTINED = "quarantined"
+    """It predicts too well to be believed and was kept from every model."""
 
 
 def interval_length(interval: str) -> pd.Timedelta:

@@ -15,6 +15,7 @@ from crp_pipeline.defs import (
     models,
     pool,
     registry,
+    sentinels,
     splits,
 )
 from crp_pipeline.defs.console import console
@@ -38,6 +39,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *ensemble.assets(settings, places),
             *backtest.assets(settings),
             *controls.assets(settings),
+            *sentinels.assets(settings),
             *gate.assets(settings, places),
             *registry.assets(settings, places),
         ],

@@ -15,6 +15,7 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME, Places
 from crp_pipeline.gate.scores import log_loss_by_fold
+from crp_pipeline.gate.sentinels import feature_readings, quarantined
 from crp_pipeline.metrics import mean_jaccard, selection_stability
 from crp_pipeline.models import (
     MADE_FROM,
@@ -29,6 +30,7 @@ from crp_pipeline.models import (
     is_on_card,
     kept_table,
     measure_latency,
+    quarantined_in,
     recipe_facts,
     recipe_of,
     samples_of,
@@ -36,6 +38,7 @@ from crp_pipeline.models import (
     select_features,
     status_table,
     train,
+    without,
 )
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
 from crp_pipeline.provenance import lineage_of, merged, recipe_hash, stamp
@@ -95,7 +98,12 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
     def selection(
         context: dg.AssetExecutionContext, features: pd.DataFrame, labels: pd.DataFrame, splits: pd.DataFrame
     ) -> dg.MaterializeResult[pd.DataFrame]:
-        """The features that each fold's models and the final ones learn from, chosen inside the training block."""
+        """The features that each fold's models and the final ones learn from, chosen inside the training block.
+
+        What predicts too well to be believed is judged on all labels and kept from every model: leaving a feature out because
+        it does too well can only make a backtest worse.
+        """
+        readings = feature_readings(features, labels, settings.sentinels)
         selected = select_features(
             features,
             labels,
@@ -104,6 +112,7 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
             seed=settings.seed,
             validation_share=settings.walk_forward.validation_share,
             n_threads=settings.threads,
+            excluded=quarantined(readings) if settings.quarantines else (),
             progress=context.log.info,
             record=_record(features, settings, places, SELECTION),
         )
@@ -123,6 +132,7 @@ def _selection_metadata(selected: pd.DataFrame) -> dict[str, Any]:
         "folds_read_back": selected.attrs["blocks_read_back"],
         "features": kept.shape[1],
         "kept_in_final": len(columns_of(selected, FINAL)),
+        "quarantined": ", ".join(quarantined_in(selected)) or "none",
         "kept_in_every_fold": int(of_folds.all(axis=0).sum()),
         **numbers(stability),
         "by_fold": table(status_table(selected)),
@@ -155,11 +165,13 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
     ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
         sees_all = config.all_features or MODEL_CLASSES[model_type].reads_every_feature
-        selection = None if sees_all else before.get(SELECTION)
+        chosen = before.get(SELECTION)
+        selection = None if sees_all else chosen
+        shown = features if chosen is None else without(features, quarantined_in(chosen))
         spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
         trained = train(
             spec,
-            features,
+            shown,
             labels,
             roles_of(splits, config, settings),
             seed=seed,
@@ -168,7 +180,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             progress=context.log.info,
             record=_record(features, settings, places, model_type, bundle),
         )
-        predictions, behind = trained.predictions, [features, labels, splits, *([] if selection is None else [selection])]
+        predictions, behind = trained.predictions, [features, labels, splits, *([] if chosen is None else [chosen])]
         recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))

@@ -13,7 +13,7 @@ from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.gate.scores import log_loss_by_fold
-from crp_pipeline.models import Trained, recipe_facts
+from crp_pipeline.models import Trained, quarantined_in, recipe_facts, without
 from crp_pipeline.models.pooled import PoolMember, train_pool
 from crp_pipeline.provenance import lineage_of, merged, stamp
 from crp_pipeline.reporting.figures import training_figure
@@ -51,7 +51,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         seed, spec = settings.seed if config.seed is None else config.seed, spec_of(POOLED, config, settings)
         trained = train_pool(
             spec,
-            {coin: _member(found, config, settings) for coin, found in standing.items()},
+            _members(standing, config, settings),
             seed=seed,
             embargo=settings.walk_forward.embargo * interval_length(settings.interval),
             validation_share=settings.walk_forward.validation_share,
@@ -83,9 +83,17 @@ def _tables(places: Places, coin: str) -> Tables | None:
     return {name: read_parquet(file) for name, file in files.items()}
 
 
-def _member(tables: Tables, config: TrainingConfig, settings: PipelineSettings) -> PoolMember:
-    selection = None if config.all_features else tables[SELECTION]
-    return PoolMember(tables["features"], tables["labels"], roles_of(tables["splits"], config, settings), selection)
+def _members(tables: Mapping[str, Tables], config: TrainingConfig, settings: PipelineSettings) -> dict[str, PoolMember]:
+    """What each coin brings; where all features are asked for, those that no coin has quarantined."""
+    hidden = sorted({name for found in tables.values() for name in quarantined_in(found[SELECTION])})
+    return {coin: _member(found, hidden, config, settings) for coin, found in tables.items()}
+
+
+def _member(tables: Tables, hidden: list[str], config: TrainingConfig, settings: PipelineSettings) -> PoolMember:
+    labels, roles = tables["labels"], roles_of(tables["splits"], config, settings)
+    if config.all_features:
+        return PoolMember(without(tables["features"], hidden), labels, roles)
+    return PoolMember(tables["features"], labels, roles, tables[SELECTION])
 
 
 def _keep(trained: Trained, tables: Tables, places: Places, coin: str, facts: Mapping[str, Any]) -> None:

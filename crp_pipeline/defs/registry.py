@@ -84,8 +84,8 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
     models = [["models", name] for name in (BASELINE, SELECTION, *settings.roster)]
     rooms = ["candles", "feeds", "features", "labels", "splits", *models]
-    ends = [dg.AssetKey(room) for room in ("registry", "report", *(["models", name] for name in BASELINES))]
-    corridor = [dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "gate", "registry")]
+    ends = [dg.AssetKey(room) for room in ("registry", "report", "sentinels", *(["models", name] for name in BASELINES))]
+    corridor = [dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "sentinels", "gate", "registry")]
 
     @dg.asset(
         group_name="registry",

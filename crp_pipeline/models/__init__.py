@@ -16,7 +16,15 @@ from crp_pipeline.models.latency import Latency, measure_latency
 from crp_pipeline.models.recall import MADE_FROM, is_on_card
 from crp_pipeline.models.recipe import recipe_of
 from crp_pipeline.models.record import Record
-from crp_pipeline.models.selection import columns_of, frequency_table, kept_table, select_features, status_table
+from crp_pipeline.models.selection import (
+    columns_of,
+    frequency_table,
+    kept_table,
+    quarantined_in,
+    select_features,
+    status_table,
+    without,
+)
 
 __all__ = [
     "MADE_FROM",
@@ -40,6 +48,7 @@ __all__ = [
     "kept_table",
     "load_bundle",
     "measure_latency",
+    "quarantined_in",
     "recipe_facts",
     "recipe_of",
     "samples_of",
@@ -47,4 +56,5 @@ __all__ = [
     "select_features",
     "status_table",
     "train",
+    "without",
 ]

@@ -21,7 +21,7 @@ from crp_pipeline.models.catalog import from_spec
 from crp_pipeline.models.cross_fit import Trained, typical
 from crp_pipeline.models.forecast import FoldResult, forecast, prediction_frame
 from crp_pipeline.models.pooled_transformer import PooledTransformer
-from crp_pipeline.models.selection import columns_of, narrowed
+from crp_pipeline.models.selection import columns_of, narrowed, quarantined_in
 from crp_pipeline.splits import UNUSED, folds_of, learnable_rows
 
 
@@ -93,10 +93,13 @@ def shared_features(members: Mapping[str, PoolMember], known_at: pd.Timestamp | 
     """Features that most coins' selections kept, in the order of the table and as many as one coin keeps.
 
     Of each coin the latest selection counts that was made before `known_at`, None for the final one. All features where no
-    coin has a selection by then.
+    coin has a selection by then. What one coin's selection has quarantined no coin shows.
     """
-    kept = [found for member in members.values() if (found := _kept(member, known_at))]
-    table = list(next(iter(members.values())).history.columns)
+    selections = [member.selection for member in members.values() if member.selection is not None]
+    hidden = {name for selection in selections for name in quarantined_in(selection)}
+    table = [name for name in next(iter(members.values())).history.columns if name not in hidden]
+    chosen_by = [[name for name in _kept(member, known_at) if name not in hidden] for member in members.values()]
+    kept = [names for names in chosen_by if names]
     if not kept:
         return table
     votes = Counter(name for names in kept for name in names)

@@ -9,11 +9,13 @@ watches, since features that were chosen for doing well there would keep it from
    permuted on them; the earlier rows are purged from the later ones,
 4. the best are kept.
 
+A feature that is quarantined, because it predicts too well to be believed, is not looked at at all.
+
 A choice is no surer than the data: where little forecasts the label, most of what is kept is luck, and the stability over folds
 says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -39,10 +41,10 @@ RANKER = ModelSpec("lightgbm", params={"n_rounds": 20, "learning_rate": 0.1, "ma
 BLOCK = "block.parquet"
 """File of an entry of a record: what became of the features in one block."""
 
-KEPT, OUTRANKED, CORRELATED, DUPLICATE, CONSTANT = FeatureStatus
+KEPT, OUTRANKED, CORRELATED, DUPLICATE, CONSTANT, QUARANTINED = FeatureStatus
 
 
-def select_features(
+def select_features(  # noqa: PLR0913 - one choice per keyword, most with a default
     history: pd.DataFrame,
     labels: pd.DataFrame,
     roles: pd.DataFrame,
@@ -51,6 +53,7 @@ def select_features(
     seed: int,
     validation_share: float = 0.15,
     n_threads: int = 1,
+    excluded: Collection[str] = (),
     progress: Callable[[str], None] | None = None,
     record: Record | None = None,
 ) -> pd.DataFrame:
@@ -58,7 +61,8 @@ def select_features(
 
     `history` is the feature table, `labels` has the same rows, `roles` is their role table. `validation_share` is the tail of a
     training block that early stopping watches; the final model has none, and its block is every labelled row of the role table.
-    With a `record` a fold's block is read back where it was chosen before; `attrs["blocks_read_back"]` says how many were.
+    `excluded` features are quarantined in every block: nothing is chosen, ranked or represented by them. With a `record` a
+    fold's block is read back where it was chosen before; `attrs["blocks_read_back"]` says how many were.
     """
     if not history.index.equals(labels.index):
         raise DataContractError(f"features have {len(history)} rows, labels {len(labels)}: they must be about the same bars")
@@ -66,7 +70,7 @@ def select_features(
     rows_of = {fold.number: purged_tail(fold.train, times, ends, share=validation_share)[0] for fold in folds_of(roles)}
     rows_of[FINAL] = learnable_rows(roles, ends)
     tell = progress if progress is not None else _unheard
-    samples, blocks, n_read_back = samples_of(history), [], 0
+    samples, blocks, n_read_back = samples_of(without(history, excluded)), [], 0
     for fold, rows in rows_of.items():
         # the final model has another block each night
         entry = None if fold == FINAL else _entry(record, samples, labels, rows, config, seed)
@@ -75,8 +79,9 @@ def select_features(
         if entry is not None and past is None:
             entry.write(partial(_write, block))
         n_read_back += past is not None
-        blocks.append(block.assign(fold=fold))
-        tell(_progress_line(fold, rows, block, perf_counter() - started, read_back=past is not None))
+        whole = _with_quarantined(block, history.columns)
+        blocks.append(whole.assign(fold=fold))
+        tell(_progress_line(fold, rows, whole, perf_counter() - started, read_back=past is not None))
     found = pd.concat(blocks, ignore_index=True)[list(SelectionSchema.columns)]
     found.attrs = {"blocks_read_back": n_read_back}
     return check_frame(found, SelectionSchema, what="selection")
@@ -113,6 +118,19 @@ def columns_of(selection: pd.DataFrame, fold: int) -> list[str]:
         known = ", ".join(str(number) for number in selection["fold"].unique())
         raise DataContractError(f"no feature was selected for fold {fold}, only for {known}: the selection is of other splits")
     return block.loc[block["status"] == str(KEPT), "feature"].tolist()
+
+
+def quarantined_in(selection: pd.DataFrame) -> list[str]:
+    """The features that a selection keeps from every model, in the order of the feature table."""
+    return list(selection.loc[selection["status"] == str(QUARANTINED), "feature"].unique())
+
+
+def without(history: pd.DataFrame, excluded: Collection[str]) -> pd.DataFrame:
+    """The feature table without these columns; raises `DataContractError` for one that it does not have."""
+    unknown = sorted(set(excluded) - set(history.columns))
+    if unknown:
+        raise DataContractError(f"{unknown[0]} is to be kept from the models and is no column of the feature table")
+    return history.drop(columns=list(excluded)) if excluded else history
 
 
 def narrowed(samples: Samples, columns: Ints) -> Samples:
@@ -210,6 +228,15 @@ def _block(samples: Samples, status: np.ndarray, stands: Ints, importance: Float
             "rank": rank,
         }
     )
+
+
+def _with_quarantined(block: pd.DataFrame, columns: pd.Index) -> pd.DataFrame:
+    """The block with a row for every column of the feature table: what was not shown to it is quarantined."""
+    if len(block) == len(columns):
+        return block
+    every = block.set_index("feature").reindex(columns.rename("feature")).reset_index()
+    filled = every.fillna({"status": str(QUARANTINED), "representative": "", "rank": 0})
+    return filled.astype(block.dtypes.to_dict())
 
 
 def _entry(

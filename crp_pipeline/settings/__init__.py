@@ -20,6 +20,7 @@ from crp_pipeline.settings.parameters import (
     Interval,
     LabelConfig,
     SelectionConfig,
+    SentinelConfig,
     Sizing,
     WalkForwardConfig,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "LabelConfig",
     "PipelineSettings",
     "SelectionConfig",
+    "SentinelConfig",
     "SettingsError",
     "Sizing",
     "WalkForwardConfig",

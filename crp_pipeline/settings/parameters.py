@@ -260,6 +260,36 @@ class GateConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SentinelConfig:
+    """What each night's sentinels take for too good to be true."""
+
+    quarantine: bool = True
+    """Keep a feature that sets off the alarm from every model; it is never kept from one on the `demo` source."""
+    released: tuple[SnakeCase, ...] = ()
+    """Features that a person has looked at: they still set off the alarm but are not quarantined."""
+    max_feature_auc: Annotated[float, Field(gt=0.5, lt=1)] = 0.60
+    """A feature alone may rank up- against down-labels this well, either way round, before it is an alarm."""
+    max_feature_z: Annotated[float, Field(gt=0)] = 6.0
+    """Standard errors that its AUC may be away from 0.5, however small the distance."""
+    false_alarm_level: Share = 0.01
+    """Chance that the best of all features reaches `max_feature_auc` by luck; on few labels that alone is no alarm."""
+    max_accuracy: Annotated[float, Field(gt=0.5, lt=1)] = 0.60
+    """Directional accuracy that is plausible up to `plausibility_horizon`."""
+    max_auc: Annotated[float, Field(gt=0.5, lt=1)] = 0.65
+    """Directional AUC that is plausible up to `plausibility_horizon`."""
+    plausibility_horizon: Delay = "1h"
+    """Longest holding time that these two hold for."""
+    max_shift_z: Annotated[float, Field(gt=0)] = 4.0
+    """Standard errors by which decisions may agree better with labels of another time than with their own."""
+    leak_rows: Annotated[int, Field(ge=500)] = 8_000
+    """Latest labels with a direction that the leak meter learns from and scores."""
+    leak_rounds: Annotated[int, Field(ge=1, le=1_000)] = 30
+    """Boosting rounds of its models."""
+    leak_folds: Annotated[int, Field(ge=2, le=50)] = 5
+    """Folds of each of its two kinds."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class DemoConfig:
     """The embedded synthetic market."""
 

@@ -34,6 +34,7 @@ from crp_pipeline.settings.parameters import (
     Interval,
     LabelConfig,
     SelectionConfig,
+    SentinelConfig,
     Sizing,
     SnakeCase,
     WalkForwardConfig,
@@ -84,6 +85,7 @@ class PipelineSettings(BaseSettings):
     sizing: Sizing = Sizing()
     ensemble: EnsembleConfig = EnsembleConfig()
     gate: GateConfig = GateConfig()
+    sentinels: SentinelConfig = SentinelConfig()
     demo: DemoConfig = DemoConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
@@ -106,6 +108,16 @@ class PipelineSettings(BaseSettings):
             raise ValueError(f"coin_overrides.{coin}.execution.horizon = {execution.horizon!r} is not allowed: {rule}")
         labels = replace(self.labels, round_trip_cost_bps=2 * execution.cost_per_side_bps)
         return self.model_copy(update={"execution": execution, "sizing": sizing, "labels": labels})
+
+    @property
+    def edge_is_planted(self) -> bool:
+        """True on the demo market, whose edge is real, of known size and larger than any real market's."""
+        return self.source == "demo"
+
+    @property
+    def quarantines(self) -> bool:
+        """Whether a feature that predicts too well is kept from the models: not where the edge is planted."""
+        return self.sentinels.quarantine and not self.edge_is_planted
 
     @model_validator(mode="after")
     def _known_models(self) -> Self:

@@ -323,7 +323,7 @@ def test_progress_is_told_once_a_block():
 def test_the_tables_count_what_the_selection_says(selection):
     counts = status_table(selection)
     assert counts["fold"].tolist() == [0, 1, "final"]
-    assert counts[[str(status) for status in FeatureStatus]].to_numpy().tolist() == [[4, 5, 3, 2, 3]] * 3
+    assert counts[[str(status) for status in FeatureStatus]].to_numpy().tolist() == [[4, 5, 3, 2, 3, 0]] * 3
     kept = kept_table(selection)
     assert (kept.index.tolist(), kept.columns.tolist()) == ([0, 1, FINAL], FEATURES.columns.tolist())
     for fold in kept.index:
