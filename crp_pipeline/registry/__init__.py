@@ -8,8 +8,9 @@
 Only a PROMOTE verdict that the version itself carries can move the pointer; a rejected version is recorded and changes nothing.
 """
 
+from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.registry.candidate import fingerprint, fingerprint_of, gather
-from crp_pipeline.registry.journal import NO_ENTRY, Entry
+from crp_pipeline.registry.journal import Entry
 from crp_pipeline.registry.registry import Registry
 
 __all__ = ["NO_ENTRY", "Entry", "Registry", "fingerprint", "fingerprint_of", "gather"]
