@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -183,6 +184,33 @@ class CoinOverrides:
 
     execution: Mapping[str, Any] = Field(default_factory=dict)
     sizing: Mapping[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class PropFirmRules:
+    """What a funded account must not lose and must earn; the defaults are those of FTMO's 2-step challenge."""
+
+    daily_loss: Share = 0.05
+    """Share of the initial balance that equity may lie below the balance of the midnight before; reaching it fails."""
+    total_loss: Share = 0.10
+    """Share of the initial balance that equity may lie below it; reaching it fails."""
+    profit_targets: Annotated[tuple[Annotated[float, Field(gt=0, le=10)], ...], Field(min_length=1, max_length=10)] = (
+        0.10,
+        0.05,
+    )
+    """Share of the initial balance to earn in each step, counted when no position is open."""
+    min_trading_days: Annotated[int, Field(ge=0, le=365)] = 4
+    """Days on which a position was opened that each step asks for."""
+    timezone: str = "Europe/Prague"
+    """Where the firm's midnight strikes."""
+
+    @model_validator(mode="after")
+    def _known_timezone(self) -> Self:
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"timezone = {self.timezone!r} is not in the time zone database, as Europe/Prague is") from error
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
