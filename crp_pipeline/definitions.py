@@ -14,6 +14,7 @@ from crp_pipeline.defs import (
     models,
     pool,
     registry,
+    shadow,
     splits,
 )
 from crp_pipeline.defs.console import console
@@ -36,6 +37,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *pool.assets(settings, places),
             *ensemble.assets(settings, places),
             *backtest.assets(settings),
+            *shadow.assets(settings, places),
             *gate.assets(settings, places),
             *registry.assets(settings, places),
         ],

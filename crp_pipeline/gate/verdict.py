@@ -28,6 +28,7 @@ class Outcome(StrEnum):
     """What may happen to a candidate."""
 
     PROMOTE = "PROMOTE"
+    SHADOW = "SHADOW"
     REJECT = "REJECT"
     INSUFFICIENT_EVIDENCE = "INSUFFICIENT_EVIDENCE"
 
