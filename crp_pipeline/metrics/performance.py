@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from crp_pipeline.contracts import Floats
+from crp_pipeline.metrics.drawdown import curve_days, max_drawdown
 
 DAYS_PER_YEAR = 365
 """Crypto trades every day."""
@@ -22,6 +23,47 @@ def sharpe_ratio(returns: ArrayLike, *, periods_per_year: float = DAYS_PER_YEAR)
     return float(values.mean() / values.std(ddof=1) * np.sqrt(periods_per_year))
 
 
+def sortino_ratio(returns: ArrayLike, *, target: float = 0.0, periods_per_year: float = DAYS_PER_YEAR) -> float:
+    """Annualised mean excess over `target` per downside deviation; NaN below two returns or when none misses the target.
+
+    The downside deviation is the root of the mean squared shortfall below `target` over *all* returns, those above count as 0
+    (Sortino and Price 1994). `target` is per period.
+    """
+    values = np.asarray(returns, dtype=float) - target
+    shortfall = np.minimum(values, 0)
+    if len(values) < 2 or not shortfall.any():
+        return float("nan")
+    return float(values.mean() / np.sqrt((shortfall**2).mean()) * np.sqrt(periods_per_year))
+
+
+def calmar_ratio(equity: "pd.Series[float]", *, initial: float | None = None) -> float:
+    """Compound growth per year over the deepest drawdown of the whole curve (Young 1991); NaN when it never falls.
+
+    `equity` and `initial` as in `daily_returns`, whose days count the time. Growth over less than a year is compounded to
+    a year: over a few weeks the ratio says little, over a few days it may be infinite.
+    """
+    daily = daily_returns(equity, initial=initial).to_numpy()
+    depth = max_drawdown(equity if initial is None else np.r_[initial, equity])
+    if not len(daily) or not depth > 0:
+        return float("nan")
+    with np.errstate(over="ignore"):
+        growth = np.float_power(np.prod(1 + daily), DAYS_PER_YEAR / len(daily)) - 1
+    return float(growth / depth)
+
+
+def turnover(notional: ArrayLike, equity: "pd.Series[float]") -> float:
+    """How often per year (365 days) the mean equity was bought or sold.
+
+    `notional` is that of every fill in units of equity: both entries and exits, so that a round trip of the whole equity
+    counts two. `equity` is indexed by UTC open time, one value per bar, and lasts from the first open to the last close. NaN
+    below two bars or without a positive mean.
+    """
+    traded = np.asarray(notional, dtype=float)
+    years = curve_days(equity) / DAYS_PER_YEAR
+    mean = float(equity.mean())
+    return float(np.abs(traded).sum() / mean / years) if years > 0 and mean > 0 else float("nan")
+
+
 def daily_returns(equity: "pd.Series[float]", *, initial: float | None = None) -> "pd.Series[float]":
     """Daily returns: simple, between the last equities of successive UTC days, indexed by day.
 
@@ -37,26 +79,6 @@ def daily_returns(equity: "pd.Series[float]", *, initial: float | None = None) -
     if initial is not None and len(last):
         before.iloc[0] = initial
     return (last / before - 1).mask(before == 0, 0.0).dropna()
-
-
-def max_drawdown(equity: ArrayLike) -> float:
-    """Deepest fall from a running peak, as a positive fraction of it; 0 for a curve that never falls, NaN for none."""
-    depth = _depth(equity)
-    return float(depth.max()) if len(depth) else float("nan")
-
-
-def average_drawdown(equity: ArrayLike) -> float:
-    """Mean depth of the drawdown episodes, each measured at its deepest.
-
-    An episode runs from a peak to the recovery or the end. A positive fraction; 0 for a curve that never falls, NaN for
-    none.
-    """
-    depth = _depth(equity)
-    if not len(depth) or np.isnan(depth).any():
-        return float("nan")
-    under = depth > 0
-    episode = np.cumsum(under & ~np.r_[False, under[:-1]])[under]
-    return float(pd.Series(depth[under]).groupby(episode).max().mean()) if len(episode) else 0.0
 
 
 def win_rate(pnl: ArrayLike) -> float:
@@ -88,8 +110,3 @@ def _wins_and_losses(pnl: ArrayLike) -> tuple[Floats, Floats]:
     """What each won and what each lost; a missing result is among both, so that sums and means of them are missing."""
     values = np.asarray(pnl, dtype=float)
     return values[~(values <= 0)], values[~(values >= 0)]
-
-
-def _depth(equity: ArrayLike) -> Floats:
-    values = np.asarray(equity, dtype=float)
-    return 1 - values / np.maximum.accumulate(values)

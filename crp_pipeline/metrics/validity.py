@@ -5,24 +5,14 @@ What cannot be computed (fewer than two values, a variance that is not positive)
 argument without meaning (a level of 1.5, no trials) is a `ValueError` that names it.
 """
 
-import inspect
 import math
-from collections.abc import Callable
-from functools import partial
 from itertools import combinations
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crp_pipeline.contracts import Bools, Floats, Ints
-
-Statistic = Callable[..., Any]
-"""A number of one sample, (n,). One that takes `axis`, like `numpy.mean`, is given many samples at once, which is faster."""
-
-_CELLS_AT_ONCE = 4_000_000
-"""Resampled values held in memory together: 32 MB."""
+from crp_pipeline.contracts import Bools, Floats
 
 _SAME = 1e-12
 """Sharpe ratios that differ by less are equal: matrix products round the columns of copies differently."""
@@ -110,39 +100,6 @@ def wilson_interval(successes: float, n: float, *, level: float = 0.95) -> tuple
     return max(0.0, min(middle - reach, share)), min(1.0, max(middle + reach, share))
 
 
-def block_bootstrap_interval(
-    values: ArrayLike, statistic: Statistic, *, block: float, level: float = 0.95, n_resamples: int = 2_000, seed: int
-) -> tuple[float, float]:
-    """Percentile interval of a statistic of dependent values, (n,); NaN below two values.
-
-    `statistic` is any function of one sample that gives a number. `block` is the mean block length, no shorter than the
-    dependence reaches: a mean over values that share a horizon of 24 bars needs at least 24. Same seed, same interval.
-    """
-    reach = _probability(level) / 2
-    found = block_bootstrap(values, statistic, block=block, n_resamples=n_resamples, seed=seed)
-    low, high = np.quantile(found, [0.5 - reach, 0.5 + reach]) if len(found) else (math.nan, math.nan)
-    return float(low), float(high)
-
-
-def block_bootstrap(values: ArrayLike, statistic: Statistic, *, block: float, n_resamples: int, seed: int) -> Floats:
-    """Draw stationary-bootstrap resamples (Politis and Romano 1994) and take the statistic of each: (n_resamples,).
-
-    Blocks have geometric lengths with mean `block` and wrap round the end. Empty below two values.
-    """
-    data = np.asarray(values, dtype=float)
-    if not block >= 1:
-        raise ValueError(f"block must be at least 1, got {block}")
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, got {n_resamples}")
-    if len(data) < 2:
-        return np.empty(0)
-    rng = np.random.default_rng(seed)
-    step = max(1, _CELLS_AT_ONCE // len(data))
-    sizes = [min(step, n_resamples - done) for done in range(0, n_resamples, step)]
-    of_each = _of_each_sample(statistic)
-    return np.concatenate([of_each(data[_stationary_rows(len(data), block, size, rng)]) for size in sizes])
-
-
 def probability_of_backtest_overfitting(performance: ArrayLike, *, n_blocks: int = 16) -> float:
     """How often the trial that is best in one half of the history is at or below the median in the other half.
 
@@ -194,47 +151,24 @@ def _sharpe_variance(sharpe: float, skew: float, kurtosis: float) -> float:
     return 1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2
 
 
-def _probability(level: float) -> float:
+def require_level(level: float) -> float:
+    """The level; raises `ValueError` unless it lies between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     return level
 
 
 def _one_sided(level: float) -> float:
-    return -_quantile(1 - _probability(level))
+    return -_quantile(1 - require_level(level))
 
 
 def _two_sided(level: float) -> float:
-    return -_quantile((1 - _probability(level)) / 2)
+    return -_quantile((1 - require_level(level)) / 2)
 
 
 def _quantile(p: float) -> float:
     """Standard normal quantile, asked for the lower tail, where a small `p` keeps all its digits."""
     return NormalDist().inv_cdf(p)
-
-
-def _of_each_sample(statistic: Statistic) -> Callable[[Floats], Floats]:
-    """The statistic of every row of (samples, n), as (samples,)."""
-    if _takes_axis(statistic):
-        return partial(statistic, axis=-1)
-    return partial(np.apply_along_axis, statistic, -1)
-
-
-def _takes_axis(statistic: Statistic) -> bool:
-    try:
-        return "axis" in inspect.signature(statistic).parameters
-    except ValueError:  # some builtins, `max` among them, tell no signature
-        return False
-
-
-def _stationary_rows(n: int, block: float, n_resamples: int, rng: np.random.Generator) -> Ints:
-    """Rows of each resample, (n_resamples, n): with chance 1 / block a new block starts, else the next row follows."""
-    starts_here = rng.random((n_resamples, n)) < 1 / block
-    starts_here[:, 0] = True
-    place = np.arange(n)
-    began = np.maximum.accumulate(np.where(starts_here, place, 0), axis=1)
-    start = np.take_along_axis(rng.integers(0, n, (n_resamples, n)), began, axis=1)
-    return (start + place - began) % n
 
 
 def _halves(n_blocks: int) -> Bools:

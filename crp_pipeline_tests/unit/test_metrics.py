@@ -40,7 +40,9 @@ def utc(*times):
     return pd.DatetimeIndex(times, tz="UTC")
 
 
-@pytest.mark.parametrize("module", ["calibration", "forecast", "performance", "sessions", "validity"])
+@pytest.mark.parametrize(
+    "module", ["calibration", "comparison", "forecast", "latency", "performance", "sequential", "sessions", "validity"]
+)
 def test_the_examples_in_the_docstrings_hold(module):
     assert doctest.testmod(getattr(metrics, module)).failed == 0
 
