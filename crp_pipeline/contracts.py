@@ -26,6 +26,8 @@ CLASSES = ("short", "neutral", "long")
 DIRECTIONS = ("down", "up")
 """Order of the class axis of models that only tell where the move goes; a neutral label teaches them nothing."""
 PROBABILITIES = ("p_short", "p_neutral", "p_long")
+CHAMPION, CHALLENGER = ROLES = ("champion", "challenger")
+"""Whose decision a fresh one is."""
 FORECAST = "forecast_"
 """What the columns of other outputs than class probabilities begin with."""
 OPEN_TIME_DTYPE = "datetime64[ns, UTC]"
@@ -155,6 +157,27 @@ DecisionSchema = pa.DataFrameSchema(
     strict=True,
 )
 """One decision per bar, taken at its close; signal 0 and tier `none` where there was nothing to decide with."""
+
+FreshDecisionSchema = pa.DataFrameSchema(
+    {
+        "open_time": pa.Column(OPEN_TIME_DTYPE),
+        "role": pa.Column("str", pa.Check.isin(ROLES)),
+        "recipe": pa.Column("str"),
+        "version": pa.Column("str"),
+        "reign": pa.Column("int64", pa.Check.ge(1)),
+        "signal": pa.Column("int64", pa.Check.isin([-1, 0, 1])),
+        **{name: pa.Column("float64", pa.Check.in_range(0, 1), nullable=True) for name in PROBABILITIES},
+        "confidence": pa.Column("float64", pa.Check.in_range(0, 1), nullable=True),
+    },
+    index=pa.Index("int64"),
+    unique=["open_time", "role", "recipe", "reign"],
+    strict=True,
+)
+"""One row per decision of a registered version about a bar that came after everything it had learned from.
+
+`reign` is the line of the registry's journal at which the reign began that the decision was taken in; without a confidence
+there was nothing to decide with.
+"""
 
 
 def check_frame(frame: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from crp_pipeline.defs import (
     pool,
     registry,
     sentinels,
+    shadow,
     splits,
 )
 from crp_pipeline.defs.console import console
@@ -40,6 +41,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *backtest.assets(settings),
             *controls.assets(settings),
             *sentinels.assets(settings),
+            *shadow.assets(settings, places),
             *gate.assets(settings, places),
             *registry.assets(settings, places),
         ],

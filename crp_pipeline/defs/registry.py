@@ -18,6 +18,7 @@ from crp_pipeline.registry import Registry, gather
 from crp_pipeline.reporting.page import coin_page
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.shadow import columns_id
 from crp_pipeline.storage import write_text
 
 
@@ -27,21 +28,24 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
 
 
 def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
-    @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings))
+    # tonight's version is registered after yesterday's have decided today's bars
+    @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings), deps=["shadow"])
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
         coin, now, book = context.partition_key, datetime.now(UTC), Registry(places.registry)
         if not is_in_force(gate, settings.gate) or gate.subject["recipe"] != recipe_hash(settings):
             raise RegistryError(f"{coin}: the settings have changed since the gate judged it; materialize `gate` again")
         models = {name: places.bundle(coin, name) for name in settings.roster}
+        candidate = gather(models, places.stack(coin), places.candidate(coin))
         card = {
             "coin": coin,
             "verdict": gate.to_dict(),
             "settings": settings.model_dump(mode="json", exclude=PLACES),
             "libraries": library_versions(),
+            "columns_id": columns_id(candidate),
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
-        version = book.register(gather(models, places.stack(coin), places.candidate(coin)), card, now=now)
+        version = book.register(candidate, card, now=now)
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back:
             book.promote(coin, version, gate, now=now)

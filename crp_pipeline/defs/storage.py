@@ -67,6 +67,14 @@ class Places:
         """File of a coin's stack."""
         return self.root / "ensemble" / f"{coin}.stack.json"
 
+    def decisions(self, coin: str) -> Path:
+        """File of the decisions of a coin's stack, out of fold."""
+        return self.value(dg.AssetKey("ensemble"), coin).with_name(f"{coin}.parquet")
+
+    def shadow(self, coin: str) -> Path:
+        """Folder of a coin's log of fresh decisions."""
+        return self.value(dg.AssetKey("shadow"), coin)
+
     def candidate(self, coin: str) -> Path:
         """Folder in which a coin's candidate is put together for the registry."""
         return self.root / "registry" / coin / ".candidate"

@@ -6,11 +6,24 @@
     <root>/<coin>/journal.head          hash of the last line, so that a journal cut short is noticed
 
 Only a PROMOTE verdict that the version itself carries can move the pointer; a rejected version is recorded and changes nothing.
+`standing` tells who reigns since when, and which version decides in the champion's shadow.
 """
 
 from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.registry.candidate import fingerprint, fingerprint_of, gather
 from crp_pipeline.registry.journal import Entry
 from crp_pipeline.registry.registry import Registry
+from crp_pipeline.registry.standing import Standing, champion_of, recipe_of, standing
 
-__all__ = ["NO_ENTRY", "Entry", "Registry", "fingerprint", "fingerprint_of", "gather"]
+__all__ = [
+    "NO_ENTRY",
+    "Entry",
+    "Registry",
+    "Standing",
+    "champion_of",
+    "fingerprint",
+    "fingerprint_of",
+    "gather",
+    "recipe_of",
+    "standing",
+]

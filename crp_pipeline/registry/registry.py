@@ -22,7 +22,17 @@ from crp_pipeline.gate.verdict import Outcome, Verdict
 from crp_pipeline.registry.card import COIN, check_subject, checked_card, checked_coin, verdict_of
 from crp_pipeline.registry.journal import HEAD, JOURNAL, Entry, Journal, Record
 from crp_pipeline.registry.succession import succession
-from crp_pipeline.storage import MANIFEST, fresh_folder, replace_folder, seal, sha256, sync_folder, verify, write_json
+from crp_pipeline.storage import (
+    MANIFEST,
+    fresh_folder,
+    read_manifest,
+    replace_folder,
+    seal,
+    sha256,
+    sync_folder,
+    verify,
+    write_json,
+)
 
 POINTER = "champion.json"
 LOCK = ".lock"
@@ -51,7 +61,7 @@ class Registry:
             record = journal.read()
             if version not in record.versions("register"):
                 journal.append("register", version, f"{verdict.outcome}: {verdict.reason}", now)
-            if verdict.outcome is not Outcome.PROMOTE and version not in record.versions("reject"):
+            if verdict.outcome not in {Outcome.PROMOTE, Outcome.SHADOW} and version not in record.versions("reject"):
                 journal.append("reject", version, verdict.reason, now)
             self._place(coin, version)
         return version
@@ -113,6 +123,13 @@ class Registry:
         if sha256(folder / MANIFEST)[:16] != version:
             raise RegistryError(f"{coin}: the manifest of version {version} is not the one it was named after")
         return card
+
+    def card_alone(self, coin: str, version: str) -> dict[str, Any]:
+        """What the card of a version says, proved by the version's name; its other files are not looked at."""
+        folder = self.folder(coin, version)
+        if version not in self._kept(coin) or sha256(folder / MANIFEST)[:16] != version:
+            raise RegistryError(f"{coin}: there is no version {version} whose manifest is the one it was named after")
+        return read_manifest(folder)
 
     def folder(self, coin: str, version: str) -> Path:
         """Where a version lies."""
