@@ -1,4 +1,4 @@
-"""`crp control`: does this very code promote what it must, and nothing else?"""
+"""`crp control`: whether this very code promotes what it must, and nothing else."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Experiments whose answer is known beforehand: does this very code promote what it must, and nothing else?
+"""Experiments whose answer is known beforehand: whether this very code promotes what it must, and nothing else.
 
 `market` makes synthetic markets, `night` takes one through every room to a verdict, `experiments` says what is tried on it,
 `expectation` what must come out, `suite` runs many seeds side by side and `report` keeps the answer for the code that gave it.

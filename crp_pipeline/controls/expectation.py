@@ -54,8 +54,7 @@ EXPECTATIONS: Mapping[str, Expectation] = {
 
 
 def control_table(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """One row per control: how often it happened, with its 95 % interval, what was expected, whether it holds, and the medians of
-    the numbers."""
+    """One row per control: how often it happened, with its 95 % interval, what was expected, and the medians of the numbers."""
     by_control: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_control.setdefault(outcome.control, []).append(outcome)

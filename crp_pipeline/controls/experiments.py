@@ -13,8 +13,8 @@ import pandas as pd
 from crp_pipeline.controls.expectation import Outcome
 from crp_pipeline.controls.market import HOURLY_VOLATILITY, control_candles, planted_edge
 from crp_pipeline.controls.night import Night, control_settings, sharpe_tests, shuffled_labels, walk
-from crp_pipeline.gate import Stage, Verdict
 from crp_pipeline.gate import Outcome as Decision
+from crp_pipeline.gate import Stage, Verdict
 from crp_pipeline.settings import ExecutionModel, ExitConfig, PipelineSettings
 
 N_BARS = 8_000
@@ -43,17 +43,18 @@ def run_experiment(name: str, seed: int) -> tuple[Outcome, ...]:
 
 
 def null_market(seed: int) -> tuple[Outcome, ...]:
-    """A market without an edge: as it is, with a stop far wider than its target, and with a hundred strategies dealt at random."""
+    """A market without an edge: as it is, with a stop far wider than its target, and with a hundred strategies of coins."""
     settings = control_settings(seed)
     night = walk(control_candles(0.5, n_bars=N_BARS, seed=seed), settings)
     wide = replace_settings(
         settings, exits=ExitConfig(stop_volatility_multiple=1.5, target_volatility_multiple=1.5 * NEAR_TARGET)
     )
-    trick = replace_settings(wide, execution=FREE, gate=replace(settings.gate, min_win_rate=0.68))
+    held = replace(FREE, horizon=None)
+    trick = replace_settings(wide, execution=held, gate=replace(settings.gate, min_win_rate=0.68))
     return (
         _promotion("null market", seed, night.verdict(settings)),
         _promotion("wide stop, near target", seed, night.verdict(trick)),
-        *_best_of_many(seed, night, replace_settings(settings, execution=FREE)),
+        *_best_of_many(seed, night),
     )
 
 
@@ -79,9 +80,9 @@ def shuffled(seed: int) -> tuple[Outcome, ...]:
     """A market with an edge and labels that belong to other bars: nothing can be right more often than a coin."""
     settings = control_settings(seed)
     night = walk(control_candles(0.7, n_bars=N_BARS, seed=seed), settings, relabel=shuffled_labels)
-    accuracy, n = night.directional_accuracy()
-    standard_errors = abs(accuracy - 0.5) / (0.5 / sqrt(n))
-    numbers = {"directional_accuracy": accuracy, "standard_errors": standard_errors, "trades": float(n)}
+    accuracy, standard_error = night.balanced_accuracy()
+    standard_errors = abs(accuracy - 0.5) / standard_error
+    numbers = {"balanced_accuracy": accuracy, "standard_errors": standard_errors}
     return (Outcome("shuffled labels", seed, standard_errors <= 3, "", "", numbers),)
 
 
@@ -103,15 +104,12 @@ def _edge_bps(bayes_accuracy: float) -> float:
     return 1e4 * HOURLY_VOLATILITY * planted_edge(bayes_accuracy) * sqrt(2 / pi)
 
 
-def _best_of_many(seed: int, night: Night, settings: PipelineSettings) -> tuple[Outcome, ...]:
+def _best_of_many(seed: int, night: Night) -> tuple[Outcome, ...]:
     """The best of a hundred strategies that toss coins, tested as if it were the only one, and as what it is."""
-    rng = np.random.default_rng(seed)
-    strategies = {
-        f"coin {number}": night.decisions.assign(signal=rng.choice([-1, 1], len(night.decisions)))
-        for number in range(N_STRATEGIES)
-    }
-    returns = pd.DataFrame({name: night.daily_returns(decisions, settings) for name, decisions in strategies.items()})
-    best, corrected = sharpe_tests(returns)
+    earned = night.labels.loc[night.decisions["confidence"].notna(), "forward_return"].dropna()
+    sides = np.random.default_rng(seed).choice([-1, 1], (len(earned), N_STRATEGIES))
+    by_bar = pd.DataFrame(sides * earned.to_numpy()[:, None], index=earned.index)
+    best, corrected = sharpe_tests(by_bar.groupby(pd.DatetimeIndex(earned.index).floor("D")).sum())
     told = {"probabilistic_sharpe_ratio": best, "deflated_sharpe_ratio": corrected}
     return tuple(
         Outcome(f"best of {N_STRATEGIES}{kind}", seed, chance >= 0.95, "", "", told)

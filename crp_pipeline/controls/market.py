@@ -14,7 +14,7 @@ HOURLY_VOLATILITY = 0.02
 
 
 def planted_edge(bayes_accuracy: float) -> float:
-    """kappa of a market on which the best forecast of a bar's direction is right that often; 0 for a half.
+    """Kappa of a market on which the best forecast of a bar's direction is right that often; 0 for a half.
 
     >>> round(planted_edge(0.75), 3)
     1.0

@@ -2,19 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 from scipy.stats import kurtosis, skew
 
-from crp_pipeline.backtest import exit_table, run_backtest
+from crp_pipeline.backtest import CostData, exit_table, run_backtest
+from crp_pipeline.controls.market import COIN
 from crp_pipeline.ensemble import Stack, fit_stack
 from crp_pipeline.features import CATALOG, compute_features, feature_set_id, prove_causal, ready_rows, spread_cuts
 from crp_pipeline.gate import Verdict, criteria, judge
-from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
+from crp_pipeline.gate.challenge import Contender, challenge_evidence
+from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions, rules, with_exits
 from crp_pipeline.gate.evidence import Candidate, measure
+from crp_pipeline.gate.sentinels import Watched, keep_watch, sentinel_evidence, sentinel_table
+from crp_pipeline.gate.trials import ledger_evidence, ledger_faults
 from crp_pipeline.labels import make_labels
-from crp_pipeline.metrics import daily_returns, deflated_sharpe_ratio, probabilistic_sharpe_ratio, sharpe_ratio
+from crp_pipeline.ledger import Ledger, Trial
+from crp_pipeline.metrics import deflated_sharpe_ratio, probabilistic_sharpe_ratio, sharpe_ratio
 from crp_pipeline.models import MODEL_CLASSES, cross_fit, recipe_of, select_features
 from crp_pipeline.provenance import stamp
 from crp_pipeline.settings import (
@@ -24,7 +31,9 @@ from crp_pipeline.settings import (
     GateConfig,
     LabelConfig,
     PipelineSettings,
+    PropFirmRules,
     SelectionConfig,
+    SentinelConfig,
     Sizing,
     WalkForwardConfig,
 )
@@ -32,6 +41,12 @@ from crp_pipeline.splits import fold_table, folds_of
 
 BASELINES = ("prior", "persistence", "logistic")
 LEARNER = "lightgbm"
+LATENCY_MS = 50.0
+"""Assumed for the slowest tenth of the inferences: nothing is measured on a busy machine."""
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+LATENCY_MS = 50.0
+"""Assumed for the slowest tenth of the inferences: nothing is measured on a busy machine."""
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 PROVED_BARS, PROOF_CUTS = 1_500, 2
 """The nightly proof is the night's own; a control proves the same features on a short stretch."""
 
@@ -58,8 +73,12 @@ def control_settings(seed: int) -> PipelineSettings:
         exits=ExitConfig(),
         sizing=Sizing(risk_per_trade=0.001),
         ensemble=EnsembleConfig(),
-        gate=GateConfig(min_win_rate=0.05),
+        gate=GateConfig(min_win_rate=0.05, n_resamples=1_000),
+        sentinels=SentinelConfig(),
+        prop_firm=PropFirmRules(),
         feeds={},
+        coin_overrides={},
+        finer_dir=None,
     )
 
 
@@ -75,6 +94,7 @@ class Night:
     predictions: Mapping[str, pd.DataFrame]
     stack: Stack
     decisions: pd.DataFrame
+    sentinels: Mapping[str, float]
 
     def verdict(self, settings: PipelineSettings) -> Verdict:
         """The decisions traded and judged under these settings."""
@@ -83,38 +103,51 @@ class Night:
             self.candles, with_exits(self.decisions, exits), execution=settings.execution, sizing=settings.sizing
         )
         stamp(result.trades, "backtest", behind=[self.candles, self.labels, self.decisions])
-        compared = self._compared(settings, exits)
+        earned = self._earned(settings, exits)
         learned_from = (self.candles, self.features, self.labels, self.roles, self.selection)
-        candidate = Candidate(*learned_from, self.predictions["prior"], self.decisions, self.stack, result, compared, 0.0, {})
-        return judge(measure(candidate, settings, beside=self._beside(settings)), criteria(settings.gate))
+        candidate = Candidate(
+            *learned_from,
+            self.predictions["prior"],
+            self.decisions,
+            self.stack,
+            result,
+            earned,
+            costs=CostData(),
+            latency_p90_ms=LATENCY_MS,
+            files={},
+        )
+        return judge(measure(candidate, settings, beside=self._beside(settings, earned)), criteria(settings.gate))
 
-    def directional_accuracy(self) -> tuple[float, int]:
-        """How often the learner's more probable side came out of fold, among labels that have a side, and how many there are."""
+    def balanced_accuracy(self) -> tuple[float, float]:
+        """How often the learner's more probable side came, out of fold, and the standard error that chance alone gives it.
+
+        Up and down count alike, however many of either came: nothing but skill makes it differ from a half.
+        """
         forecast, came = self.predictions[LEARNER], self.labels["signal"]
         rows = forecast["p_long"].notna() & came.abs().eq(1)
-        side = np.sign(forecast.loc[rows, "p_long"] - forecast.loc[rows, "p_short"])
-        return float((side == came[rows]).mean()), int(rows.sum())
+        says_up = (forecast.loc[rows, "p_long"] > forecast.loc[rows, "p_short"]).to_numpy()
+        went_up = came[rows].gt(0).to_numpy()
+        share, n_up, n_down = says_up.mean(), went_up.sum(), (~went_up).sum()
+        accuracy = (says_up[went_up].mean() + (~says_up)[~went_up].mean()) / 2
+        return float(accuracy), float(np.sqrt(share * (1 - share) * (1 / n_up + 1 / n_down)) / 2)
 
-    def daily_returns(self, decisions: pd.DataFrame, settings: PipelineSettings) -> "pd.Series[float]":
-        """What other decisions on the same bars would have earned, day by day."""
-        exits = exit_table(self.labels["volatility"], settings.horizon, settings.exits)
-        result = run_backtest(self.candles, with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing)
-        return daily_returns(result.equity)
+    def _beside(self, settings: PipelineSettings, earned: pd.DataFrame) -> dict[str, float]:
+        """What others say of the candidate: the sentinels, a ledger of tonight's trials, no champion, no control before."""
+        contender = Contender(recipe="control", decisions=self.decisions)
+        return {
+            **self.sentinels,
+            **_trial_evidence(earned),
+            **challenge_evidence(contender, None, pd.DataFrame(), self.candles, self.labels, settings),
+            "control_failures": 0.0,
+            "control_age_days": 0.0,
+        }
 
-    def _compared(self, settings: PipelineSettings, exits: pd.DataFrame) -> pd.DataFrame:
+    def _earned(self, settings: PipelineSettings, exits: pd.DataFrame) -> pd.DataFrame:
+        """Daily net returns of every candidate, baselines among them."""
         plain = {name: plain_decisions(forecast) for name, forecast in self.predictions.items()}
         candidates = {**plain, **rules(self.candles, horizon=settings.horizon), "ensemble": self.decisions}
-        compared = compare(
-            candidates,
-            self.candles,
-            self.labels,
-            exits,
-            execution=settings.execution,
-            sizing=settings.sizing,
-            config=settings.gate,
-            seed=settings.seed,
-        )
-        return stamp(compared, "comparison", behind=[self.candles, self.labels, self.decisions])
+        earned = daily_net_returns(candidates, self.candles, exits, execution=settings.execution, sizing=settings.sizing)
+        return stamp(earned, "comparison", behind=[self.candles, self.labels, self.decisions])
 
 
 def walk(candles: pd.DataFrame, settings: PipelineSettings, *, relabel: Relabel | None = None) -> Night:
@@ -130,7 +163,9 @@ def walk(candles: pd.DataFrame, settings: PipelineSettings, *, relabel: Relabel 
     roster = {name: predictions[name] for name in settings.roster}
     stack = fit_stack(roster, learned, folds_of(roles), seed=settings.seed, config=settings.ensemble)
     decisions = stamp(stack.decide(roster), "ensemble", behind=[learned, roles, *roster.values()])
-    return Night(candles, features, learned, roles, selection, predictions, stack, decisions)
+    watched = Watched(candles, features, learned, roles, selection, decisions)
+    sentinels = sentinel_evidence(sentinel_table(keep_watch(watched, settings), settings.sentinels))
+    return Night(candles, features, learned, roles, selection, predictions, stack, decisions, sentinels)
 
 
 def shuffled_labels(labels: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -154,6 +189,16 @@ def sharpe_tests(returns: pd.DataFrame) -> tuple[float, float]:
             sharpes.max(), len(best), **shape, n_trials=len(sharpes), trial_variance=float(sharpes.var(ddof=1))
         ),
     )
+
+
+def _trial_evidence(earned: pd.DataFrame) -> dict[str, float]:
+    """What a ledger that holds these trials and no others says of the ensemble."""
+    trials = [Trial(str(name), {"candidate": str(name)}) for name in earned]
+    with TemporaryDirectory() as folder:
+        ledger = Ledger(folder)
+        ledger.append(COIN, "control", trials, earned, now=LONG_AGO)
+        faults, _ = ledger_faults(ledger, COIN)
+        return {"ledger_faults": float(faults), **ledger_evidence(ledger.trials(COIN), earned["ensemble"])}
 
 
 def _features(candles: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The control suite in Dagster: does this very code promote what it must, and nothing else?"""
+"""The control suite in Dagster: whether this very code promotes what it must, and nothing else."""
 
 from datetime import UTC, datetime
 

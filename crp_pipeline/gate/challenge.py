@@ -92,16 +92,20 @@ def challenge_evidence(
 
     `champion_margin` is not negative where the rule that applies holds: without a champion 0; for a refreshed model the
     smaller of its two slacks to the margins of non-inferiority, in margins; for another recipe the e-value minus the one that
-    is needed. It is NaN where the champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`.
+    is needed. `refresh_margin` and `e_value_margin` are these two apart, 0 where the other applies. A margin is NaN where the
+    champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`.
     """
     margins = margins or Margins()
     if champion is None:
-        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_tally(_no_rounds()), "champion_margin": 0.0}
+        nothing = {"champion_margin": 0.0, "refresh_margin": 0.0, "e_value_margin": 0.0}
+        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_tally(_no_rounds()), **nothing}
     paired = paired_evidence(tonight.decisions, champion.decisions, candles, labels, settings)
     tally = _tally(fresh_rounds(fresh, tonight.recipe, champion, candles, settings))
     is_refresh = tonight.recipe == champion.recipe
-    margin = _slack(paired, margins) if is_refresh else tally["e_value"] - margins.e_value
-    return {"has_champion": 1.0, "same_recipe": float(is_refresh), **paired, **tally, "champion_margin": margin}
+    refresh = _slack(paired, margins) if is_refresh else 0.0
+    proof = 0.0 if is_refresh else tally["e_value"] - margins.e_value
+    margin = {"champion_margin": refresh if is_refresh else proof, "refresh_margin": refresh, "e_value_margin": proof}
+    return {"has_champion": 1.0, "same_recipe": float(is_refresh), **paired, **tally, **margin}
 
 
 def challenge_sentence(evidence: Mapping[str, float], *, margins: Margins | None = None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, ExecutionModel, Sizing, ZeroSkill, run_backtest
+from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, run_backtest
 from crp_pipeline.contracts import Tier
 from crp_pipeline.metrics import block_bootstrap_interval, payoff_ratio, wilson_interval, win_rate
 from crp_pipeline.settings import GateConfig
@@ -46,6 +46,7 @@ def stress_evidence(
     *,
     execution: ExecutionModel,
     sizing: Sizing,
+    data: CostData,
     latency_p90_ms: float,
     config: GateConfig,
 ) -> dict[str, float]:
@@ -58,7 +59,10 @@ def stress_evidence(
         "stressed": execution.scaled(config.stress_cost_factor),
         "late": replace(execution, latency_ms=execution.latency_ms + latency_p90_ms),
     }
-    results = {name: run_backtest(candles, decisions, execution=world, sizing=sizing) for name, world in worlds.items()}
+    results = {
+        name: run_backtest(candles, decisions, execution=world, sizing=sizing, funding=data.funding, finer=data.finer)
+        for name, world in worlds.items()
+    }
     return {
         **{f"{name}_expectancy_bps": float(result.metrics["expectancy_bps"]) for name, result in results.items()},
         "latency_p90_ms": latency_p90_ms,

@@ -10,21 +10,29 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, ZeroSkill, exit_table, zero_skill
+from crp_pipeline.backtest import BacktestResult, CostData, ZeroSkill, exit_table, zero_skill
+from crp_pipeline.backtest.rules import rules_evidence
 from crp_pipeline.contracts import Tier, interval_length
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.gate.economics import stress_evidence, trading_evidence
+from crp_pipeline.gate.feasibility import feasibility
 from crp_pipeline.gate.scores import calibration_of, directed, scored
 from crp_pipeline.metrics import (
     block_bootstrap_interval,
     tier_calibration_error,
+    tier_calibration_floor,
     wilson_interval,
 )
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.provenance import Lineage, conflicts, lineage_of, merged
 from crp_pipeline.settings import GateConfig, PipelineSettings
 from crp_pipeline.splits import folds_of, overlaps
+
+CHALLENGE_DAYS = 365
+"""Days after which a challenge on resampled days counts as undecided."""
+FEASIBLE = ("oracle_win_rate", "coin_flip_win_rate", "always_long_win_rate", "break_even_win_rate", "break_even_accuracy")
+"""Numbers of the feasibility panel that stand beside a win rate."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class Candidate:
     stack: Stack
     result: BacktestResult
     comparison: pd.DataFrame
+    costs: CostData
+    """Settled funding and finer candles, as the backtest had them."""
     latency_p90_ms: float
     """Time from features to forecast that nine in ten inferences of all models together keep."""
     files: Mapping[str, str]
@@ -73,13 +83,13 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
             leaking_features=candidate.features.attrs["leaking_features"],
             lineage=candidate.lineage,
         ),
-        "confidence_level": gate.level,
         "repaired_share": float(candidate.candles["is_repaired"].mean()),
+        "confidence_level": gate.level,
         **forecast_evidence(
             candidate.decisions,
             candidate.prior,
             candidate.labels,
-            horizon_days=settings.horizon * (interval_length(settings.interval) / pd.Timedelta(1, "D")),
+            horizon_days=_horizon_days(settings),
             config=gate,
             seed=seed,
         ),
@@ -89,12 +99,51 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
             traded,
             execution=settings.execution,
             sizing=settings.sizing,
+            data=candidate.costs,
             latency_p90_ms=candidate.latency_p90_ms,
             config=gate,
         ),
-        **challenge_evidence(candidate.result, settings),
+        **_challenge(candidate.result, settings),
     }
-    return {**measured, **feasibility_evidence(candidate.candles, measured, settings), **beside}
+    return {**measured, **_feasibility(candidate, measured, settings), **beside}
+
+
+def _challenge(result: BacktestResult, settings: PipelineSettings) -> dict[str, float]:
+    """The prop firm's challenge on the path as it was, and on days drawn in blocks that outlast a position."""
+    return rules_evidence(
+        result.equity,
+        result.worst_equity,
+        result.trades,
+        settings.prop_firm,
+        initial=settings.sizing.initial_equity,
+        block_days=max(2 * math.ceil(_horizon_days(settings)), 2),
+        n_paths=settings.gate.n_resamples,
+        max_days=CHALLENGE_DAYS,
+        seed=settings.seed,
+    )
+
+
+def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: PipelineSettings) -> dict[str, float]:
+    """What a perfect oracle wins on as many of the decided bars as the trades whose win rate is asked for."""
+    coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
+    panel = feasibility(
+        candidate.candles.loc[candidate.result.equity.index],
+        horizon=settings.horizon,
+        costs=settings.execution,
+        exits=settings.exits,
+        volatility=candidate.labels["volatility"],
+        target_win_rate=settings.gate.min_win_rate,
+        coverage=coverage,
+        level=settings.gate.level,
+    )
+    return {
+        **{name: float(getattr(panel, name)) for name in FEASIBLE},
+        "oracle_over_threshold": panel.ceiling - settings.gate.min_win_rate,
+    }
+
+
+def _horizon_days(settings: PipelineSettings) -> float:
+    return settings.horizon * (interval_length(settings.interval) / pd.Timedelta(1, "D"))
 
 
 def _chances(candidate: Candidate, traded: pd.DataFrame, settings: PipelineSettings) -> tuple[ZeroSkill, ZeroSkill]:
@@ -109,6 +158,7 @@ def _chances(candidate: Candidate, traded: pd.DataFrame, settings: PipelineSetti
             n_permutations=settings.gate.n_resamples,
             seed=settings.seed,
             level=settings.gate.level,
+            data=candidate.costs,
         )
         for subset in (None, (candidate.result.trades["tier"] == Tier.HIGH).to_numpy())
     )
@@ -167,7 +217,7 @@ def forecast_evidence(
         "log_loss_gain": gain_low,
         "log_loss_gain_high": gain_high,
         "calibration_error": calibration_error,
-        "tier_calibration_error": tier_calibration_error(sides["confidence"], sides["hit"], tiers=sides["tier"], weighting="n"),
+        **_tier_calibration(sides, config, seed),
         **_direction(sides, config),
         "directed_share": len(sides) / len(table) if len(table) else math.nan,
     }
@@ -184,6 +234,26 @@ def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
         "directional_accuracy_low": low,
         "directional_accuracy_high": high,
         "directional_effective_n": effective_n,
+    }
+
+
+def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dict[str, float]:
+    """How far the tiers' confidences are from their hit rates, and how far chance alone would put honest ones."""
+    error = tier_calibration_error(sides["confidence"], sides["hit"], tiers=sides["tier"], weighting="n")
+    share = float(sides["weight"].mean()) if len(sides) else 1.0
+    floor = tier_calibration_floor(
+        sides["confidence"],
+        sides["tier"],
+        weighting="n",
+        effective_share=share,
+        level=config.level,
+        n_draws=config.n_resamples,
+        seed=seed,
+    )
+    return {
+        "tier_calibration_error": error,
+        "tier_calibration_floor": floor.upper,
+        "tier_calibration_excess": error - floor.upper,
     }
 
 

@@ -33,6 +33,7 @@ from crp_pipeline.settings.parameters import (
     GateConfig,
     Interval,
     LabelConfig,
+    PropFirmRules,
     SelectionConfig,
     SentinelConfig,
     Sizing,
@@ -86,6 +87,7 @@ class PipelineSettings(BaseSettings):
     ensemble: EnsembleConfig = EnsembleConfig()
     gate: GateConfig = GateConfig()
     sentinels: SentinelConfig = SentinelConfig()
+    prop_firm: PropFirmRules = PropFirmRules()
     demo: DemoConfig = DemoConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
