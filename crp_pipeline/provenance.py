@@ -20,7 +20,13 @@ from crp_pipeline.storage import frame_hash
 Lineage = dict[str, list[str]]
 """Sorted content hashes by name."""
 
-PLACES: dict[str, Any] = {"data_dir": True, "files_dir": True, "feeds": {"__all__": {"path"}}}
+PLACES: dict[str, Any] = {
+    "data_dir": True,
+    "files_dir": True,
+    "finer_dir": True,
+    "feeds": {"__all__": {"path"}},
+    "execution": {"slippage_file": True},
+}
 """Settings that say where something lies, as pydantic excludes them."""
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost", "torch")
 

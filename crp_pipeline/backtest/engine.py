@@ -2,15 +2,19 @@
 
 Market rules, and where they are pessimistic:
 
-- A decision at the close of bar i is filled at the open of bar i + 1, worsened by half the spread and slippage; the fee
-  is on the notional of each fill. Every exit pays the same again, stops and targets included.
+- A decision at the close of bar i is filled at the open of bar i + 1, or at the price after its delay where that is worse,
+  worsened by half the spread and slippage; the fee is on the notional of each fill. Every exit pays the same again, stops
+  and targets included, but for the maker's fee of a target. Only entries are late: stop, target and time were ordered before.
 - Stop and target are live from the entry bar on and relative to the open at entry, before costs. Touched is filled.
-- Both inside one bar: the stop came first. A bar that opens beyond the stop fills at the open; beyond the target it
-  fills at the target, unless gaps pay.
+- Both inside one bar: the stop came first, unless the optimistic answer is asked for. A bar that opens beyond the stop fills
+  at the open; beyond the target it fills at the target, unless gaps pay.
 - A position is closed at the open `horizon` bars after entry, before anything else happens at that open.
 - One position at a time: decisions while in one are ignored. That a time exit comes is known at the close before it, so
   the decision at that close may enter at the very open at which the old position leaves. A stop or target is a
   surprise: the first decision that counts after it is the one at the close of the bar that it happened in.
+- Funding is owed by whoever holds over a stamp, the one at the open at which he leaves included. Of the stamps within the
+  bar that a stop, target or ruin ended, he pays what he could owe and gets nothing.
+- An order is rounded down to the step, is no larger than its share of the volume, and not placed below the least notional.
 - A loss ends at the account. A position is closed at the price that leaves nothing, its fee paid, in the bar that
   reaches that price; a gap, or the costs of another exit, fill there too. Equity is then 0 and nothing is opened any
   more. An exchange liquidates earlier, at its maintenance margin; what a gap loses beyond the account is its loss.
@@ -27,11 +31,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from crp_pipeline.backtest.execution import Bars, Costs, Orders, Rules, Stake
+from crp_pipeline.backtest.costs import Costs
+from crp_pipeline.backtest.execution import Bars, Orders, Rules, Stake
 from crp_pipeline.contracts import Floats, Ints
 
 REASONS = ("stop", "target", "time", "gap", "end", "ruin")
 STOP, TARGET, TIME, GAP, END, RUIN = range(6)
+NOTHING = -1
 
 FILLS = np.dtype(
     [
@@ -41,12 +47,20 @@ FILLS = np.dtype(
         ("reason", np.int64),
         ("units", np.float64),
         ("entry_open", np.float64),
+        ("entry_quote", np.float64),
         ("entry_price", np.float64),
         ("exit_quote", np.float64),
         ("exit_price", np.float64),
+        ("owed", np.float64),
+        ("ambiguous", np.bool_),
     ]
 )
-"""One closed trade: `entry_open` and `exit_quote` are the prices before costs, `entry_price` and `exit_price` after."""
+"""One closed trade.
+
+`entry_open` and `exit_quote` are the prices before costs, `entry_price` and `exit_price` after; `entry_quote` is the open, or
+the price after the delay where that is worse. `owed` is the funding of one unit. `ambiguous`: stopped in a bar that touched the
+target too, and no open told which came first.
+"""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -59,28 +73,52 @@ def _compiled(function: _F) -> _F:
 def fill_price(price: float, side: int, bar: int, costs: Costs) -> float:
     """Price that a buy (`side` 1) pays or a sell (-1) gets for a quote of `price`, spread and slippage included."""
     adverse = costs.adverse
+    if costs.scaled.shape[0] > 0:
+        adverse += costs.scaled[bar]
     if costs.noise.shape[0] > 0:
         adverse += costs.noise[bar, 0 if side > 0 else 1]
     return price * (1 + side * adverse)
 
 
 @_compiled
+def entry_quote(bars: Bars, bar: int, side: int, costs: Costs) -> float:
+    """The worse of the open and the price after the delay."""
+    quote: float = bars.open[bar]
+    if costs.delayed.shape[0] > 0 and side * (costs.delayed[bar] - quote) > 0:
+        quote = costs.delayed[bar]
+    return quote
+
+
+@_compiled
 def position_units(
-    equity: float, price: float, paid: float, side: int, stop_distance: float, costs: Costs, stake: Stake
+    equity: float, price: float, paid: float, side: int, stop_distance: float, bar: int, costs: Costs, stake: Stake
 ) -> float:
     """Units that lose `stake.risk` of equity when the stop fills at its price, costs included; leverage caps them.
 
-    The costs at risk are those to be expected, for the draws are not known when the order is sized; the cap holds for
+    The costs at risk are those to be expected, for draws and delay are not known when the order is sized; the cap holds for
     the price that is `paid`.
     """
     cap = stake.leverage * equity / paid
     if np.isnan(stop_distance):
         return cap
     adverse = costs.adverse + costs.expected_noise
+    if costs.scaled.shape[0] > 0:
+        adverse += costs.scaled[bar]
     entry = price * (1 + side * adverse)
     stop = price * (1 - side * stop_distance) * (1 - side * adverse)
     loss_per_unit = side * (entry - stop) + costs.fee * (entry + stop)
     return min(cap, stake.risk * equity / loss_per_unit)
+
+
+@_compiled
+def order_units(units: float, price: float, bar: int, stake: Stake) -> float:
+    """Units that the exchange takes of an order to be filled in `bar`, rounded down; 0 for one that is not placed."""
+    if stake.most.shape[0] > 0:
+        units = min(units, stake.most[bar - 1])
+    if stake.step > 0:
+        # a quotient that is whole but for its last digits is whole
+        units = np.floor(units / stake.step + 1e-9) * stake.step
+    return units if units * price >= stake.min_notional else 0.0
 
 
 @_compiled
@@ -96,36 +134,65 @@ def ruin_price(cash: float, side: int, units: float, fee: float) -> float:
 
 
 @_compiled
-def find_exit(
-    bars: Bars, entry: int, side: int, stop_distance: float, target_distance: float, ruin: float, rules: Rules
-) -> tuple[int, float, int]:
-    """Bar, quote and reason of the exit of a position opened at the open of bar `entry`.
+def _nearest(stop: float, ruin: float, side: int) -> float:
+    return ruin if np.isnan(stop) or side * (ruin - stop) > 0 else stop
 
-    `ruin` is a stop of last resort, NaN for a position without an account.
+
+@_compiled
+def _touched(bars: Bars, bar: int, side: int, stop: float, target: float, rules: Rules) -> tuple[int, float]:
+    """Which of stop and target a bar reaches first, and the quote there."""
+    opened = bars.open[bar]
+    # a missing distance makes its price NaN, which no comparison meets
+    if side * (opened - stop) <= 0:
+        return STOP, opened
+    if side * (opened - target) >= 0:
+        return TARGET, opened if rules.gap_pays else target
+    worst, best = (bars.low[bar], bars.high[bar]) if side > 0 else (bars.high[bar], bars.low[bar])
+    stopped = side * (worst - stop) <= 0
+    if side * (best - target) >= 0 and (rules.target_first or not stopped):
+        return TARGET, target
+    return (STOP, stop) if stopped else (NOTHING, opened)
+
+
+@_compiled
+def find_exit(
+    bars: Bars, entry: int, side: int, planned_stop: float, target: float, ruin: float, costs: Costs, rules: Rules
+) -> tuple[int, float, int, float]:
+    """Bar, quote and reason of the exit of a position opened at the open of bar `entry`, and the funding of one unit till then.
+
+    `ruin` is a stop of last resort, NaN for a position without an account; what is owed moves it nearer. The funding within the
+    bar of the exit is not in the result.
     """
-    stop = bars.open[entry] * (1 - side * stop_distance)
-    if np.isnan(stop) or side * (ruin - stop) > 0:
-        stop = ruin
-    target = bars.open[entry] * (1 + side * target_distance)
-    worst, best = (bars.low, bars.high) if side > 0 else (bars.high, bars.low)
+    stop, owed, charged = _nearest(planned_stop, ruin, side), 0.0, costs.funding.at_open.shape[0] > 0
     bar = entry
     while True:
+        if charged and bar > entry:
+            owed += side * (costs.funding.inside[bar - 1] + costs.funding.at_open[bar])
+            stop = _nearest(planned_stop, ruin + owed / (side - costs.fee), side)
         if not bars.repaired[bar]:
-            opened = bars.open[bar]
             if bar - entry >= rules.horizon:
-                return bar, opened, TIME
-            # a missing distance makes its price NaN, which no comparison meets
-            if side * (opened - stop) <= 0:
-                return bar, opened, STOP
-            if side * (opened - target) >= 0:
-                return bar, opened if rules.gap_pays else target, TARGET
-            if side * (worst[bar] - stop) <= 0:
-                return bar, stop, STOP
-            if side * (best[bar] - target) >= 0:
-                return bar, target, TARGET
+                return bar, bars.open[bar], TIME, owed
+            reason, quote = _touched(bars, bar, side, stop, target, rules)
+            if reason != NOTHING:
+                return bar, quote, reason, owed
         if bars.last[bar]:
-            return bar, bars.close[bar], END if bar == bars.end else GAP
+            return bar, bars.close[bar], END if bar == bars.end else GAP, owed
         bar += 1
+
+
+@_compiled
+def _owed_at_exit(bar: int, side: int, reason: int, costs: Costs) -> float:
+    """Funding of one unit at stamps within the bar of the exit."""
+    owed = 0.0
+    if costs.funding.at_open.shape[0] > 0 and reason != TIME:
+        at_close = reason in (END, GAP)
+        owed = side * costs.funding.inside[bar] if at_close else costs.funding.at_most[bar, 0 if side > 0 else 1]
+    return owed
+
+
+@_compiled
+def _exit_fee(reason: int, costs: Costs) -> float:
+    return costs.maker_fee if reason == TARGET else costs.fee
 
 
 @_compiled
@@ -140,67 +207,122 @@ def _next_entry(bars: Bars, signal: Ints, bar: int) -> int:
 
 
 @_compiled
-def _mark(equity: Floats, close: Floats, first: int, end: int, cash: float, position: float) -> None:
+def _mark(
+    equity: Floats, worst: Floats, bars: Bars, costs: Costs, first: int, end: int, side: int, units: float, cash: float
+) -> float:
+    """Equity at the closes, and at the worst prices, of bars in which a position is held throughout; cash after the last."""
+    position, against, place = side * units, bars.low if side > 0 else bars.high, 0 if side > 0 else 1
+    charged = costs.funding.at_open.shape[0] > 0
     for bar in range(first, end):
+        at_most = 0.0
+        if charged:
+            cash -= position * costs.funding.at_open[bar] if bar > first else 0.0
+            at_most = units * costs.funding.at_most[bar, place]
+        low = cash - at_most + position * against[bar]
+        if charged:
+            cash -= position * costs.funding.inside[bar]
         # ruin closes a position at any close that traded, but a repaired one may be anything
-        equity[bar] = max(0.0, cash + position * close[bar])
+        equity[bar] = max(0.0, cash + position * bars.close[bar])
+        worst[bar] = min(equity[bar], max(0.0, low))
+    return cash
 
 
 @_compiled
-def _trade(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stake, bar: int, cash: float) -> Any:
+def _order(bars: Bars, orders: Orders, costs: Costs, stake: Stake, bar: int, cash: float) -> tuple[int, float, float, float]:
+    """Side, units, quote and price of an entry at the open of `bar`."""
+    side, opened = orders.signal[bar - 1], bars.open[bar]
+    quote = entry_quote(bars, bar, side, costs)
+    price = fill_price(quote, side, bar, costs)
+    units = position_units(cash, opened, price, side, orders.stop[bar - 1], bar, costs, stake)
+    return side, order_units(units, opened, bar, stake), quote, price
+
+
+@_compiled
+def _trade(bars: Bars, orders: Orders, costs: Costs, rules: Rules, bar: int, order: Any, cash: float) -> Any:
     """One position from its entry at the open of `bar`, as the fields of `FILLS`."""
-    side, stop_distance = orders.signal[bar - 1], orders.stop[bar - 1]
-    entry_open = bars.open[bar]
-    entry_price = fill_price(entry_open, side, bar, costs)
-    units = position_units(cash, entry_open, entry_price, side, stop_distance, costs, stake)
-    ruin = ruin_price(settled(cash, entry_price, side, units, costs.fee), side, units, costs.fee)
-    leave, quote, reason = find_exit(bars, bar, side, stop_distance, orders.target[bar - 1], ruin, rules)
+    side, units, entered, entry_price = order
+    entry_open, cash = bars.open[bar], settled(cash, entry_price, side, units, costs.fee)
+    stop, target = entry_open * (1 - side * orders.stop[bar - 1]), entry_open * (1 + side * orders.target[bar - 1])
+    ruin = ruin_price(cash, side, units, costs.fee)
+    leave, quote, reason, owed = find_exit(bars, bar, side, stop, target, ruin, costs, rules)
+    best = bars.high[leave] if side > 0 else bars.low[leave]
+    ambiguous = reason == STOP and quote != bars.open[leave] and side * (best - target) >= 0
+    owed += _owed_at_exit(leave, side, reason, costs)
     exit_price = fill_price(quote, -side, leave, costs)
-    if side * (exit_price - ruin) <= 0 and (reason != END or rules.close_at_end):
-        quote, exit_price, reason = ruin, ruin, RUIN
-    return bar, leave, side, reason, units, entry_open, entry_price, quote, exit_price
+    empty = ruin_price(cash - units * owed, side, units, _exit_fee(reason, costs))
+    # what is owed was added up in another order on the way
+    reach = 0.0 if owed == 0 else 1e-12 * abs(empty)
+    if side * (exit_price - empty) <= reach and (reason != END or rules.close_at_end):
+        exit_price = ruin_price(cash - units * owed, side, units, costs.fee)
+        quote, reason = exit_price, RUIN
+    return bar, leave, side, reason, units, entry_open, entered, entry_price, quote, exit_price, owed, ambiguous
 
 
 @_compiled
 def _log(fills: Any, place: int, trade: Any) -> None:
     fill = fills[place]
     fill.entry_bar, fill.exit_bar, fill.side, fill.reason, fill.units = trade[:5]
-    fill.entry_open, fill.entry_price, fill.exit_quote, fill.exit_price = trade[5:]
+    fill.entry_open, fill.entry_quote, fill.entry_price, fill.exit_quote, fill.exit_price = trade[5:10]
+    fill.owed, fill.ambiguous = trade[10:]
 
 
 @_compiled
-def simulate(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stake) -> tuple[Any, Floats]:
-    """Walk all bars: closed trades, a record array of `FILLS`, and equity at each close, (n,).
+def _worst_at_exit(bars: Bars, orders: Orders, costs: Costs, trade: Any, held: float, left: float) -> float:
+    """Equity at the worst price of the bar of the exit while the position was open in it.
+
+    `held` is the cash before that bar, `left` that after the exit.
+    """
+    bar, leave, side, reason, units, entry_open = trade[:6]
+    if reason in (STOP, TIME, RUIN):
+        return left
+    target = entry_open * (1 + side * orders.target[bar - 1])
+    if reason == TARGET and side * (bars.open[leave] - target) >= 0:
+        return left
+    if costs.funding.at_open.shape[0] > 0:
+        opening = side * costs.funding.at_open[leave] if leave > bar else 0.0
+        held -= units * (opening + costs.funding.at_most[leave, 0 if side > 0 else 1])
+    against: float = bars.low[leave] if side > 0 else bars.high[leave]
+    return min(left, max(0.0, held + side * units * against))
+
+
+@_compiled
+def simulate(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stake) -> tuple[Any, Floats, Floats]:
+    """Walk all bars: closed trades, a record array of `FILLS`; equity at each close and at each bar's worst price, (n,) each.
 
     Equity is cash plus the position at the close, never below 0. At 0 nothing is opened any more. A position that is
     still open at the end and may stay so is in the equity, not among the trades.
     """
     n = len(bars.close)
-    equity = np.empty(n)
+    equity, worst = np.empty(n), np.empty(n)
     fills = np.empty(np.count_nonzero(orders.signal), FILLS)
     cash, closed, bar = stake.equity, 0, 0
     while bar < n:
         entry = _next_entry(bars, orders.signal, bar) if cash > 0 else n
-        equity[bar:entry] = cash
+        equity[bar:entry] = worst[bar:entry] = cash
         bar = entry
         if bar == n:
             break
-        trade = _trade(bars, orders, costs, rules, stake, bar, cash)
-        _, leave, side, reason, units, _, entry_price, _, exit_price = trade
-        position = side * units
+        order = _order(bars, orders, costs, stake, bar, cash)
+        if order[1] == 0:
+            equity[bar] = worst[bar] = cash
+            bar += 1
+            continue
+        trade = _trade(bars, orders, costs, rules, bar, order, cash)
+        _, leave, side, reason, units, _, _, entry_price, _, exit_price, owed, _ = trade
         cash = settled(cash, entry_price, side, units, costs.fee)
         if reason == END and not rules.close_at_end:
-            _mark(equity, bars.close, bar, n, cash, position)
+            _mark(equity, worst, bars, costs, bar, n, side, units, cash)
             break
-        _mark(equity, bars.close, bar, leave, cash, position)
-        cash = 0.0 if reason == RUIN else settled(cash, exit_price, -side, units, costs.fee)
+        held = _mark(equity, worst, bars, costs, bar, leave, side, units, cash)
+        left = settled(cash - units * owed, exit_price, -side, units, _exit_fee(reason, costs))
+        cash = 0.0 if reason == RUIN else left
         _log(fills, closed, trade)
         closed += 1
         bar = leave
         if reason != TIME:  # the bar is spent; at a time exit its open is still to be traded
-            equity[leave] = cash
+            equity[leave], worst[leave] = cash, _worst_at_exit(bars, orders, costs, trade, held, cash)
             bar += 1
-    return fills[:closed], equity
+    return fills[:closed], equity, worst
 
 
 @_compiled
@@ -215,10 +337,13 @@ def outcome_of_side(
     m = len(entries)
     leaves, exits, returns = np.empty(m, np.int64), np.empty(m), np.empty(m)
     for k in range(m):
-        entry, side = entries[k], sides[k]
-        leave, quote, _ = find_exit(bars, entry, side, stops[k], targets[k], np.nan, rules)
-        paid = fill_price(bars.open[entry], side, entry, costs)
+        entry, side, opened = entries[k], sides[k], bars.open[entries[k]]
+        stop, target = opened * (1 - side * stops[k]), opened * (1 + side * targets[k])
+        leave, quote, reason, owed = find_exit(bars, entry, side, stop, target, np.nan, costs, rules)
+        owed += _owed_at_exit(leave, side, reason, costs)
+        paid = fill_price(entry_quote(bars, entry, side, costs), side, entry, costs)
         got = fill_price(quote, -side, leave, costs)
+        fees = costs.fee * (got + paid) + (_exit_fee(reason, costs) - costs.fee) * got
         leaves[k], exits[k] = leave, got
-        returns[k] = (side * (got - paid) - costs.fee * (got + paid)) / paid
+        returns[k] = (side * (got - paid) - fees - owed) / paid
     return leaves, exits, returns

@@ -1,4 +1,4 @@
-"""What a fill costs, where stop and target lie, and how frames become the arrays that the engine walks."""
+"""Where stop and target lie, and how frames become the arrays that the engine walks."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
 
-_BPS = 1e-4
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -36,18 +35,6 @@ class Orders(NamedTuple):
     target: Floats
 
 
-class Costs(NamedTuple):
-    """What a fill costs, as fractions of its price."""
-
-    fee: float
-    adverse: float
-    """Half the spread and the mean slippage."""
-    expected_noise: float
-    """Mean of the draws, for whoever has to plan before they are known."""
-    noise: Floats
-    """Draws on top, (n, 2): buys, then sells; (0, 2) when there are none."""
-
-
 class Rules(NamedTuple):
     """When a position is closed."""
 
@@ -55,14 +42,21 @@ class Rules(NamedTuple):
     gap_pays: bool
     """A bar that opens beyond the target fills at the open."""
     close_at_end: bool
+    target_first: bool
+    """Which of the two a bar that touches both reached first; False, the stop, is the pessimistic answer."""
 
 
 class Stake(NamedTuple):
-    """What may be put at risk."""
+    """What may be put at risk, and what an exchange takes as an order."""
 
     equity: float
     risk: float
     leverage: float
+    step: float
+    """Units are a multiple of it; 0 for any."""
+    min_notional: float
+    most: Floats
+    """Most units of an order decided at each bar, (n,); (0,) where the volume caps nothing."""
 
 
 def exit_distances(volatility: ArrayLike, horizon: int, exits: ExitConfig) -> tuple[Floats, Floats]:
@@ -84,50 +78,42 @@ def exit_table(volatility: "pd.Series[float]", horizon: int, exits: ExitConfig) 
     return pd.DataFrame({"stop_distance": stop, "target_distance": target}, index=volatility.index)
 
 
-def slippage_draws(n_bars: int, execution: ExecutionModel) -> Floats:
-    """Adverse slippage beyond the mean of a buy and a sell at each bar, fractions of price: (n_bars, 2), or (0, 2).
+def rules_of(execution: ExecutionModel, *, target_first: bool = False) -> Rules:
+    """Exit rules; no horizon means that time never closes a position."""
+    horizon = _FOREVER if execution.horizon is None else execution.horizon
+    return Rules(horizon, execution.gap_through_target == "open", execution.close_at_end, target_first)
 
-    There is one draw per bar and side whether or not anything trades, taken in time order: a draw changes neither when
-    other trades happen nor when bars are appended.
+
+def stake_of(sizing: Sizing, execution: ExecutionModel, candles: pd.DataFrame) -> Stake:
+    """Sizing as the plain numbers of the engine, with the cap that the volume of each decision's bar sets.
+
+    Raises `DataContractError` where there is such a cap and a volume is missing, infinite or negative.
     """
-    if execution.slippage_noise_bps == 0:
-        return np.empty((0, 2))
-    rng = np.random.default_rng(execution.seed)
-    draws: Floats = rng.exponential(execution.slippage_noise_bps * _BPS, (n_bars, 2))
-    return draws
-
-
-def costs_of(execution: ExecutionModel, n_bars: int) -> Costs:
-    """Basis points as fractions, with the draws for `n_bars`."""
-    return Costs(
-        fee=execution.fee_bps * _BPS,
-        adverse=(execution.spread_bps / 2 + execution.slippage_bps) * _BPS,
-        expected_noise=execution.slippage_noise_bps * _BPS,
-        noise=slippage_draws(n_bars, execution),
+    return Stake(
+        equity=sizing.initial_equity,
+        risk=sizing.risk_per_trade,
+        leverage=sizing.max_leverage,
+        step=sizing.step_size,
+        min_notional=sizing.min_notional,
+        most=_volume_cap(candles, execution.max_participation),
     )
 
 
-def rules_of(execution: ExecutionModel) -> Rules:
-    """Exit rules; no horizon means that time never closes a position."""
-    horizon = _FOREVER if execution.horizon is None else execution.horizon
-    return Rules(horizon, execution.gap_through_target == "open", execution.close_at_end)
+def bar_length_ns(index: pd.Index) -> int:
+    """Shortest step of the open times in nanoseconds; 1 where there is none, since a single bar trades nothing."""
+    return int(np.diff(pd.DatetimeIndex(index).as_unit("ns").asi8).min()) if len(index) > 1 else 1
 
 
-def stake_of(sizing: Sizing) -> Stake:
-    """Sizing as the plain numbers of the engine."""
-    return Stake(sizing.initial_equity, sizing.risk_per_trade, sizing.max_leverage)
-
-
-def bars_of(candles: pd.DataFrame) -> Bars:
+def bars_of(candles: pd.DataFrame, *, what: str = "candles") -> Bars:
     """Candles as arrays; without `is_repaired` or `segment` no bar is repaired and there is one segment.
 
     Raises `DataContractError` unless `open_time` is in UTC and strictly increasing and prices are finite and positive.
     """
-    _require_times(candles, what="candles")
+    _require_times(candles, what=what)
     prices = {name: np.ascontiguousarray(candles[name], dtype=float) for name in ("open", "high", "low", "close")}
     for name, price in prices.items():
         if (bad := ~(np.isfinite(price) & (price > 0))).any():
-            raise DataContractError(f"candles: {name} is {price[bad][0]} at {candles.index[bad][0]}, not a price")
+            raise DataContractError(f"{what}: {name} is {price[bad][0]} at {candles.index[bad][0]}, not a price")
     repaired = candles["is_repaired"].to_numpy(dtype=bool) if "is_repaired" in candles else np.zeros(len(candles), bool)
     segment = candles["segment"].to_numpy() if "segment" in candles else np.zeros(len(candles))
     traded = np.flatnonzero(~repaired)
@@ -157,6 +143,17 @@ def orders_of(decisions: pd.DataFrame, candles: pd.DataFrame) -> Orders:
     for whole, given in zip(orders, (signal, stop, target), strict=True):
         whole[place] = given
     return orders
+
+
+def _volume_cap(candles: pd.DataFrame, share: float | None) -> Floats:
+    if share is None:
+        return np.empty(0)
+    if "volume" not in candles:
+        raise DataContractError(f"candles: there is no volume, which max_participation = {share} is a share of")
+    volume = candles["volume"].to_numpy(dtype=float)
+    if (bad := ~(np.isfinite(volume) & (volume >= 0))).any():
+        raise DataContractError(f"candles: volume is {volume[bad][0]} at {candles.index[bad][0]}, not a volume")
+    return np.asarray(share * volume)
 
 
 def _ends(segment: NDArray[Any]) -> Bools:

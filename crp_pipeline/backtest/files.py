@@ -4,11 +4,14 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
+
 from crp_pipeline.backtest.result import BacktestResult
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.storage import fresh_folder, read_parquet, replace_folder, write_json, write_parquet
 
 TABLES = ("trades", "by_tier", "by_session")
+CURVES = ("equity", "worst_equity")
 
 
 def save_result(result: BacktestResult, folder: Path) -> Path:
@@ -16,7 +19,7 @@ def save_result(result: BacktestResult, folder: Path) -> Path:
     staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
     for name in TABLES:
         write_parquet(staging / f"{name}.parquet", getattr(result, name))
-    write_parquet(staging / "equity.parquet", result.equity.to_frame())
+    write_parquet(staging / "equity.parquet", pd.concat([result.equity, result.worst_equity], axis=1))
     metrics = {name: float(value) if math.isfinite(value) else None for name, value in result.metrics.items()}
     write_json(staging / "metrics.json", metrics)
     return replace_folder(staging, folder)
@@ -25,8 +28,13 @@ def save_result(result: BacktestResult, folder: Path) -> Path:
 def load_result(folder: Path) -> BacktestResult:
     """The result that `save_result` wrote; raises `DataContractError` when a part is missing or damaged."""
     tables = {name: read_parquet(folder / f"{name}.parquet") for name in TABLES}
-    equity = read_parquet(folder / "equity.parquet")["equity"]
-    return BacktestResult(equity=equity, metrics=_read_metrics(folder / "metrics.json"), **tables)
+    path = folder / "equity.parquet"
+    curves = read_parquet(path)
+    if missing := [name for name in CURVES if name not in curves]:
+        raise DataContractError(f"{path} has no column {missing[0]}: make the backtest anew")
+    equity, worst_equity = (curves[name] for name in CURVES)
+    metrics = _read_metrics(folder / "metrics.json")
+    return BacktestResult(equity=equity, worst_equity=worst_equity, metrics=metrics, **tables)
 
 
 def _read_metrics(path: Path) -> dict[str, float]:

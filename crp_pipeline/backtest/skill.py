@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest.execution import bars_of, costs_of, orders_of, rules_of
+from crp_pipeline.backtest.costs import CostData, costs_of
+from crp_pipeline.backtest.execution import bars_of, orders_of, rules_of
 from crp_pipeline.backtest.result import BacktestResult
 from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.settings import ExecutionModel
@@ -43,13 +44,15 @@ def zero_skill(
     n_permutations: int = 2_000,
     seed: int = 0,
     level: float = 0.95,
+    data: CostData | None = None,
 ) -> ZeroSkill:
     """Shuffle which of the trades were long and which short, keeping how many of each, their entries, exits and costs.
 
-    `candles`, `decisions` and `execution` are those of the result; `subset` (one bool per trade) compares only some,
-    such as the high tier. A stop three times wider than the target wins 75 % of such shuffles: that is what a win rate
-    must be held against. No account stands behind a shuffle, so a trade that ruined one counts up to its stop, target
-    or time. Trades of one side only cannot be told from chance: their p-value is 1. NaN, and p-value 1, without trades.
+    `candles`, `decisions`, `execution` and `data` (funding and finer candles) are those of the result; `subset` (one bool per
+    trade) compares only some, such as the high tier. A stop three times wider than the target wins 75 % of such shuffles: that
+    is what a win rate must be held against. No account stands behind a shuffle, so a trade that ruined one counts up to its
+    stop, target or time. Trades of one side only cannot be told from chance: their p-value is 1. NaN, and p-value 1, without
+    trades.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
@@ -57,7 +60,7 @@ def zero_skill(
         raise ValueError(f"n_permutations must be at least 1, got {n_permutations}")
     trades = result.trades if subset is None else result.trades[subset]
     side = trades["side"].to_numpy(dtype=np.int64)
-    long, short = _both_outcomes(trades, candles, decisions, execution)
+    long, short = _both_outcomes(trades, candles, decisions, execution, data or CostData())
     nobody = np.full(1, np.nan)
     means, rates = _shuffled(side > 0, long, short, n_permutations, seed) if len(trades) else (nobody, nobody)
     observed = np.where(side > 0, long, short)
@@ -78,13 +81,13 @@ def zero_skill(
 
 
 def _both_outcomes(
-    trades: pd.DataFrame, candles: pd.DataFrame, decisions: pd.DataFrame, execution: ExecutionModel
+    trades: pd.DataFrame, candles: pd.DataFrame, decisions: pd.DataFrame, execution: ExecutionModel, data: CostData
 ) -> tuple[Floats, Floats]:
     """Net return of every trade had it been long and had it been short, (m,) each."""
     from crp_pipeline.backtest.engine import outcome_of_side
 
     bars, orders = bars_of(candles), orders_of(decisions, candles)
-    costs, rules = costs_of(execution, len(candles)), rules_of(replace(execution, close_at_end=True))
+    costs, rules = costs_of(execution, candles, bars, data), rules_of(replace(execution, close_at_end=True))
     entries = candles.index.get_indexer(pd.DatetimeIndex(trades["entry_time"])).astype(np.int64)
     stops, targets = orders.stop[entries - 1], orders.target[entries - 1]
     long, short = (

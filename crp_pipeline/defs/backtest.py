@@ -3,7 +3,9 @@
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
+from crp_pipeline.backtest import BacktestResult, CostData, exit_table, run_backtest, settled_rates
+from crp_pipeline.candles import read_feeds
+from crp_pipeline.candles.files import coin_files, load_candles
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -11,6 +13,10 @@ from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_e
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash, sha256
+
+FUNDING = "funding_rate"
+"""The feed column that is settled between longs and shorts."""
 
 
 def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
@@ -18,14 +24,46 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     return [_backtest(settings), _comparison(settings)]
 
 
+def cost_data(settings: PipelineSettings, coin: str) -> CostData:
+    """The coin's settled funding, from its feed of that name, and its candles of a shorter interval, where there are such.
+
+    Funding is a cost of what was held, charged at its stamp: no decision sees it, so its publication does not matter here.
+    """
+    columns = [feed.rows[FUNDING] for feed in read_feeds(settings.feeds, coin) if FUNDING in feed.rows]
+    files = {} if settings.finer_dir is None else coin_files(settings.finer_dir)
+    finer = load_candles(files[coin]) if coin in files else None
+    return CostData(
+        funding=settled_rates(columns[0]) if columns else None,
+        finer=None if finer is None else finer[~finer.index.duplicated()],
+    )
+
+
+def cost_hashes(settings: PipelineSettings, coin: str, data: CostData) -> dict[str, str]:
+    """Content hashes of what costs were taken from, by name in a lineage."""
+    sample = settings.of(coin).execution.slippage_file
+    return {
+        **({} if data.funding is None else {"costs.funding": frame_hash(data.funding.to_frame())}),
+        **({} if data.finer is None else {"costs.finer": frame_hash(data.finer)}),
+        **({} if sample is None else {"costs.slippage": sha256(sample)}),
+    }
+
+
 def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
     @dg.asset(group_name="backtest", kinds={"numba"}, partitions_def=coin_partitions(settings))
     def backtest(candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame) -> dg.MaterializeResult[BacktestResult]:
-        """Every decision traded at the next open, with spread, slippage, fees, stop, target and horizon."""
-        exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
-        result = run_backtest(candles, with_exits(ensemble, exits), execution=settings.execution, sizing=settings.sizing)
-        behind = [candles, labels, ensemble]
-        stamp(result.trades, "backtest", behind=behind, files={"settings": recipe_hash(settings)})
+        """Every decision traded at the next open, with spread, slippage, fees, funding, delay, stop, target and horizon."""
+        coin = candles.attrs["coin"]
+        own, data = settings.of(coin), cost_data(settings, coin)
+        result = run_backtest(
+            candles,
+            with_exits(ensemble, exit_table(labels["volatility"], own.horizon, own.exits)),
+            execution=own.execution,
+            sizing=own.sizing,
+            funding=data.funding,
+            finer=data.finer,
+        )
+        files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
+        stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
         return dg.MaterializeResult(
             value=result,
             metadata={
@@ -51,10 +89,12 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
         candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame, **models: pd.DataFrame
     ) -> dg.MaterializeResult[pd.DataFrame]:
         """Baselines, each model and the ensemble on the same bars, costs and exits."""
+        coin = candles.attrs["coin"]
+        own, data = settings.of(coin), cost_data(settings, coin)
         decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
         candidates = {
             **{name: decisions.pop(name) for name in BASELINES},
-            **rules(candles, horizon=settings.horizon),
+            **rules(candles, horizon=own.horizon),
             **decisions,
             "ensemble": ensemble,
         }
@@ -62,14 +102,15 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
             candidates,
             candles,
             labels,
-            exit_table(labels["volatility"], settings.horizon, settings.exits),
-            execution=settings.execution,
-            sizing=settings.sizing,
-            config=settings.gate,
-            seed=settings.seed,
+            exit_table(labels["volatility"], own.horizon, own.exits),
+            execution=own.execution,
+            sizing=own.sizing,
+            config=own.gate,
+            seed=own.seed,
+            data=data,
         )
-        behind = [candles, labels, *models.values(), ensemble]
-        stamp(compared, "comparison", behind=behind, files={"settings": recipe_hash(settings)})
+        files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
+        stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files)
         return dg.MaterializeResult(value=compared, metadata={"table": table(compared)})
 
     return comparison

@@ -19,7 +19,8 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     def labels(candles: pd.DataFrame, feeds: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
         """What a decision at each bar's close would have earned, and when that was known."""
         coin = candles.attrs["coin"]
-        made = check_frame(make_labels(candles, settings.labels, feeds=feeds), LabelSchema, what=f"labels of {coin}")
+        config = settings.of(coin).labels
+        made = check_frame(make_labels(candles, config, feeds=feeds), LabelSchema, what=f"labels of {coin}")
         stamp(made, "labels", behind=[candles, feeds], files={"settings": recipe_hash(settings)})
         return dg.MaterializeResult(
             value=made,
@@ -27,9 +28,9 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
                 "dagster/row_count": len(made),
                 "labelled_bars": int(made["signal"].notna().sum()),
                 "independent_labels": float(made["weight"].sum()),
-                "horizon_bars": settings.horizon,
+                "horizon_bars": config.horizon,
                 "open_interest_changes": int(made.get("open_interest_change", pd.Series(dtype=float)).notna().sum()),
-                "round_trip_cost_bps": settings.labels.round_trip_cost_bps,
+                "round_trip_cost_bps": config.round_trip_cost_bps,
                 "picture": picture(labels_figure(made)),
             },
         )

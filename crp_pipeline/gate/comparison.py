@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
+from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
 from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.gate.scores import scored
 from crp_pipeline.metrics import daily_returns, sharpe_ratio, wilson_interval
@@ -45,19 +45,22 @@ def compare(
     sizing: Sizing,
     config: GateConfig,
     seed: int,
+    data: CostData | None = None,
 ) -> pd.DataFrame:
     """One row per candidate, in the order given: forecast scores and a backtest on the bars that all of them decided.
 
     `candidates` maps names to decisions; `exits` holds `stop_distance` and `target_distance` per bar. A win rate stands beside
-    its interval, the number of trades, the zero-skill rate of the same entries and exits, payoff ratio and coverage.
+    its interval, the number of trades, the zero-skill rate of the same entries and exits, payoff ratio and coverage. `data`
+    holds settled funding and finer candles.
     """
+    data = data or CostData()
     decided = np.logical_and.reduce([frame["confidence"].notna() for frame in candidates.values()])
     rows = []
     for name, frame in candidates.items():
         decisions = with_exits(frame.loc[decided], exits)
-        result = run_backtest(candles, decisions, execution=execution, sizing=sizing)
+        result = run_backtest(candles, decisions, execution=execution, sizing=sizing, funding=data.funding, finer=data.finer)
         chance = zero_skill(
-            result, candles, decisions, execution, n_permutations=config.n_resamples, seed=seed, level=config.level
+            result, candles, decisions, execution, n_permutations=config.n_resamples, seed=seed, level=config.level, data=data
         )
         rows.append({"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)})
     return pd.DataFrame(rows)

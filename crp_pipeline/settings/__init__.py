@@ -9,6 +9,7 @@ once; each stage re-exports its own. `pipeline` puts them together.
 from crp_pipeline.settings.parameters import (
     INTERVALS,
     TRAINABLE,
+    CoinOverrides,
     DemoConfig,
     EnsembleConfig,
     ExchangeConfig,
@@ -27,6 +28,7 @@ from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, load
 __all__ = [
     "INTERVALS",
     "TRAINABLE",
+    "CoinOverrides",
     "DemoConfig",
     "EnsembleConfig",
     "ExchangeConfig",

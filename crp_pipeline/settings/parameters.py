@@ -1,11 +1,15 @@
 """The parameter classes: what steers each stage, with unit, default and range."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+
+from crp_pipeline.settings.slippage import read_slippage
 
 TRAINABLE = (
     *("xgboost", "lightgbm", "catboost", "xgboost_regressor", "lightgbm_regressor", "mlp_regressor"),
@@ -84,12 +88,32 @@ class ExecutionModel:
 
     fee_bps: Annotated[float, Field(ge=0, le=500)] = 5.0
     """Taker fee per side, on notional."""
+    maker_fee_bps: Annotated[float, Field(ge=0, le=500)] | None = None
+    """Fee of a target fill, which is a resting limit order; None: the taker fee."""
     spread_bps: Annotated[float, Field(ge=0, le=500)] = 2.0
     """Full quoted spread; half of it is paid per side."""
     slippage_bps: Annotated[float, Field(ge=0, le=500)] = 1.0
     """Mean adverse slippage per side."""
     slippage_noise_bps: Annotated[float, Field(ge=0, le=500)] = 0.0
     """Scale of the seeded exponential draw that comes on top of the mean."""
+    slippage_volatility_share: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Share of the volatility per bar, known at the close before the fill, that comes on top."""
+    slippage_volatility_window: Annotated[int, Field(ge=10, le=10_000)] = 100
+    """Bars of close-to-close returns in that volatility."""
+    assumed_volatility_bps: Annotated[float, Field(ge=0, le=5_000)] = 50.0
+    """Volatility per bar that `cost_per_side_bps` takes the share of, where no bar has told its own; an hour of BTC."""
+    slippage_file: Path | None = None
+    """CSV or parquet file with one column of adverse bps, from which a seeded draw per bar and side comes on top."""
+    funding_bps: Annotated[float, Field(ge=-500, le=500)] = 0.0
+    """Rate per stamp at 00, 08 and 16 UTC that a long pays to a short, where no settled rates are given."""
+    latency_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 0.0
+    """Measured time of inference between a bar's close and the order; a fill never gains by it."""
+    network_ms: Annotated[float, Field(ge=0, le=3_600_000)] = 0.0
+    """Mean of the seeded exponential draw of the order's way to the exchange."""
+    max_participation: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Largest share of the volume of the decision's bar that an order may be; None: any size."""
+    cost_factor: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """Multiplies what no other field holds: the draws from `slippage_file` and settled funding rates."""
     horizon: Annotated[int, Field(ge=1)] | None = 24
     """Bars after which a position is closed at the open; None holds until stop, target or the end."""
     gap_through_target: Literal["target", "open"] = "target"
@@ -97,12 +121,37 @@ class ExecutionModel:
     close_at_end: bool = True
     """Close a position that is still open at the end at the close of the last bar that traded; False leaves it open."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the slippage draws."""
+    """Seed of the draws of slippage and network."""
+
+    @property
+    def sample_mean_bps(self) -> float:
+        """Mean of the draws from `slippage_file`, 0 without one; raises `DataContractError` for a file that is no sample."""
+        return 0.0 if self.slippage_file is None else self.cost_factor * float(read_slippage(self.slippage_file).mean())
 
     @property
     def cost_per_side_bps(self) -> float:
-        """Expected cost of one fill: fee, half the spread and slippage."""
-        return self.fee_bps + self.spread_bps / 2 + self.slippage_bps + self.slippage_noise_bps
+        """Expected cost of one fill: taker fee, half the spread and slippage of every kind.
+
+        Funding is not in it, which the other side receives, nor latency, whose price depends on the length of a bar.
+        """
+        drawn = self.slippage_noise_bps + self.sample_mean_bps
+        scaled = self.slippage_volatility_share * self.assumed_volatility_bps
+        return self.fee_bps + self.spread_bps / 2 + self.slippage_bps + drawn + scaled
+
+    def scaled(self, factor: float) -> "ExecutionModel":
+        """The same market with every cost times `factor`: fees, spread, slippage and funding; not what a delay costs.
+
+        Raises pydantic's `ValidationError` when a cost leaves its range.
+        """
+        costs = {name: factor * getattr(self, name) for name in _COSTS}
+        maker = None if self.maker_fee_bps is None else factor * self.maker_fee_bps
+        return replace(self, maker_fee_bps=maker, **costs)
+
+
+_COSTS = (
+    *("fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps", "slippage_volatility_share"),
+    *("funding_bps", "cost_factor"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -122,6 +171,18 @@ class Sizing:
     """Share of equity lost when the stop fills at its price, costs included."""
     max_leverage: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Notional over equity at entry; without a stop a position is this large."""
+    step_size: Annotated[float, Field(ge=0)] = 0.0
+    """Units are rounded down to a multiple of it; 0: any number of units."""
+    min_notional: Annotated[float, Field(ge=0)] = 0.0
+    """An order that is worth less at the open, after rounding, is not placed; 0: none is too small."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CoinOverrides:
+    """What is otherwise for one coin: fields of `execution` and `sizing` by name; all others stay as they are."""
+
+    execution: Mapping[str, Any] = Field(default_factory=dict)
+    sizing: Mapping[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import (
@@ -23,6 +23,7 @@ from crp_pipeline.errors import CrpError
 from crp_pipeline.settings.parameters import (
     TRAINABLE,
     CoinName,
+    CoinOverrides,
     DemoConfig,
     EnsembleConfig,
     ExchangeConfig,
@@ -37,6 +38,8 @@ from crp_pipeline.settings.parameters import (
     SnakeCase,
     WalkForwardConfig,
 )
+
+_Section = TypeVar("_Section", ExecutionModel, Sizing)
 
 
 class SettingsError(CrpError):
@@ -63,6 +66,8 @@ class PipelineSettings(BaseSettings):
     data_dir: Path = Path("data")
     files_dir: Path = Path("data/raw")
     """Folder of the `files` source: one parquet or CSV per coin, named after it."""
+    finer_dir: Path | None = None
+    """Folder of candles of a shorter interval, one parquet or CSV per coin that has them, for prices after a delay."""
     max_gap: Annotated[int, Field(ge=0, le=1_000)] = 4
     """Longest hole, in bars, that is filled by flat flagged bars."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -83,6 +88,24 @@ class PipelineSettings(BaseSettings):
     exchange: ExchangeConfig = ExchangeConfig()
     feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
     """Feeds by a name of your own."""
+    coin_overrides: Mapping[CoinName, CoinOverrides] = Field(default_factory=dict)
+    """Coins whose execution or sizing differs, and in which fields; see `of`."""
+
+    def of(self, coin: str) -> Self:
+        """The same settings with the coin's own execution and sizing, and a neutral band that covers the costs of these.
+
+        Raises `ValueError` naming coin, field and value for an override that is not allowed; loading has made sure of that.
+        """
+        if coin not in self.coin_overrides:
+            return self
+        overrides = self.coin_overrides[coin]
+        execution = _overridden(self.execution, overrides.execution, f"coin_overrides.{coin}.execution")
+        sizing = _overridden(self.sizing, overrides.sizing, f"coin_overrides.{coin}.sizing")
+        if execution.horizon != self.horizon:
+            rule = f"it follows horizon and is {self.horizon!r}"
+            raise ValueError(f"coin_overrides.{coin}.execution.horizon = {execution.horizon!r} is not allowed: {rule}")
+        labels = replace(self.labels, round_trip_cost_bps=2 * execution.cost_per_side_bps)
+        return self.model_copy(update={"execution": execution, "sizing": sizing, "labels": labels})
 
     @model_validator(mode="after")
     def _known_models(self) -> Self:
@@ -122,6 +145,8 @@ class PipelineSettings(BaseSettings):
             told = getattr(settings, section)
             _refuse_another(section, _named(given.get(section), told) & set(values), told, values)
             object.__setattr__(settings, section, replace(told, **values))
+        for coin in settings.coin_overrides:
+            settings.of(coin)
         return settings
 
     @classmethod
@@ -142,6 +167,18 @@ def _named(given: object, section: Any) -> set[str]:
     if isinstance(given, dict):
         return set(given)
     return {field.name for field in fields(section) if getattr(section, field.name) != field.default}
+
+
+def _overridden(section: _Section, changes: Mapping[str, Any], where: str) -> _Section:
+    """The section with some fields changed; raises `ValueError` naming the first that is none or has no such value."""
+    try:
+        return replace(section, **changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(_sentence({**first, "loc": (where, *first["loc"])})) from error
+    except TypeError as error:
+        name = next(name for name in changes if name not in {field.name for field in fields(section)})
+        raise ValueError(f"{where}.{name} is not a setting (see crp_pipeline/settings/ for the names)") from error
 
 
 def _refuse_another(section: str, names: set[str], told: object, decided: Mapping[str, float]) -> None:
@@ -189,6 +226,8 @@ def _unreadable(error: UnreadableVariableError) -> str:
         form = f'JSON, such as {{"{name}": {json.dumps(fields(kind)[0].default)}}}, or name by name: {variable}__{name.upper()}'
     elif field == "feeds":
         form = 'JSON, such as {"funding": {"path": "data/raw/feeds/funding.csv", "available_after": "1D"}}'
+    elif field == "coin_overrides":
+        form = 'JSON, such as {"BTC-USDT": {"execution": {"fee_bps": 4.0}, "sizing": {"step_size": 0.001}}}'
     else:
         form = 'a list as JSON, such as ["A", "B"]'
     return f"{variable} = {os.environ.get(variable)!r} is not allowed: write {form}"

@@ -10,8 +10,9 @@ import pandas as pd
 import typer
 
 from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, zero_skill
+from crp_pipeline.backtest.costs import CostData, costs_of
 from crp_pipeline.backtest.engine import simulate
-from crp_pipeline.backtest.execution import bars_of, costs_of, orders_of, rules_of, stake_of
+from crp_pipeline.backtest.execution import bars_of, orders_of, rules_of, stake_of
 from crp_pipeline.reporting.tables import to_text
 from crp_pipeline_tests.benchmarks.fresh import MIB, peak_bytes
 from crp_pipeline_tests.benchmarks.market import demo_bars
@@ -55,8 +56,9 @@ def _decisions(candles: pd.DataFrame) -> pd.DataFrame:
 
 
 def _walk(candles: pd.DataFrame, decisions: pd.DataFrame):
-    parts = bars_of(candles), orders_of(decisions, candles), costs_of(EXECUTION, len(candles))
-    return lambda: simulate(*parts, rules_of(EXECUTION), stake_of(SIZING))
+    bars, orders = bars_of(candles), orders_of(decisions, candles)
+    costs, stake = costs_of(EXECUTION, candles, bars, CostData()), stake_of(SIZING, EXECUTION, candles)
+    return lambda: simulate(bars, orders, costs, rules_of(EXECUTION), stake)
 
 
 def _speeds(taken: dict[str, tuple[int, float]]) -> pd.DataFrame:

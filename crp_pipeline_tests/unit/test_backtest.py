@@ -306,7 +306,7 @@ def test_trades_name_their_bars():
     assert result.trades["exit_reason"].to_list() == ["target", "stop", "target"]
     assert result.trades.columns.to_list() == [
         "decision_time", "entry_time", "exit_time", "side", "tier", "confidence", "entry_price", "exit_price", "units",
-        "pnl", "gross_pnl", "costs", "return_net", "bars_held", "exit_reason", "session",
+        "notional", "pnl", "gross_pnl", "costs", "delay_cost", "funding", "return_net", "bars_held", "exit_reason", "session",
     ]  # fmt: skip
 
 
