@@ -4,10 +4,10 @@ Reruns take `candles`, `decisions`, `execution` and `sizing` as `run_backtest` d
 funding and finer candles, where there are any.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from crp_pipeline.backtest.result import BacktestResult, run_backtest
@@ -30,11 +30,11 @@ def cost_ladder(
     """What is left when every cost is `factor` times as high: trades, win rate, net expectancy, pnl and Sharpe ratio.
 
     One row per factor, indexed by `cost_factor`. Each is a walk of its own, in which dearer trades are smaller for the same
-    risk; entries and exits stay, but for an account that is ruined earlier.
+    risk; entries and exits stay, but for an order that becomes too small or an account that is ruined earlier.
     """
-    walks = [run_backtest(candles, decisions, execution=_dearer(execution, k), sizing=sizing, **market) for k in factors]
-    rows = [{name: walk.metrics[name] for name in _TOLD} for walk in walks]
-    return pd.DataFrame(rows, index=pd.Index(factors, name="cost_factor"), columns=list(_TOLD))
+    dearer = [execution.scaled(factor) for factor in factors]
+    walks = [run_backtest(candles, decisions, execution=costs, sizing=sizing, **market) for costs in dearer]
+    return pd.DataFrame([_told(walk) for walk in walks], index=pd.Index(factors, name="cost_factor"), columns=list(_TOLD))
 
 
 def break_even_cost_bps(result: BacktestResult) -> float:
@@ -49,7 +49,32 @@ def break_even_cost_bps(result: BacktestResult) -> float:
     return 1e4 * expectancy(before)
 
 
-def _dearer(execution: ExecutionModel, factor: float) -> ExecutionModel:
-    """The same market with every cost times `factor`."""
-    names = ("fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps")
-    return replace(execution, **{name: factor * getattr(execution, name) for name in names})
+def latency_penalised(
+    candles: pd.DataFrame,
+    decisions: pd.DataFrame,
+    *,
+    execution: ExecutionModel,
+    sizing: Sizing,
+    mean_ms: float,
+    p90_ms: float,
+    **market: Any,
+) -> pd.DataFrame:
+    """What is left when every order is late: rows `none`, `mean` and `p90`, indexed by `latency`.
+
+    `latency_ms` of inference, without any delay in the first row and with the network of `execution` in the others, the numbers
+    of the cost ladder, `delay_cost` in units of equity, and `penalised_pnl`. No entry is filled better for being late, but a
+    smaller account may lose less later on: `penalised_pnl` is the smaller of the walk's and that of the walk without delay, so
+    that a favourable drift is never credited.
+    """
+    at_once = replace(execution, latency_ms=0.0, network_ms=0.0)
+    late = {"mean": replace(execution, latency_ms=mean_ms), "p90": replace(execution, latency_ms=p90_ms)}
+    delays = {"none": at_once, **late}
+    walks = {name: run_backtest(candles, decisions, execution=delay, sizing=sizing, **market) for name, delay in delays.items()}
+    rows = [_told(walk) | {"delay_cost": float(walk.trades["delay_cost"].sum())} for walk in walks.values()]
+    table = pd.DataFrame(rows, index=pd.Index(list(walks), name="latency"))
+    table.insert(0, "latency_ms", [0.0, mean_ms, p90_ms])
+    return table.assign(penalised_pnl=np.minimum(table["pnl"], walks["none"].metrics["pnl"]))
+
+
+def _told(walk: BacktestResult) -> dict[str, float]:
+    return {name: walk.metrics[name] for name in _TOLD}

@@ -1,4 +1,4 @@
-"""Trades and an equity curve in numbers: all of them, by side, by group, by what was known of the market when they were decided.
+"""Trades and an equity curve in numbers: all of them, by side, and by what was known of the market when they were decided.
 
 `trades` and `equity` are those of a `BacktestResult`. Numbers are NaN where nothing can be said.
 """
@@ -64,7 +64,7 @@ def trade_summary(trades: pd.DataFrame) -> dict[str, float]:
 
 
 def equity_summary(equity: "pd.Series[float]", trades: pd.DataFrame, *, initial: float) -> dict[str, float]:
-    """Depth and days of the drawdowns, return ratios of daily returns from `initial` on, and turnover per year of both fills."""
+    """Depth and days of the drawdowns, ratios of the daily returns from `initial` on, and turnover per year."""
     daily, curve = daily_returns(equity, initial=initial), np.concatenate([[initial], equity.to_numpy()])
     notional = (trades["units"] * (trades["entry_price"] + trades["exit_price"])).to_numpy()
     return {
