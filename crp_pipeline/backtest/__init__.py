@@ -2,8 +2,9 @@
 
 A decision is taken at a bar's close and filled at the next open; whoever made it is unknown here. `execution` says where
 stop and target lie and what may be ordered, `costs` what a fill costs, `latency` what a delay does to its price and `funding`
-what holding costs; `engine` walks the bars, `result` turns the trades into numbers, `skill` asks what chance would have
-earned. The compiled engine is imported when the first backtest runs, so that importing this package stays cheap.
+what holding costs; `engine` walks the bars, `result` turns its fills into tables and `summary` these into numbers, `stress`
+trades dearer and later, `skill` asks what chance would have earned. The compiled engine is imported when the first backtest
+runs, so that importing this package stays cheap.
 """
 
 from crp_pipeline.backtest.costs import CostData, slippage_draws
@@ -12,6 +13,15 @@ from crp_pipeline.backtest.funding import settled_rates
 from crp_pipeline.backtest.latency import delay_draws
 from crp_pipeline.backtest.result import BacktestResult, run_backtest
 from crp_pipeline.backtest.skill import ZeroSkill, zero_skill
+from crp_pipeline.backtest.stress import break_even_cost_bps, cost_ladder, latency_penalised
+from crp_pipeline.backtest.summary import (
+    VolatilityRegime,
+    by_regime,
+    by_side,
+    equity_summary,
+    trade_summary,
+    volatility_regime,
+)
 from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
 
 __all__ = [
@@ -20,12 +30,21 @@ __all__ = [
     "ExecutionModel",
     "ExitConfig",
     "Sizing",
+    "VolatilityRegime",
     "ZeroSkill",
+    "break_even_cost_bps",
+    "by_regime",
+    "by_side",
+    "cost_ladder",
     "delay_draws",
+    "equity_summary",
     "exit_distances",
     "exit_table",
+    "latency_penalised",
     "run_backtest",
     "settled_rates",
     "slippage_draws",
+    "trade_summary",
+    "volatility_regime",
     "zero_skill",
 ]

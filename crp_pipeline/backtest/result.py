@@ -10,21 +10,9 @@ from numpy.typing import NDArray
 
 from crp_pipeline.backtest.costs import CostData, Costs, costs_of
 from crp_pipeline.backtest.execution import Bars, Orders, Stake, bars_of, orders_of, rules_of, stake_of
+from crp_pipeline.backtest.summary import by_group, equity_summary, trade_summary
 from crp_pipeline.contracts import Floats, Tier
-from crp_pipeline.metrics import (
-    SESSIONS,
-    average_drawdown,
-    binary_brier_score,
-    daily_returns,
-    expectancy,
-    expected_calibration_error,
-    max_drawdown,
-    payoff_ratio,
-    profit_factor,
-    sharpe_ratio,
-    trading_session,
-    win_rate,
-)
+from crp_pipeline.metrics import SESSIONS, expectancy, trading_session, win_rate
 from crp_pipeline.settings import ExecutionModel, Sizing
 
 _TIERS = tuple(str(tier) for tier in Tier)
@@ -103,8 +91,8 @@ def run_backtest(
         worst_equity=worst,
         metrics=_metrics(trades, equity, decisions, initial=sizing.initial_equity)
         | _optimistic(fills, bars, orders, costs, execution, stake),
-        by_tier=_by_group(trades, "tier", list(_TIERS)).assign(coverage=_tier_coverage(decisions)),
-        by_session=_by_group(trades, "session", [*(session.name for session in SESSIONS), "none"]),
+        by_tier=by_group(trades, "tier", list(_TIERS)).assign(coverage=_tier_coverage(decisions)),
+        by_session=by_group(trades, "session", [*(session.name for session in SESSIONS), "none"]),
     )
 
 
@@ -174,31 +162,11 @@ def _column(frame: pd.DataFrame, name: str, *, default: object) -> NDArray[Any]:
 
 
 def _metrics(trades: pd.DataFrame, equity: "pd.Series[float]", decisions: pd.DataFrame, *, initial: float) -> dict[str, float]:
-    curve: Floats = np.concatenate([[initial], equity.to_numpy()])
-    return _of_trades(trades) | {
-        "max_drawdown": max_drawdown(curve),
-        "average_drawdown": average_drawdown(curve),
-        "sharpe": sharpe_ratio(daily_returns(equity, initial=initial)),
+    return {
+        **trade_summary(trades),
+        **equity_summary(equity, trades, initial=initial),
         "exposure": float(trades["bars_held"].sum() / len(equity)) if len(equity) else float("nan"),
         "coverage": float((decisions["signal"] != 0).mean()),
-    }
-
-
-def _of_trades(trades: pd.DataFrame) -> dict[str, float]:
-    pnl, confidence = trades["pnl"].to_numpy(), trades["confidence"].to_numpy()
-    told = ~np.isnan(confidence)
-    sure, won = confidence[told], pnl[told] > 0
-    return {
-        "trades": float(len(trades)),
-        "win_rate": win_rate(pnl),
-        "pnl": float(pnl.sum()),
-        "average_pnl": expectancy(pnl),
-        "expectancy_bps": 1e4 * expectancy(trades["return_net"]),
-        "payoff_ratio": payoff_ratio(pnl),
-        "profit_factor": profit_factor(pnl),
-        "mean_confidence": expectancy(sure),
-        "brier_score": binary_brier_score(sure, won),
-        "win_calibration_error": expected_calibration_error(sure, won),
     }
 
 
@@ -206,8 +174,3 @@ def _tier_coverage(decisions: pd.DataFrame) -> list[float]:
     """Share of the decisions that take a side on each tier."""
     tier = _column(decisions, "tier", default=str(Tier.NONE))
     return [((decisions["signal"] != 0) & (tier == name)).mean() for name in _TIERS]
-
-
-def _by_group(trades: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
-    rows = [_of_trades(trades[trades[column] == name]) for name in names]
-    return pd.DataFrame(rows, index=pd.Index(names, name=column))
