@@ -66,7 +66,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _compiled(function: _F) -> _F:
-    return cast("_F", njit(cache=True)(function))
+    """Compiled without reference counts, which cost four times the walk: such a function may not allocate an array."""
+    return cast("_F", njit(cache=True, _nrt=False)(function))
 
 
 @_compiled
@@ -139,15 +140,15 @@ def _nearest(stop: float, ruin: float, side: int) -> float:
 
 
 @_compiled
-def _touched(bars: Bars, bar: int, side: int, stop: float, target: float, rules: Rules) -> tuple[int, float]:
-    """Which of stop and target a bar reaches first, and the quote there."""
-    opened = bars.open[bar]
+def _touched(
+    opened: float, worst: float, best: float, side: int, stop: float, target: float, rules: Rules
+) -> tuple[int, float]:
+    """Which of stop and target a bar with these prices reaches first, and the quote there."""
     # a missing distance makes its price NaN, which no comparison meets
     if side * (opened - stop) <= 0:
         return STOP, opened
     if side * (opened - target) >= 0:
         return TARGET, opened if rules.gap_pays else target
-    worst, best = (bars.low[bar], bars.high[bar]) if side > 0 else (bars.high[bar], bars.low[bar])
     stopped = side * (worst - stop) <= 0
     if side * (best - target) >= 0 and (rules.target_first or not stopped):
         return TARGET, target
@@ -164,6 +165,7 @@ def find_exit(
     bar of the exit is not in the result.
     """
     stop, owed, charged = _nearest(planned_stop, ruin, side), 0.0, costs.funding.at_open.shape[0] > 0
+    worst, best = (bars.low, bars.high) if side > 0 else (bars.high, bars.low)
     bar = entry
     while True:
         if charged and bar > entry:
@@ -172,7 +174,7 @@ def find_exit(
         if not bars.repaired[bar]:
             if bar - entry >= rules.horizon:
                 return bar, bars.open[bar], TIME, owed
-            reason, quote = _touched(bars, bar, side, stop, target, rules)
+            reason, quote = _touched(bars.open[bar], worst[bar], best[bar], side, stop, target, rules)
             if reason != NOTHING:
                 return bar, quote, reason, owed
         if bars.last[bar]:
@@ -281,11 +283,10 @@ def _worst_at_exit(bars: Bars, orders: Orders, costs: Costs, trade: Any, held: f
     if costs.funding.at_open.shape[0] > 0:
         opening = side * costs.funding.at_open[leave] if leave > bar else 0.0
         held -= units * (opening + costs.funding.at_most[leave, 0 if side > 0 else 1])
-    against: float = bars.low[leave] if side > 0 else bars.high[leave]
-    return min(left, max(0.0, held + side * units * against))
+    low: float = held + side * units * (bars.low[leave] if side > 0 else bars.high[leave])
+    return min(left, max(0.0, low))
 
 
-@_compiled
 def simulate(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stake) -> tuple[Any, Floats, Floats]:
     """Walk all bars: closed trades, a record array of `FILLS`; equity at each close and at each bar's worst price, (n,) each.
 
@@ -293,8 +294,17 @@ def simulate(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stak
     still open at the end and may stay so is in the equity, not among the trades.
     """
     n = len(bars.close)
-    equity, worst = np.empty(n), np.empty(n)
-    fills = np.empty(np.count_nonzero(orders.signal), FILLS)
+    fills, equity, worst = np.empty(np.count_nonzero(orders.signal), FILLS), np.empty(n), np.empty(n)
+    closed = _walk(bars, orders, costs, rules, stake, fills, equity, worst)
+    return fills[:closed], equity, worst
+
+
+@_compiled
+def _walk(
+    bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stake, fills: Any, equity: Floats, worst: Floats
+) -> int:
+    """Fill the three arrays; the number of closed trades."""
+    n = len(bars.close)
     cash, closed, bar = stake.equity, 0, 0
     while bar < n:
         entry = _next_entry(bars, orders.signal, bar) if cash > 0 else n
@@ -322,10 +332,9 @@ def simulate(bars: Bars, orders: Orders, costs: Costs, rules: Rules, stake: Stak
         if reason != TIME:  # the bar is spent; at a time exit its open is still to be traded
             equity[leave], worst[leave] = cash, _worst_at_exit(bars, orders, costs, trade, held, cash)
             bar += 1
-    return fills[:closed], equity, worst
+    return closed
 
 
-@_compiled
 def outcome_of_side(
     bars: Bars, entries: Ints, sides: Ints, stops: Floats, targets: Floats, costs: Costs, rules: Rules
 ) -> tuple[Ints, Floats, Floats]:
@@ -336,7 +345,23 @@ def outcome_of_side(
     """
     m = len(entries)
     leaves, exits, returns = np.empty(m, np.int64), np.empty(m), np.empty(m)
-    for k in range(m):
+    _resolve(bars, entries, sides, stops, targets, costs, rules, (leaves, exits, returns))
+    return leaves, exits, returns
+
+
+@_compiled
+def _resolve(
+    bars: Bars,
+    entries: Ints,
+    sides: Ints,
+    stops: Floats,
+    targets: Floats,
+    costs: Costs,
+    rules: Rules,
+    outcome: tuple[Ints, Floats, Floats],
+) -> None:
+    leaves, exits, returns = outcome
+    for k in range(len(entries)):
         entry, side, opened = entries[k], sides[k], bars.open[entries[k]]
         stop, target = opened * (1 - side * stops[k]), opened * (1 + side * targets[k])
         leave, quote, reason, owed = find_exit(bars, entry, side, stop, target, np.nan, costs, rules)
@@ -346,4 +371,3 @@ def outcome_of_side(
         fees = costs.fee * (got + paid) + (_exit_fee(reason, costs) - costs.fee) * got
         leaves[k], exits[k] = leave, got
         returns[k] = (side * (got - paid) - fees - owed) / paid
-    return leaves, exits, returns

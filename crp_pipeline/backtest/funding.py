@@ -93,7 +93,7 @@ def _checked(rates: "pd.Series[float]", execution: ExecutionModel) -> tuple[Ints
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise DataContractError(f"funding: the index must be stamps in UTC, got {index.dtype}")
     stamps: Ints = _without_jitter(index).as_unit("ns").asi8
-    values: Floats = rates.to_numpy(dtype=np.float64)
+    values: Floats = np.asarray(rates, dtype=np.float64)
     if (bad := ~(np.abs(values) < 1)).any():
         raise DataContractError(f"funding: the rate is {values[bad][0]} at {index[bad][0]}, not a fraction within -1 and 1")
     if (np.diff(stamps) <= 0).any():

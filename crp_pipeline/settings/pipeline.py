@@ -188,11 +188,15 @@ def _overridden(section: _Section, changes: Mapping[str, Any], where: str) -> _S
     try:
         return replace(section, **changes)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(_sentence({**first, "loc": (where, *first["loc"])})) from error
+        raise ValueError(_first_sentence(error, where)) from error
     except TypeError as error:
         name = next(name for name in changes if name not in {field.name for field in fields(section)})
         raise ValueError(f"{where}.{name} is not a setting (see crp_pipeline/settings/ for the names)") from error
+
+
+def _first_sentence(error: ValidationError, where: str) -> str:
+    problem = error.errors()[0]
+    return _sentence({**problem, "loc": (where, *problem["loc"])})
 
 
 def _refuse_another(section: str, names: set[str], told: object, decided: Mapping[str, float]) -> None:
