@@ -38,7 +38,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *models.assets(settings, places),
             *pool.assets(settings, places),
             *ensemble.assets(settings, places),
-            *backtest.assets(settings),
+            *backtest.assets(settings, places),
             *controls.assets(settings),
             *sentinels.assets(settings),
             *shadow.assets(settings, places),

@@ -1,5 +1,7 @@
 """Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 import pandas as pd
 
@@ -9,7 +11,10 @@ from crp_pipeline.candles.files import coin_files, load_candles
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
-from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
+from crp_pipeline.defs.storage import Places
+from crp_pipeline.defs.trials import night_trials, occasion_of
+from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
+from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
@@ -19,9 +24,9 @@ FUNDING = "funding_rate"
 """The feed column that is settled between longs and shorts."""
 
 
-def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
+def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`backtest` and `comparison` per coin."""
-    return [_backtest(settings), _comparison(settings)]
+    return [_backtest(settings), _comparison(settings, places)]
 
 
 def cost_data(settings: PipelineSettings, coin: str) -> CostData:
@@ -78,7 +83,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
     return backtest
 
 
-def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
+def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     @dg.asset(
         group_name="backtest",
         kinds={"pandas", "parquet"},
@@ -86,9 +91,13 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
         ins={name: dg.AssetIn(["models", name]) for name in (*BASELINES, *settings.roster)},
     )
     def comparison(
-        candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame, **models: pd.DataFrame
+        context: dg.AssetExecutionContext,
+        candles: pd.DataFrame,
+        labels: pd.DataFrame,
+        ensemble: pd.DataFrame,
+        **models: pd.DataFrame,
     ) -> dg.MaterializeResult[pd.DataFrame]:
-        """Baselines, each model and the ensemble on the same bars, costs and exits."""
+        """Baselines, each model and the ensemble on the same bars, costs and exits; each of them a trial of the ledger."""
         coin = candles.attrs["coin"]
         own, data = settings.of(coin), cost_data(settings, coin)
         decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
@@ -98,19 +107,24 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
             **decisions,
             "ensemble": ensemble,
         }
+        exits = exit_table(labels["volatility"], own.horizon, own.exits)
         compared = compare(
             candidates,
             candles,
             labels,
-            exit_table(labels["volatility"], own.horizon, own.exits),
+            exits,
             execution=own.execution,
             sizing=own.sizing,
             config=own.gate,
             seed=own.seed,
             data=data,
         )
+        trials = night_trials(candidates, models, own, places)
+        earned = daily_net_returns(candidates, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
+        ledger = Ledger(places.ledger)
+        head = ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
-        stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files)
-        return dg.MaterializeResult(value=compared, metadata={"table": table(compared)})
+        stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
+        return dg.MaterializeResult(value=compared, metadata={"table": table(compared), "trials": ledger.count(coin)})
 
     return comparison

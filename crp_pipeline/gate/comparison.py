@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
-from crp_pipeline.contracts import PROBABILITIES
+from crp_pipeline.contracts import PROBABILITIES, Bools
 from crp_pipeline.gate.scores import scored
 from crp_pipeline.metrics import daily_returns, sharpe_ratio, wilson_interval
 from crp_pipeline.models.scoring import log_losses
@@ -54,7 +54,7 @@ def compare(
     holds settled funding and finer candles.
     """
     data = data or CostData()
-    decided = np.logical_and.reduce([frame["confidence"].notna() for frame in candidates.values()])
+    decided = _decided_by_all(candidates)
     rows = []
     for name, frame in candidates.items():
         decisions = with_exits(frame.loc[decided], exits)
@@ -66,10 +66,34 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def daily_net_returns(
+    candidates: Mapping[str, pd.DataFrame],
+    candles: pd.DataFrame,
+    exits: pd.DataFrame,
+    *,
+    execution: ExecutionModel,
+    sizing: Sizing,
+    data: CostData | None = None,
+) -> pd.DataFrame:
+    """What each candidate earned per UTC day on the bars that all of them decided: (days, candidates), for the ledger."""
+    decided, data = _decided_by_all(candidates), data or CostData()
+    costs = {"execution": execution, "funding": data.funding, "finer": data.finer}
+    results = {
+        name: run_backtest(candles, with_exits(frame.loc[decided], exits), sizing=sizing, **costs)  # type: ignore[arg-type]
+        for name, frame in candidates.items()
+    }
+    return pd.DataFrame({name: daily_returns(result.equity) for name, result in results.items()}).rename_axis("day")
+
+
 def with_exits(decisions: pd.DataFrame, exits: pd.DataFrame) -> pd.DataFrame:
     """The bars that were decided, with where stop and target lie; no side is taken where that is unknown."""
     decided = decisions[decisions["confidence"].notna()].join(exits)
     return decided.assign(signal=decided["signal"].where(decided["stop_distance"].notna(), 0))
+
+
+def _decided_by_all(candidates: Mapping[str, pd.DataFrame]) -> Bools:
+    """(n_bars,) where every candidate decided."""
+    return np.asarray(np.logical_and.reduce([frame["confidence"].notna() for frame in candidates.values()]))
 
 
 def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig) -> dict[str, float]:
