@@ -324,10 +324,10 @@ def test_a_steady_winner_passes_on_the_day_that_its_arithmetic_says():
     equity, trades = one_a_day(*[1_000.0] * 10)
     steady = (equity, equity, trades)
     odds = challenge_odds(*steady, FTMO, initial=START, block_days=1, n_paths=100, max_days=100, seed=0)
-    # a day gains 1,000 on 100,000 to 109,000: between 0.92 % and 1 %, hence ten or eleven days to 10 % and six to 5 %
+    # a day gains 1,000 on 100,000 to 109,000: between 0.92 % and 1 %, hence ten or eleven days to 10 % and five or six to 5 %
     assert odds.pass_probability == 1
     assert (odds.failed_daily_loss, odds.failed_total_loss, odds.undecided) == (0, 0, 0)
-    assert all(16 <= days <= 17 for days in odds.days_to_pass)
+    assert all(15 <= days <= 17 for days in odds.days_to_pass)
     assert all(math.isnan(days) for days in odds.days_to_fail)
 
 
