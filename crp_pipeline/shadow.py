@@ -178,7 +178,8 @@ def load_version(book: Registry, coin: str, name: str) -> Version:
 
 def can_read(card: Mapping[str, Any], folder: Path, set_id: str) -> bool:
     """True where a version can be shown a feature table: it learned from that very set, or its own columns mean the same."""
-    return card.get("feature_set_id") == set_id or card.get("columns_id") == columns_id(folder)
+    known = card.get("columns_id")
+    return card.get("feature_set_id") == set_id or (bool(known) and known == columns_id(folder))
 
 
 def columns_id(folder: Path) -> str:

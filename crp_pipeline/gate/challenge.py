@@ -25,8 +25,7 @@ import pandas as pd
 from crp_pipeline.backtest import exit_table, run_backtest
 from crp_pipeline.contracts import CHALLENGER, CHAMPION, interval_length
 from crp_pipeline.gate.comparison import with_exits
-from crp_pipeline.metrics import block_bootstrap_interval, daily_returns
-from crp_pipeline.metrics.sequential import mixture_e_value
+from crp_pipeline.metrics import block_bootstrap_interval, daily_returns, mixture_e_value
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.settings import PipelineSettings
 
@@ -244,9 +243,15 @@ def _slack(paired: Mapping[str, float], margins: Margins) -> float:
 
 
 def _interval(name: str, by_day: "pd.Series[float]", settings: PipelineSettings) -> dict[str, float]:
-    gate, block = settings.gate, max(2 * math.ceil(_horizon_days(settings)), 2)
+    gate, horizon = settings.gate, _horizon_days(settings)
     low, high = block_bootstrap_interval(
-        by_day.to_numpy(), np.mean, block=block, level=gate.level, n_resamples=gate.n_resamples, seed=settings.seed
+        by_day.to_numpy(),
+        np.mean,
+        block=max(2 * math.ceil(horizon), 2),
+        level=gate.level,
+        n_resamples=gate.n_resamples,
+        seed=settings.seed,
+        horizon=horizon,
     )
     return {name: float(by_day.mean()), f"{name}_low": low, f"{name}_high": high}
 
