@@ -172,10 +172,11 @@ def shuffled_labels(labels: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The same labels dealt to other bars; when they end and what they weigh stays."""
     known = np.flatnonzero(labels["signal"].notna())
     told = ["signal", "forward_return", "trend_strength"]
-    dealt = labels.copy()
     order = np.random.default_rng(seed).permutation(known)
-    dealt.iloc[known, [dealt.columns.get_loc(name) for name in told]] = labels[told].to_numpy()[order]
-    return dealt
+    dealt = {name: labels[name].to_numpy().copy() for name in told}
+    for name, values in dealt.items():
+        values[known] = labels[name].to_numpy()[order]
+    return labels.assign(**dealt)
 
 
 def sharpe_tests(returns: pd.DataFrame) -> tuple[float, float]:
@@ -193,7 +194,8 @@ def sharpe_tests(returns: pd.DataFrame) -> tuple[float, float]:
 
 def _trial_evidence(earned: pd.DataFrame) -> dict[str, float]:
     """What a ledger that holds these trials and no others says of the ensemble."""
-    trials = [Trial(str(name), {"candidate": str(name)}) for name in earned]
+    contenders = {LEARNER, "ensemble"}
+    trials = [Trial(str(name), {"candidate": str(name)}, is_baseline=name not in contenders) for name in earned]
     with TemporaryDirectory() as folder:
         ledger = Ledger(folder)
         ledger.append(COIN, "control", trials, earned, now=LONG_AGO)
@@ -204,8 +206,9 @@ def _trial_evidence(earned: pd.DataFrame) -> dict[str, float]:
 def _features(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
     stretch = candles.iloc[:PROVED_BARS]
     leaks = prove_causal(CATALOG, stretch, cuts=spread_cuts(PROVED_BARS, PROOF_CUTS, seed=seed), seed=seed)
-    facts = {"feature_set_id": feature_set_id(CATALOG), "leaking_features": len({leak.feature for leak in leaks})}
-    return stamp(compute_features(candles, CATALOG), "features", behind=[candles], **facts)
+    leaking = len({leak.feature for leak in leaks})
+    made, set_id = compute_features(candles, CATALOG), feature_set_id(CATALOG)
+    return stamp(made, "features", behind=[candles], feature_set_id=set_id, leaking_features=leaking)
 
 
 def _predictions(

@@ -75,11 +75,11 @@ def read_report(data_dir: Path, source: str) -> ControlReport | None:
 
 
 def control_evidence(report: ControlReport | None, *, now: datetime) -> dict[str, float]:
-    """Failures and age of a report; not measured where there is none, which passes no gate."""
+    """Failures and age in whole days of a report; not measured where there is none, which passes no gate."""
     if report is None:
         return dict(_NO_REPORT)
     age = now - datetime.fromisoformat(report.at)
-    return {"control_failures": float(len(report.failures)), "control_age_days": age.total_seconds() / 86_400}
+    return {"control_failures": float(len(report.failures)), "control_age_days": float(age.days)}
 
 
 def _to_json(outcome: Outcome) -> dict[str, object]:

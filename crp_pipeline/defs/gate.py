@@ -1,24 +1,34 @@
 """Room 8 in Dagster: the verdict per coin, one asset check per criterion."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult
+from crp_pipeline.controls import control_evidence, read_report
+from crp_pipeline.defs.backtest import cost_data
 from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import VERDICT, Places
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
+from crp_pipeline.gate.challenge import Contender, challenge_evidence, challenge_sentence, recipe_key
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.gate.scores import calibration_of, scored
-from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, recipe_hash
-from crp_pipeline.registry import fingerprint
+from crp_pipeline.gate.sentinels import sentinel_evidence
+from crp_pipeline.gate.trials import head_to_tell, trial_evidence
+from crp_pipeline.ledger import Ledger
+from crp_pipeline.metrics import daily_returns
+from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, recipe_hash, source_hash
+from crp_pipeline.registry import Registry, champion_of, fingerprint, ledger_head_of
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import read_manifest
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -31,6 +41,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         kinds={"json"},
         partitions_def=coins,
         ins={name: dg.AssetIn(["models", name]) for name in (SELECTION, BASELINE)},
+        deps=["controls"],
         dagster_type=VERDICT,
         check_specs=[coin_check(criterion.name, "gate", coins, criterion.meaning) for criterion in asked],
     )
@@ -45,14 +56,26 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         ensemble: pd.DataFrame,
         backtest: BacktestResult,
         comparison: pd.DataFrame,
+        sentinels: pd.DataFrame,
+        shadow: pd.DataFrame,
     ) -> dg.MaterializeResult:
-        """PROMOTE, REJECT or INSUFFICIENT_EVIDENCE, with every number behind it."""
+        """PROMOTE, SHADOW, REJECT, INSUFFICIENT_EVIDENCE or IMPOSSIBLE, with every number behind it."""
         coin = context.partition_key
-        stack = Stack.load(places.stack(coin))
-        files = {**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)}
         learned_from = (candles, features, labels, splits, selection)
-        candidate = Candidate(*learned_from, prior, ensemble, stack, backtest, comparison, files)
-        verdict = judge(measure(candidate, settings), asked, subject=_subject(candidate, settings, places))
+        candidate = Candidate(
+            *learned_from,
+            prior,
+            ensemble,
+            Stack.load(places.stack(coin)),
+            backtest,
+            comparison,
+            costs=cost_data(settings, coin),
+            latency_p90_ms=_latency_p90_ms(coin, settings, places),
+            files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)},
+        )
+        beside = beside_of(candidate, sentinels, shadow, settings.of(coin), places, tell=context.log.info)
+        evidence = measure(candidate, settings.of(coin), beside=beside)
+        verdict = judge(evidence, asked, subject=_subject(candidate, settings, places))
         context.log.info(f"{coin}: {verdict.outcome}, {verdict.reason}")
         return dg.MaterializeResult(
             value=verdict,
@@ -63,15 +86,46 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
     return [gate]
 
 
+def beside_of(
+    candidate: Candidate,
+    sentinels: pd.DataFrame,
+    shadow: pd.DataFrame,
+    settings: PipelineSettings,
+    places: Places,
+    *,
+    tell: Callable[[str], None],
+) -> dict[str, float]:
+    """What sentinels, trial ledger, champion and control suite say about a candidate; told in sentences as well."""
+    coin, book, ledger = candidate.candles.attrs["coin"], Registry(places.registry), Ledger(places.ledger)
+    heads = [head for head in (ledger_head_of(book, coin), candidate.comparison.attrs["ledger"]) if head is not None]
+    daily = daily_returns(candidate.result.equity)
+    tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
+    tonight = Contender(recipe_key(recipe_hash(settings), candidate.features.attrs["feature_set_id"]), candidate.decisions)
+    against = challenge_evidence(tonight, champion_of(book, coin), shadow, candidate.candles, candidate.labels, settings)
+    controlled = control_evidence(read_report(places.root, source_hash()), now=datetime.now(UTC))
+    tell(ledger_told)
+    tell(f"{coin}: {challenge_sentence(against)}")
+    return {**sentinel_evidence(sentinels), **tried, **against, **controlled}
+
+
+def _latency_p90_ms(coin: str, settings: PipelineSettings, places: Places) -> float:
+    """Of all models one after the other, as they were measured when they were stored."""
+    speeds = [speed for name in settings.roster for speed in read_manifest(places.bundle(coin, name))["latency"]]
+    return float(sum(speed["p90_ms"] for speed in speeds if speed["runtime"] == "native"))
+
+
 def _subject(candidate: Candidate, settings: PipelineSettings, places: Places) -> dict[str, str]:
     """What the verdict is about."""
     coin = candidate.candles.attrs["coin"]
+    models = {name: places.bundle(coin, name) for name in settings.roster}
+    earlier = ledger_head_of(Registry(places.registry), coin)
     return {
         "coin": coin,
         "data_hash": lineage_of(candidate.candles)["candles"][0],
         "feature_set_id": candidate.features.attrs["feature_set_id"],
         "recipe": recipe_hash(settings),
-        "candidate": fingerprint({name: places.bundle(coin, name) for name in settings.roster}, places.stack(coin)),
+        "candidate": fingerprint(models, places.stack(coin), decisions=places.decisions(coin)),
+        "ledger": head_to_tell(Ledger(places.ledger), coin, earlier_head=earlier),
         "code": code_revision(),
     }
 

@@ -36,7 +36,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         if not is_in_force(gate, settings.gate) or gate.subject["recipe"] != recipe_hash(settings):
             raise RegistryError(f"{coin}: the settings have changed since the gate judged it; materialize `gate` again")
         models = {name: places.bundle(coin, name) for name in settings.roster}
-        candidate = gather(models, places.stack(coin), places.candidate(coin))
+        candidate = gather(models, places.stack(coin), places.candidate(coin), decisions=places.decisions(coin))
         card = {
             "coin": coin,
             "verdict": gate.to_dict(),

@@ -18,6 +18,7 @@ from crp_pipeline.defs.automation import NIGHT
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions
 from crp_pipeline.ledger import Ledger, Trial, ensemble_trial, model_trial, rule_trial
+from crp_pipeline.models import MODEL_CLASSES
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash, read_manifest
@@ -36,7 +37,7 @@ def night_trials(
     """A trial per candidate, in their order: of `models` by the cards of their bundles, of the ensemble by its members."""
     coin = candidates[ENSEMBLE].attrs["coin"]
     trials = {
-        name: model_trial(name, read_manifest(places.bundle(coin, name)), settings, made=_made(forecast, f"models/{name}"))
+        name: _model_trial(name, forecast, read_manifest(places.bundle(coin, name)), settings)
         for name, forecast in models.items()
     }
     made, members = _made(candidates[ENSEMBLE], ENSEMBLE), [trials[name] for name in settings.roster]
@@ -55,12 +56,18 @@ def append_model(
     places: Places,
 ) -> None:
     """Write a model that was just made, and whose forecasts carry their lineage, into its coin's ledger."""
-    trial = model_trial(model_type, card, settings, made=_made(predictions, f"models/{model_type}"))
-    exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
-    decisions = {model_type: plain_decisions(predictions)}
-    earned = daily_net_returns(decisions, candles, exits, execution=settings.execution, sizing=settings.sizing)
     coin = predictions.attrs["coin"]
+    own = settings.of(coin)
+    trial = _model_trial(model_type, predictions, card, own)
+    exits = exit_table(labels["volatility"], own.horizon, own.exits)
+    decisions = {model_type: plain_decisions(predictions)}
+    earned = daily_net_returns(decisions, candles, exits, execution=own.execution, sizing=own.sizing)
     Ledger(places.ledger).append(coin, occasion_of(context), [trial], earned, now=datetime.now(UTC))
+
+
+def _model_trial(model_type: str, forecast: pd.DataFrame, card: Mapping[str, Any], settings: PipelineSettings) -> Trial:
+    made, is_baseline = _made(forecast, f"models/{model_type}"), MODEL_CLASSES[model_type].is_baseline
+    return model_trial(model_type, card, settings, made=made, is_baseline=is_baseline)
 
 
 def _made(table: pd.DataFrame, name: str) -> str:

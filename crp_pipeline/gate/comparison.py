@@ -77,12 +77,13 @@ def daily_net_returns(
 ) -> pd.DataFrame:
     """What each candidate earned per UTC day on the bars that all of them decided: (days, candidates), for the ledger."""
     decided, data = _decided_by_all(candidates), data or CostData()
-    costs = {"execution": execution, "funding": data.funding, "finer": data.finer}
-    results = {
-        name: run_backtest(candles, with_exits(frame.loc[decided], exits), sizing=sizing, **costs)  # type: ignore[arg-type]
-        for name, frame in candidates.items()
-    }
-    return pd.DataFrame({name: daily_returns(result.equity) for name, result in results.items()}).rename_axis("day")
+
+    def earned(frame: pd.DataFrame) -> "pd.Series[float]":
+        decisions = with_exits(frame.loc[decided], exits)
+        result = run_backtest(candles, decisions, execution=execution, sizing=sizing, funding=data.funding, finer=data.finer)
+        return daily_returns(result.equity)
+
+    return pd.DataFrame({name: earned(frame) for name, frame in candidates.items()}).rename_axis("day")
 
 
 def with_exits(decisions: pd.DataFrame, exits: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from crp_pipeline.contracts import Floats
@@ -71,6 +72,20 @@ def overfitting(returns: Floats) -> float:
     """
     n_blocks = min(MOST_BLOCKS, len(returns) // DAYS_PER_BLOCK // 2 * 2)
     return probability_of_backtest_overfitting(returns, n_blocks=n_blocks) if n_blocks >= FEWEST_BLOCKS else math.nan
+
+
+def trial_evidence(
+    ledger: Ledger, coin: str, candidate_daily_returns: "pd.Series[float]", *, earlier_heads: Iterable[str], level: float
+) -> tuple[dict[str, float], str]:
+    """`ledger_evidence` and `ledger_faults` of a coin's ledger, and what is wrong with it in a sentence.
+
+    Of a ledger with a fault nothing else is told: what was not measured passes no gate.
+    """
+    faults, sentence = ledger_faults(ledger, coin, earlier_heads=earlier_heads)
+    if faults:
+        return {"ledger_faults": float(faults)}, sentence
+    trials = ledger.trials(coin, days=pd.DatetimeIndex(candidate_daily_returns.index))
+    return {"ledger_faults": 0.0, **ledger_evidence(trials, candidate_daily_returns, level=level)}, sentence
 
 
 def ledger_faults(ledger: Ledger, coin: str, *, earlier_heads: Iterable[str] = ()) -> tuple[int, str]:

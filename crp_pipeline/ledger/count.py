@@ -23,7 +23,8 @@ class Trials:
     n_trials: int
     """Every trial, those that are left out of the matrix included."""
     sharpes: Floats
-    """(n_trials,) Sharpe ratios per day, the latest of each trial; NaN where there is none."""
+    """(n_contenders,) Sharpe ratios per day of the trials that could have been chosen, the latest of each; NaN where there is
+    none. Baselines count among the trials and not here: that they only pay costs says nothing of how far luck reaches."""
     returns: Floats
     """(n_days, n_in_matrix) daily net returns over the days that all of these have."""
     days: pd.DatetimeIndex
@@ -90,7 +91,7 @@ def tried(found: list[Counted], days: pd.DatetimeIndex, returns_of: Callable[[Co
     matrix = [columns[number].loc[common].to_numpy(dtype=np.float64) for number in joined]
     return Trials(
         n_trials=len(found),
-        sharpes=np.array([trial.look.daily_sharpe for trial in found], dtype=np.float64),
+        sharpes=np.array([it.look.daily_sharpe for it in found if not it.look.is_baseline], dtype=np.float64),
         returns=np.column_stack(matrix) if matrix else np.empty((0, 0)),
         days=common if matrix else days[:0],
         names=tuple(found[number].look.name for number in joined),

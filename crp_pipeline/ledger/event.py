@@ -22,6 +22,7 @@ class Look:
     """Hash of what was traded."""
     earned: str
     """Hash of the daily returns and their days."""
+    is_baseline: bool
     first_day: str
     """UTC, ISO 8601; empty where there were no days."""
     last_day: str
@@ -45,6 +46,7 @@ class Look:
             recipe=dict(trial.recipe),
             made=trial.made or earned,
             earned=earned,
+            is_baseline=trial.is_baseline,
             first_day=f"{days[0]:%Y-%m-%d}" if len(days) else "",
             last_day=f"{days[-1]:%Y-%m-%d}" if len(days) else "",
             n_days=len(days),

@@ -22,7 +22,9 @@ def shared_facts(settings: PipelineSettings) -> dict[str, Any]:
     return {**flat(told), **feeds_recipe(settings), "code": code_revision()}
 
 
-def model_trial(name: str, card: Mapping[str, Any], settings: PipelineSettings, *, made: str, **more: object) -> Trial:
+def model_trial(
+    name: str, card: Mapping[str, Any], settings: PipelineSettings, *, made: str, is_baseline: bool = False, **more: object
+) -> Trial:
     """The trial of a stored model's out-of-fold forecasts, by its card; `more` facts are those that no card tells.
 
     A model that learned from the whole feature set has no selection behind it.
@@ -30,12 +32,12 @@ def model_trial(name: str, card: Mapping[str, Any], settings: PipelineSettings, 
     own = {fact: card[fact] for fact in FACTS}
     sees_all = "models/selection" not in card["lineage"]
     facts = {"model": {**own, "all_features": sees_all, "pool": sorted(card.get("pool", {})), **more}}
-    return Trial(name, {"candidate": name, **flat(facts), **shared_facts(settings)}, made)
+    return Trial(name, {"candidate": name, **flat(facts), **shared_facts(settings)}, made, is_baseline)
 
 
 def rule_trial(name: str, settings: PipelineSettings, *, made: str) -> Trial:
     """The trial of decisions that need no model."""
-    return Trial(name, {"candidate": name, **shared_facts(settings)}, made)
+    return Trial(name, {"candidate": name, **shared_facts(settings)}, made, is_baseline=True)
 
 
 def ensemble_trial(name: str, members: Sequence[Trial], settings: PipelineSettings, *, made: str) -> Trial:

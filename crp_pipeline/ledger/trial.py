@@ -27,6 +27,8 @@ class Trial:
     recipe: Recipe
     made: str | None = None
     """Hash of the forecasts or decisions that were traded; None: its daily returns stand for them."""
+    is_baseline: bool = False
+    """True for what is only compared with and could never be chosen."""
 
     def __post_init__(self) -> None:
         """Raises `LedgerError` for a recipe that is not flat or would not come back from JSON as it was."""

@@ -57,6 +57,15 @@ def champion_of(book: Registry, coin: str) -> Contender | None:
     return Contender(place.recipe, read_parquet(kept) if kept.exists() else None, place.reign)
 
 
+def ledger_head_of(book: Registry, coin: str) -> str | None:
+    """Head of the trial ledger that the latest version's verdict told; None where there is none."""
+    for entry in reversed(book.history(coin)):
+        if entry.action == "register":
+            told: str | None = book.card_alone(coin, entry.version)["verdict"]["subject"].get("ledger")
+            return told
+    return None
+
+
 def _reign(book: Registry, coin: str) -> int:
     since, on_the_throne = 0, ""
     for line, entry in enumerate(book.history(coin), start=1):

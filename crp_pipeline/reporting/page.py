@@ -28,7 +28,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem; margin: 2rem auto;
        padding: 0 1rem }
 h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2.2rem }
-.PROMOTE { color: var(--good) } .REJECT { color: var(--bad) } .INSUFFICIENT_EVIDENCE { color: var(--wait) }
+.PROMOTE { color: var(--good) }
+.REJECT, .IMPOSSIBLE { color: var(--bad) } .INSUFFICIENT_EVIDENCE, .SHADOW { color: var(--wait) }
 p.reason { font-size: 1.1rem; margin-top: .2rem } .soft { color: var(--soft) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .84rem }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); white-space: nowrap }
@@ -71,10 +72,13 @@ def _headline(coin: str, verdict: Verdict) -> str:
         Outcome.PROMOTE: "Tonight's model may replace the champion.",
         Outcome.REJECT: "The champion stays. A true REJECT is a result, not a failure.",
         Outcome.INSUFFICIENT_EVIDENCE: "The champion stays until there is enough to judge by.",
+        Outcome.IMPOSSIBLE: "What is asked for, no model can reach: not even one that knows the future.",
+        Outcome.SHADOW: "The champion stays; this model decides in its shadow until it is shown to be better, or looked into.",
     }[verdict.outcome]
+    badges = f" Ideal: {', '.join(verdict.badges)}." if verdict.badges else ""
     return (
         f'<h1>{escape(coin)}: <span class="{verdict.outcome}">{verdict.outcome}</span></h1>'
-        f'<p class="reason">{escape(verdict.reason)}</p><p>{then}</p>'
+        f'<p class="reason">{escape(verdict.reason)}</p><p>{then}{escape(badges)}</p>'
         f"<p>Win rate {escape(win_rate_phrase(evidence))}.<br>"
         f"High tier {escape(win_rate_phrase(evidence, prefix='high_tier_'))}.</p>"
     )

@@ -44,6 +44,7 @@ def findings_table(verdict: Verdict) -> pd.DataFrame:
                 "needs": f"{finding.criterion.comparison} {finding.criterion.threshold:g}",
                 "passed": "yes" if finding.passed else "no",
                 "missing": finding.shortfall,
+                "remark": finding.waiver or finding.remark,
                 "meaning": finding.criterion.meaning,
             }
             for finding in verdict.findings
@@ -90,7 +91,7 @@ def _row(coin: str, verdict: Verdict, champion: str) -> dict[str, object]:
         "high tier": win_rate_phrase(evidence, prefix="high_tier_"),
         "net expectancy": _expectancy(evidence),
         "calibration error": f"{evidence.get('calibration_error', math.nan):.1%}",
-        "failed first": "-" if failed is None else failed.sentence,
+        "failed first": verdict.stamp or "-" if failed is None else failed.sentence,
         "champion": champion,
     }
 
