@@ -13,6 +13,7 @@ from crp_pipeline.metrics import (
     expected_maximum_sharpe,
     minimum_backtest_length,
     minimum_track_record_length,
+    mixture_e_value,
     probabilistic_sharpe_ratio,
     sharpe_ratio,
     wilson_interval,
@@ -128,3 +129,8 @@ def test_the_lower_bound_passes_a_threshold_at_the_tabled_sample_size(row):
     assert proves(n)
     # the table starts at ten
     assert n == 10 or not proves(n - 1)
+
+
+def test_nine_wins_of_ten_are_worth_eighteen_and_a_half():
+    assert mixture_e_value(9, 10) == pytest.approx(18.509, abs=5e-4)
+    assert mixture_e_value(9, 10) == pytest.approx(2036 / 110, rel=1e-12)
