@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crp_pipeline.contracts import PROBABILITIES
+from crp_pipeline.contracts import PROBABILITIES, Fold
 from crp_pipeline.features import compute_features, ready_rows
 from crp_pipeline.gate import sentinels
 from crp_pipeline.gate.sentinels import (
@@ -67,6 +67,28 @@ def test_shuffled_folds_forecast_a_random_walk_and_purged_ones_do_not(walk, hori
     assert found.shuffled_accuracy > 0.68
     assert abs(found.purged_accuracy - 0.5) < 3 * 0.5 / np.sqrt(independent)
     assert found.gap == found.shuffled_accuracy - found.purged_accuracy > 0.15
+
+
+def test_no_label_that_the_purged_folds_learn_from_meets_their_test_rows(walk, monkeypatch):
+    candles, features = walk
+    labels, seen = two_class_labels(candles, 24).iloc[300:2_000], []
+
+    class Noted:
+        def fit(self, X, y, **_):
+            seen.append([X.rows])
+
+        def predict(self, X):
+            seen[-1].append(X.rows)
+            return np.zeros((len(X), 3))
+
+    monkeypatch.setattr("crp_pipeline.gate.sentinels.leak_meter.create_model", lambda *_, **__: Noted())
+    config = SentinelConfig(leak_folds=4)
+    leak_meter(features.iloc[300:2_000, ::6], labels, config=config, embargo=0, seed=0, n_threads=1)
+    directed = labels[labels["signal"].notna()]
+    purged, shuffled = ([Fold(number, *rows) for number, rows in enumerate(part)] for part in (seen[:4], seen[4:]))
+    assert overlaps(purged, directed.index, directed["label_end"]).empty
+    assert len(overlaps(shuffled, directed.index, directed["label_end"])) > 0
+    assert len(shuffled) == 4
 
 
 def test_without_overlap_shuffling_gains_nothing(walk):

@@ -8,6 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from crp_pipeline.backtest import run_backtest
 from crp_pipeline.contracts import FINAL, PROBABILITIES, SelectionSchema, check_frame
+from crp_pipeline.defs.models import SELECTION, TrainingConfig
+from crp_pipeline.defs.pool import _members
 from crp_pipeline.defs.sentinels import BROKEN, CHECKS
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate.sentinels import (
@@ -221,6 +223,18 @@ def test_what_one_coin_has_quarantined_no_coin_of_a_pool_shows():
     assert "x0" not in shared_features(members, None)
     assert "x0" not in shared_features(members, LABELS.index[0]), "no coin has a selection by then"
     assert "x0" in shared_features({"A": members["A"]}, None)
+
+
+@pytest.mark.parametrize("all_features", [True, False])
+def test_the_pool_is_not_shown_what_a_coin_has_quarantined(all_features):
+    free, bound = (select_features(FEATURES, LABELS, ROLES, config=FOUR, seed=0, excluded=it) for it in ((), ("x0",)))
+    given = {"features": FEATURES, "labels": LABELS, "splits": ROLES}
+    tables = {"A": {**given, SELECTION: free}, "B": {**given, SELECTION: bound}}
+    members = _members(tables, TrainingConfig(all_features=all_features), load_settings())
+    shown = shared_features(members, None)
+    assert "x0" not in shown
+    assert shown
+    assert ("x0" in members["A"].history) is not all_features
 
 
 @pytest.mark.parametrize(
