@@ -169,11 +169,12 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         sees_all = config.all_features or MODEL_CLASSES[model_type].reads_every_feature
         chosen = before.get(SELECTION)
         selection = None if sees_all else chosen
-        shown = features if chosen is None else without(features, quarantined_in(chosen))
+        # a baseline is never promoted, and one that a leak flatters only raises the bar for the others
+        hidden = [] if chosen is None or model_type in BASELINES else quarantined_in(chosen)
         spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
         trained = train(
             spec,
-            shown,
+            without(features, hidden),
             labels,
             roles_of(splits, config, settings),
             seed=seed,

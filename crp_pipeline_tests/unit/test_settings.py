@@ -47,6 +47,8 @@ WORDS = {
     ("files_dir",): ("/candles", "/candles"),
     ("ensemble", "tier_quantiles"): ("[0.2, 0.9]", [0.2, 0.9]),
     ("execution", "gap_through_target"): ("open", "open"),
+    ("sentinels", "released"): ('["log_return_1"]', ["log_return_1"]),
+    ("sentinels", "plausibility_horizon"): ("2h", "2h"),
     ("exchange", "name"): ("kraken", "kraken"),
     ("exchange", "market"): ("swap", "swap"),
     ("exchange", "start"): ("2020-02-29", "2020-02-29"),
