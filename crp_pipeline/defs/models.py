@@ -166,9 +166,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         **before: pd.DataFrame,
     ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
-        sees_all = config.all_features or MODEL_CLASSES[model_type].reads_every_feature
-        chosen = before.get(SELECTION)
-        selection = None if sees_all else chosen
+        sees_all, chosen = _sees_all(model_type, config), before.get(SELECTION)
         # a baseline is never promoted, and one that a leak flatters only raises the bar for the others
         hidden = [] if chosen is None or model_type in BASELINES else quarantined_in(chosen)
         spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
@@ -178,21 +176,21 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             labels,
             roles_of(splits, config, settings),
             seed=seed,
-            selection=selection,
+            selection=None if sees_all else chosen,
             validation_share=settings.walk_forward.validation_share,
             progress=context.log.info,
             record=_record(features, settings, places, model_type, bundle),
         )
         predictions, behind = trained.predictions, [features, labels, splits, *([] if chosen is None else [chosen])]
         recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
+        recipe["all_features"] = sees_all
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
         append_model(context, model_type, predictions, card, candles, labels, settings, places)
         prior = before.get(BASELINE, predictions)
-        found = diagnose(predictions, prior, labels, block=settings.horizon + 1, n_resamples=RESAMPLES) if flags else ()
         return dg.MaterializeResult(
             value=predictions,
-            check_results=[_check(flag) for flag in found],
+            check_results=_checks(predictions, prior, labels, settings) if flags else [],
             metadata=model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
         )
 
@@ -202,6 +200,17 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
 def check_name(flag: str) -> str:
     """`not_worse_than_prior` for the flag `worse_than_prior`."""
     return f"not_{flag}"
+
+
+def _sees_all(model_type: str, config: TrainingConfig) -> bool:
+    return config.all_features or MODEL_CLASSES[model_type].reads_every_feature
+
+
+def _checks(
+    predictions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettings
+) -> list[dg.AssetCheckResult]:
+    found = diagnose(predictions, prior, labels, block=settings.horizon + 1, n_resamples=RESAMPLES)
+    return [_check(flag) for flag in found]
 
 
 def _check(flag: Flag) -> dg.AssetCheckResult:

@@ -61,7 +61,8 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
             progress=context.log.info,
         )
         pool = {coin: merged(*map(lineage_of, found.values())) for coin, found in standing.items()}
-        facts = {**recipe_facts(spec), "seed": seed, "days_of_history": config.days_of_history, "pool": pool}
+        asked = {"days_of_history": config.days_of_history, "all_features": config.all_features}
+        facts = {**recipe_facts(spec), "seed": seed, **asked, "pool": pool}
         for coin, result in trained.items():
             card = _keep(result, standing[coin], places, coin, facts)
             own = (standing[coin][CANDLES], standing[coin]["labels"])

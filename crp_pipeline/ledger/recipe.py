@@ -4,34 +4,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crp_pipeline.ledger.trial import Trial, flat
-from crp_pipeline.provenance import code_revision, feeds_recipe
+from crp_pipeline.provenance import feeds_recipe, source_hash
 from crp_pipeline.settings import PipelineSettings
 
 ELSEWHERE = (
     *("data_dir", "files_dir", "source", "coins", "threads", "demo", "exchange"),
-    *("feeds", "roster", "ensemble", "gate"),
+    *("feeds", "finer_dir", "coin_overrides", "roster", "ensemble", "gate", "prop_firm"),
 )
 """Settings that do not change what a given candidate earns on given candles, or that are told otherwise."""
-FACTS = ("model_type", "variant", "parameters", "seed", "days_of_history", "feature_set_id")
+FACTS = ("model_type", "variant", "parameters", "seed", "days_of_history", "all_features", "feature_set_id")
 """What the card of a stored model says about its making."""
 
 
 def shared_facts(settings: PipelineSettings) -> dict[str, Any]:
-    """What every candidate's evaluation depends on: labels, splits, selection, exits, execution, sizing, feeds and code."""
+    """What every candidate's evaluation depends on: labels, splits, selection, exits, execution, sizing, feeds and code.
+
+    `settings` are those of the coin, its overrides merged.
+    """
     told = settings.model_dump(mode="json", exclude=dict.fromkeys(ELSEWHERE, True))
-    return {**flat(told), **feeds_recipe(settings), "code": code_revision()}
+    return {**flat(told), **feeds_recipe(settings), "code": source_hash()}
 
 
 def model_trial(
     name: str, card: Mapping[str, Any], settings: PipelineSettings, *, made: str, is_baseline: bool = False, **more: object
 ) -> Trial:
-    """The trial of a stored model's out-of-fold forecasts, by its card; `more` facts are those that no card tells.
-
-    A model that learned from the whole feature set has no selection behind it.
-    """
+    """The trial of a stored model's out-of-fold forecasts, by its card; `more` facts are those that no card tells."""
     own = {fact: card[fact] for fact in FACTS}
-    sees_all = "models/selection" not in card["lineage"]
-    facts = {"model": {**own, "all_features": sees_all, "pool": sorted(card.get("pool", {})), **more}}
+    facts = {"model": {**own, "pool": sorted(card.get("pool", {})), **more}}
     return Trial(name, {"candidate": name, **flat(facts), **shared_facts(settings)}, made, is_baseline)
 
 

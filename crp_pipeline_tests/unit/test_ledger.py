@@ -88,6 +88,7 @@ CARD = {
     "parameters": {"width": 8},
     "seed": 3,
     "days_of_history": None,
+    "all_features": False,
     "feature_set_id": "0a",
     "lineage": {"candles": ["1"], "models/selection": ["2"]},
     "latency": [1.0],
@@ -106,7 +107,7 @@ def a_model(settings=None, **changes):
         {"seed": 4},
         {"days_of_history": 90},
         {"feature_set_id": "0b"},
-        {"lineage": {"candles": ["1"]}},
+        {"all_features": True},
         {"pool": {"ETH-USDT": {}}},
     ],
 )
