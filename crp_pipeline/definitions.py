@@ -36,7 +36,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *models.assets(settings, places),
             *pool.assets(settings, places),
             *ensemble.assets(settings, places),
-            *backtest.assets(settings),
+            *backtest.assets(settings, places),
             *shadow.assets(settings, places),
             *gate.assets(settings, places),
             *registry.assets(settings, places),

@@ -6,6 +6,7 @@
     ├── TrainingError              a fit that cannot go on: its loss is not a number, or a batch does not fit in memory
     ├── NotFittedError             a model was asked before it learned
     ├── BundleError                a stored model is missing, altered or of another kind
+    ├── LedgerError                a ledger of trials that is missing, shortened or altered, or an event it cannot keep
     └── RegistryError              a promotion, rollback or version that must not be
 
 Each message is one sentence that names the coin or file, the row, the value and the rule. Bad market data is a failed asset
@@ -35,6 +36,10 @@ class NotFittedError(CrpError):
 
 class BundleError(CrpError):
     """A stored model is missing, altered or of another kind."""
+
+
+class LedgerError(CrpError):
+    """A ledger of trials is missing, shortened or altered, or is told what it cannot keep."""
 
 
 class RegistryError(CrpError):

@@ -1,5 +1,7 @@
 """Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
 
+from datetime import UTC, datetime
+
 import dagster as dg
 import pandas as pd
 
@@ -7,15 +9,18 @@ from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
-from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
+from crp_pipeline.defs.storage import Places
+from crp_pipeline.defs.trials import night_trials, occasion_of
+from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
+from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 
 
-def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
+def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`backtest` and `comparison` per coin."""
-    return [_backtest(settings), _comparison(settings)]
+    return [_backtest(settings), _comparison(settings, places)]
 
 
 def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
@@ -40,7 +45,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
     return backtest
 
 
-def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
+def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     @dg.asset(
         group_name="backtest",
         kinds={"pandas", "parquet"},
@@ -48,9 +53,13 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
         ins={name: dg.AssetIn(["models", name]) for name in (*BASELINES, *settings.roster)},
     )
     def comparison(
-        candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame, **models: pd.DataFrame
+        context: dg.AssetExecutionContext,
+        candles: pd.DataFrame,
+        labels: pd.DataFrame,
+        ensemble: pd.DataFrame,
+        **models: pd.DataFrame,
     ) -> dg.MaterializeResult[pd.DataFrame]:
-        """Baselines, each model and the ensemble on the same bars, costs and exits."""
+        """Baselines, each model and the ensemble on the same bars, costs and exits; each of them a trial of the ledger."""
         decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
         candidates = {
             **{name: decisions.pop(name) for name in BASELINES},
@@ -58,18 +67,25 @@ def _comparison(settings: PipelineSettings) -> dg.AssetsDefinition:
             **decisions,
             "ensemble": ensemble,
         }
+        exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
         compared = compare(
             candidates,
             candles,
             labels,
-            exit_table(labels["volatility"], settings.horizon, settings.exits),
+            exits,
             execution=settings.execution,
             sizing=settings.sizing,
             config=settings.gate,
             seed=settings.seed,
         )
         behind = [candles, labels, *models.values(), ensemble]
-        stamp(compared, "comparison", behind=behind, files={"settings": recipe_hash(settings)})
-        return dg.MaterializeResult(value=compared, metadata={"table": table(compared)})
+        trials = night_trials(candidates, models, settings, places)
+        earned = daily_net_returns(candidates, candles, exits, execution=settings.execution, sizing=settings.sizing)
+        ledger = Ledger(places.ledger)
+        head = ledger.append(context.partition_key, occasion_of(context), trials, earned, now=datetime.now(UTC))
+        stamp(compared, "comparison", behind=behind, files={"settings": recipe_hash(settings)}, ledger=head)
+        return dg.MaterializeResult(
+            value=compared, metadata={"table": table(compared), "trials": ledger.count(context.partition_key)}
+        )
 
     return comparison

@@ -14,6 +14,7 @@ from crp_pipeline.contracts import FINAL, PROBABILITIES
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME, Places
+from crp_pipeline.defs.trials import append_model
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.metrics import mean_jaccard, selection_stability
 from crp_pipeline.models import (
@@ -148,6 +149,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
     def model(
         context: dg.AssetExecutionContext,
         config: TrainingConfig,
+        candles: pd.DataFrame,
         features: pd.DataFrame,
         labels: pd.DataFrame,
         splits: pd.DataFrame,
@@ -172,6 +174,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
+        append_model(context, model_type, predictions, card, candles, labels, settings, places)
         prior = before.get(BASELINE, predictions)
         found = diagnose(predictions, prior, labels, block=settings.horizon + 1, n_resamples=RESAMPLES) if flags else ()
         return dg.MaterializeResult(

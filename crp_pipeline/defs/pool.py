@@ -12,6 +12,7 @@ from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import Places
+from crp_pipeline.defs.trials import append_model
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.models import Trained, recipe_facts
 from crp_pipeline.models.pooled import PoolMember, train_pool
@@ -20,9 +21,11 @@ from crp_pipeline.reporting.figures import training_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import read_parquet, write_parquet
 
+CANDLES = "candles"
 MADE_OF = {
     name: dg.AssetKey(path)
     for name, path in (
+        (CANDLES, ["candles"]),
         ("features", ["features"]),
         ("labels", ["labels"]),
         ("splits", ["splits"]),
@@ -60,7 +63,9 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         pool = {coin: merged(*map(lineage_of, found.values())) for coin, found in standing.items()}
         facts = {**recipe_facts(spec), "seed": seed, "days_of_history": config.days_of_history, "pool": pool}
         for coin, result in trained.items():
-            _keep(result, standing[coin], places, coin, facts)
+            card = _keep(result, standing[coin], places, coin, facts)
+            own = (standing[coin][CANDLES], standing[coin]["labels"])
+            append_model(context, POOLED, result.predictions, card, *own, settings, places)
         summary = _summary(trained, standing)
         return dg.MaterializeResult(
             value=summary,
@@ -88,13 +93,14 @@ def _member(tables: Tables, config: TrainingConfig, settings: PipelineSettings) 
     return PoolMember(tables["features"], tables["labels"], roles_of(tables["splits"], config, settings), selection)
 
 
-def _keep(trained: Trained, tables: Tables, places: Places, coin: str, facts: Mapping[str, Any]) -> None:
-    """Store a coin's forecasts and final model where those of its other models lie."""
-    behind = [table for name, table in tables.items() if name != BASELINE]
+def _keep(trained: Trained, tables: Tables, places: Places, coin: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Store a coin's forecasts and final model where those of its other models lie, and return the model's card."""
+    behind = [table for name, table in tables.items() if name not in {BASELINE, CANDLES}]
     lineage = merged(*map(lineage_of, behind))
-    save_final(trained, tables["features"], places.bundle(coin, POOLED), lineage=lineage, coin=coin, **facts)
+    card = save_final(trained, tables["features"], places.bundle(coin, POOLED), lineage=lineage, coin=coin, **facts)
     stamp(trained.predictions, f"models/{POOLED}", behind=behind, files=places.model_file(coin, POOLED))
     write_parquet(places.value(dg.AssetKey(["models", POOLED]), coin).with_suffix(".parquet"), trained.predictions)
+    return card
 
 
 def _summary(trained: Mapping[str, Trained], tables: Mapping[str, Tables]) -> pd.DataFrame:

@@ -84,6 +84,11 @@ class Places:
         return self.root / "reports" / f"{coin}.html"
 
     @property
+    def ledger(self) -> Path:
+        """Root of the ledger of trials."""
+        return self.root / "ledger"
+
+    @property
     def registry(self) -> Path:
         """Root of the registry."""
         return self.root / "registry"

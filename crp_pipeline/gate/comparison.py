@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
-from crp_pipeline.contracts import PROBABILITIES
+from crp_pipeline.contracts import PROBABILITIES, Bools
 from crp_pipeline.gate.scores import scored
 from crp_pipeline.metrics import daily_returns, sharpe_ratio, wilson_interval
 from crp_pipeline.models.scoring import log_losses
@@ -51,7 +51,7 @@ def compare(
     `candidates` maps names to decisions; `exits` holds `stop_distance` and `target_distance` per bar. A win rate stands beside
     its interval, the number of trades, the zero-skill rate of the same entries and exits, payoff ratio and coverage.
     """
-    decided = np.logical_and.reduce([frame["confidence"].notna() for frame in candidates.values()])
+    decided = _decided_by_all(candidates)
     rows = []
     for name, frame in candidates.items():
         decisions = with_exits(frame.loc[decided], exits)
@@ -63,10 +63,32 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def daily_net_returns(
+    candidates: Mapping[str, pd.DataFrame],
+    candles: pd.DataFrame,
+    exits: pd.DataFrame,
+    *,
+    execution: ExecutionModel,
+    sizing: Sizing,
+) -> pd.DataFrame:
+    """What each candidate earned per UTC day on the bars that all of them decided: (days, candidates), for the ledger."""
+    decided = _decided_by_all(candidates)
+    results = {
+        name: run_backtest(candles, with_exits(frame.loc[decided], exits), execution=execution, sizing=sizing)
+        for name, frame in candidates.items()
+    }
+    return pd.DataFrame({name: daily_returns(result.equity) for name, result in results.items()}).rename_axis("day")
+
+
 def with_exits(decisions: pd.DataFrame, exits: pd.DataFrame) -> pd.DataFrame:
     """The bars that were decided, with where stop and target lie; no side is taken where that is unknown."""
     decided = decisions[decisions["confidence"].notna()].join(exits)
     return decided.assign(signal=decided["signal"].where(decided["stop_distance"].notna(), 0))
+
+
+def _decided_by_all(candidates: Mapping[str, pd.DataFrame]) -> Bools:
+    """(n_bars,) where every candidate decided."""
+    return np.asarray(np.logical_and.reduce([frame["confidence"].notna() for frame in candidates.values()]))
 
 
 def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig) -> dict[str, float]:

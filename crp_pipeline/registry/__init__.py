@@ -9,8 +9,9 @@ Only a PROMOTE verdict that the version itself carries can move the pointer; a r
 `standing` tells who reigns since when, and which version decides in the champion's shadow.
 """
 
+from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.registry.candidate import fingerprint, fingerprint_of, gather
-from crp_pipeline.registry.journal import NO_ENTRY, Entry
+from crp_pipeline.registry.journal import Entry
 from crp_pipeline.registry.registry import Registry
 from crp_pipeline.registry.standing import Standing, champion_of, recipe_of, standing
 

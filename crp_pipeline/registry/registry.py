@@ -7,7 +7,6 @@ Journal and pointer must agree. While the head lags by one line, the pointer mus
 it, because a promotion moves it last: a line and a pointer without their head are a forgery and no power cut.
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from crp_pipeline.chain import no_writer, only_writer
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate.verdict import Outcome, Verdict
 from crp_pipeline.registry.card import COIN, check_subject, checked_card, checked_coin, verdict_of
@@ -262,8 +262,7 @@ class Registry:
     @contextmanager
     def _writing(self, coin: str) -> Iterator[Journal]:
         """One writer per coin at a time, across processes; it begins with everything in order."""
-        with (self._folder(coin) / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with only_writer(self._folder(coin) / LOCK):
             journal, record = Journal(self._folder(coin)), self._record(coin)
             self._check_pending(coin, record)
             journal.repair()
@@ -273,10 +272,5 @@ class Registry:
     @contextmanager
     def _reading(self, coin: str) -> Iterator[None]:
         """No writer of that coin meanwhile; nothing is created where nobody ever wrote."""
-        path = self._folder(coin) / LOCK
-        if not path.exists():
-            yield
-            return
-        with path.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+        with no_writer(self._folder(coin) / LOCK):
             yield

@@ -1,0 +1,68 @@
+"""What a run writes into the ledger: the trials of a night, and the one trial of a model that is trained.
+
+A model is a trial as soon as it is made, in the roster or not, whatever the variant, the seed or the days that were asked for:
+its asset appends what the plain decisions of its forecasts would have earned, by the rules of the night's comparison but on all
+bars that it forecast. The comparison evaluates the same forecasts again on the bars that it shares with the others: they stay
+one trial.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.backtest import exit_table
+from crp_pipeline.defs.automation import NIGHT
+from crp_pipeline.defs.storage import Places
+from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions
+from crp_pipeline.ledger import Ledger, Trial, ensemble_trial, model_trial, rule_trial
+from crp_pipeline.provenance import lineage_of
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash, read_manifest
+
+ENSEMBLE = "ensemble"
+
+
+def occasion_of(context: dg.AssetExecutionContext) -> str:
+    """The night that a run belongs to; the run itself where it was started by hand."""
+    return context.run.tags.get(NIGHT, context.run.run_id)
+
+
+def night_trials(
+    candidates: Mapping[str, pd.DataFrame], models: Mapping[str, pd.DataFrame], settings: PipelineSettings, places: Places
+) -> list[Trial]:
+    """A trial per candidate, in their order: of `models` by the cards of their bundles, of the ensemble by its members."""
+    coin = candidates[ENSEMBLE].attrs["coin"]
+    trials = {
+        name: model_trial(name, read_manifest(places.bundle(coin, name)), settings, made=_made(forecast, f"models/{name}"))
+        for name, forecast in models.items()
+    }
+    made, members = _made(candidates[ENSEMBLE], ENSEMBLE), [trials[name] for name in settings.roster]
+    trials[ENSEMBLE] = ensemble_trial(ENSEMBLE, members, settings, made=made)
+    return [trials.get(name) or rule_trial(name, settings, made=frame_hash(it)) for name, it in candidates.items()]
+
+
+def append_model(
+    context: dg.AssetExecutionContext,
+    model_type: str,
+    predictions: pd.DataFrame,
+    card: Mapping[str, Any],
+    candles: pd.DataFrame,
+    labels: pd.DataFrame,
+    settings: PipelineSettings,
+    places: Places,
+) -> None:
+    """Write a model that was just made, and whose forecasts carry their lineage, into its coin's ledger."""
+    trial = model_trial(model_type, card, settings, made=_made(predictions, f"models/{model_type}"))
+    exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
+    decisions = {model_type: plain_decisions(predictions)}
+    earned = daily_net_returns(decisions, candles, exits, execution=settings.execution, sizing=settings.sizing)
+    coin = predictions.attrs["coin"]
+    Ledger(places.ledger).append(coin, occasion_of(context), [trial], earned, now=datetime.now(UTC))
+
+
+def _made(table: pd.DataFrame, name: str) -> str:
+    """Hash that a stamped table had when it was made."""
+    return lineage_of(table)[name][0]

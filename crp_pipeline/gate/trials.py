@@ -1,0 +1,117 @@
+"""What the number of trials makes of a Sharpe ratio: evidence from the ledger.
+
+The best of many worthless trials looks good, the more of them and the more they differ the better; what is told here corrects
+the candidate for everything that was tried on its coin, not only for tonight.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crp_pipeline.contracts import Floats
+from crp_pipeline.errors import LedgerError
+from crp_pipeline.ledger import Ledger, Trials
+from crp_pipeline.metrics import (
+    deflated_sharpe_ratio,
+    expected_maximum_sharpe,
+    minimum_backtest_length,
+    minimum_track_record_length,
+    probabilistic_sharpe_ratio,
+    probability_of_backtest_overfitting,
+    sharpe_ratio,
+)
+from crp_pipeline.metrics.performance import DAYS_PER_YEAR
+
+MOST_BLOCKS = 16
+FEWEST_BLOCKS = 6
+"""With fewer there are too few ways to choose half of them: 20 with six."""
+DAYS_PER_BLOCK = 5
+"""The Sharpe ratio of a shorter block is noise."""
+
+
+def ledger_evidence(trials: Trials, candidate_daily_returns: ArrayLike, *, level: float = 0.95) -> dict[str, float]:
+    """Whether a candidate's Sharpe ratio is more than the luck of the best of all trials; NaN where nothing can be said.
+
+    `candidate_daily_returns` are net, (n_days,). `trial_sharpe_spread` is the standard deviation of the trials' Sharpe ratios
+    and `expected_maximum_sharpe` what the best of as many worthless ones would show, both per day; unknown where there are
+    several trials and not two that could be measured. `minimum_track_record_length` is how many days a Sharpe ratio like this
+    needs to be above 0 at the level; `minimum_backtest_length` how many days it takes until the best of as many worthless
+    trials is expected to show less than it.
+    """
+    from scipy.stats import kurtosis, skew
+
+    daily = np.asarray(candidate_daily_returns, dtype=np.float64)
+    sharpe, n, n_trials, spread = sharpe_ratio(daily, periods_per_year=1), len(daily), trials.n_trials, _spread(trials.sharpes)
+    has_shape, is_known = math.isfinite(sharpe), math.isfinite(spread)
+    shape = {
+        "skew": float(skew(daily)) if has_shape else math.nan,
+        "kurtosis": float(kurtosis(daily, fisher=False)) if has_shape else math.nan,
+    }
+    luck = {"n_trials": n_trials, "trial_variance": spread**2}
+    return {
+        "trials": float(n_trials),
+        "trials_in_matrix": float(trials.n_in_matrix),
+        "trials_left_out": float(trials.n_left_out),
+        "trial_sharpe_spread": spread,
+        "expected_maximum_sharpe": expected_maximum_sharpe(**luck) if is_known else math.nan,
+        "probabilistic_sharpe_ratio": probabilistic_sharpe_ratio(sharpe, n, **shape),
+        "deflated_sharpe_ratio": deflated_sharpe_ratio(sharpe, n, **shape, **luck) if is_known else math.nan,
+        "probability_of_backtest_overfitting": overfitting(trials.returns),
+        "minimum_track_record_length": minimum_track_record_length(sharpe, **shape, level=level),
+        "minimum_backtest_length": _backtest_days(n_trials, sharpe),
+    }
+
+
+def overfitting(returns: Floats) -> float:
+    """Probability of backtest overfitting over trials, (n_days, n_trials), in as many blocks as the days allow.
+
+    16 blocks from 80 days on; below that the largest even number with at least five days each; NaN below 30 days.
+    """
+    n_blocks = min(MOST_BLOCKS, len(returns) // DAYS_PER_BLOCK // 2 * 2)
+    return probability_of_backtest_overfitting(returns, n_blocks=n_blocks) if n_blocks >= FEWEST_BLOCKS else math.nan
+
+
+def ledger_faults(ledger: Ledger, coin: str, *, earlier_heads: Iterable[str] = ()) -> tuple[int, str]:
+    """How many things are wrong with a coin's ledger, and the first of them in a sentence.
+
+    `earlier_heads` are those that are known from elsewhere: of the coin's versions, of the night's comparison. One that the
+    ledger does not continue says that the ledger was removed, cut back or written anew.
+    """
+    try:
+        ledger.verify(coin)
+        lost = [head for head in earlier_heads if not ledger.continues(coin, head)]
+    except LedgerError as error:
+        return 1, str(error)
+    if not lost:
+        return 0, f"{coin}: the ledger is as it was written"
+    length, found = lost[0].partition(":")[0], ledger.head(coin).partition(":")[0]
+    return len(lost), f"{coin}: the ledger once held {length} events, which the {found} that it holds do not continue"
+
+
+def head_to_tell(ledger: Ledger, coin: str, *, earlier_head: str | None) -> str:
+    """The head that a verdict carries: the present one, but the earlier one for as long as the ledger does not continue it.
+
+    A verdict that told the present head of a ledger that was cut back would make that its proper beginning.
+    """
+    if earlier_head is None:
+        return ledger.head(coin)
+    try:
+        return ledger.head(coin) if ledger.continues(coin, earlier_head) else earlier_head
+    except LedgerError:
+        return earlier_head
+
+
+def _backtest_days(n_trials: int, sharpe: float) -> float:
+    if n_trials < 1 or math.isnan(sharpe):
+        return math.nan
+    return DAYS_PER_YEAR * minimum_backtest_length(n_trials, sharpe * math.sqrt(DAYS_PER_YEAR)) if sharpe > 0 else math.inf
+
+
+def _spread(sharpes: Floats) -> float:
+    """Standard deviation of the Sharpe ratios that are known; 0 of a single trial, NaN of fewer than two otherwise."""
+    known = sharpes[np.isfinite(sharpes)]
+    if len(sharpes) == 1:
+        return 0.0
+    return float(known.std(ddof=1)) if len(known) >= 2 else math.nan

@@ -1,0 +1,28 @@
+"""Every evaluation that could have influenced which model is chosen, per coin: only ever appended, and hash-chained.
+
+    <root>/<coin>/trials.jsonl             one line per event of evaluation, each carrying the hash of the one before
+    <root>/<coin>/trials.head              hash of the last line
+    <root>/<coin>/returns/<hash>.parquet   daily net returns of an event's trials (UTC days x trials), named by its content
+
+The best of many trials looks good by luck, and how good depends on how many there were: `Ledger` keeps them, `count` says how
+many they are, `Trial` what one is, `recipe` what a user could have varied.
+"""
+
+from crp_pipeline.ledger.count import Trials
+from crp_pipeline.ledger.event import Event, Look
+from crp_pipeline.ledger.ledger import Ledger
+from crp_pipeline.ledger.recipe import ensemble_trial, model_trial, rule_trial, shared_facts
+from crp_pipeline.ledger.trial import Trial, flat
+
+__all__ = [
+    "Event",
+    "Ledger",
+    "Look",
+    "Trial",
+    "Trials",
+    "ensemble_trial",
+    "flat",
+    "model_trial",
+    "rule_trial",
+    "shared_facts",
+]

@@ -1,0 +1,184 @@
+"""The ledger: append an event, count the trials, tell whether everything is as it was written.
+
+A write puts the file of daily returns in its place, then appends its line, then moves the head. The power may go in between: a
+file that no line names counts nothing and stays; for the rest see `chain`, whose repair the next write begins with.
+
+Files and head cannot show that a ledger was cut back to what it was once, or removed: keep a `head` of it elsewhere, and ask
+whether the ledger `continues` it.
+"""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache, partial
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from crp_pipeline.chain import NO_ENTRY, Chain, Links, no_writer, only_writer
+from crp_pipeline.errors import LedgerError
+from crp_pipeline.ledger.count import Trials, counted, tried
+from crp_pipeline.ledger.event import Event, Look
+from crp_pipeline.ledger.trial import Trial
+from crp_pipeline.storage import write_bytes, write_text
+
+COIN_NAME = re.compile("[A-Z0-9]+([-_][A-Z0-9]+)*")
+LINES = "trials.jsonl"
+HEAD = "trials.head"
+RETURNS = "returns"
+LOCK = ".lock"
+
+
+class Ledger:
+    """The ledgers of all coins, in one folder."""
+
+    def __init__(self, root: str | PathLike[str]) -> None:
+        self.root = Path(root)
+
+    def append(self, coin: str, occasion: str, trials: Sequence[Trial], daily_returns: pd.DataFrame, *, now: datetime) -> str:
+        """Keep an event whole or not at all and return the head.
+
+        `daily_returns` are net, (UTC days, trials), a column per trial by its name and in its order. What the ledger knows
+        already, the same trial of the same forecasts with the same returns, is not written again, so that a run that is
+        repeated leaves the ledger as it is. Raises `LedgerError` for returns that are not such and for a damaged ledger.
+        """
+        _check_returns(coin, trials, daily_returns)
+        looks = [Look.of(trial, daily_returns[trial.name]) for trial in trials]
+        self._folder(coin).mkdir(parents=True, exist_ok=True)
+        with self._writing(coin) as chain:
+            links = chain.links()
+            known = {_identity(look) for event in links.told for look in event.looks}
+            unheard = tuple(look for look in looks if _identity(look) not in known)
+            if not unheard:
+                return _head(links)
+            returns = self._keep(coin, daily_returns[[look.name for look in unheard]])
+            at = now.astimezone(UTC).isoformat(timespec="seconds")
+            event = Event(at, coin, occasion, returns, unheard, chain.head)
+            last = chain.append(event.document())
+            write_text(self._folder(coin) / HEAD, last)
+        return f"{len(links.told) + 1}:{last}"
+
+    def events(self, coin: str) -> list[Event]:
+        """Every event, oldest first; raises `LedgerError` naming the first line after one that was altered or removed."""
+        return list(self._links(coin).told)
+
+    def count(self, coin: str) -> int:
+        """How many trials there were, by the rule of `count`."""
+        return len(counted(self._links(coin).told))
+
+    def trials(self, coin: str, *, days: pd.DatetimeIndex | None = None) -> Trials:
+        """Everything that was tried, beside the candidate that has these UTC days; the latest event's where none are told.
+
+        Raises `LedgerError` for a damaged ledger and for a file of returns that is needed and is not as it was written.
+        """
+        with self._reading(coin):
+            events, read = self._chain(coin).links().told, cache(partial(self._returns, coin))
+            if days is None:
+                days = pd.DatetimeIndex(read(events[-1].returns).index) if events else pd.DatetimeIndex([], tz="UTC")
+            return tried(counted(events), days, lambda trial: read(trial.event.returns)[trial.look.name])
+
+    def head(self, coin: str) -> str:
+        """How long the ledger is and the hash of its last line, as `<events>:<hash>`."""
+        return _head(self._links(coin))
+
+    def continues(self, coin: str, earlier_head: str) -> bool:
+        """True when the ledger begins with everything that it held when it had that head."""
+        length, _, last = earlier_head.partition(":")
+        if not re.fullmatch("[0-9]+", length):
+            return False
+        hashes = (NO_ENTRY, *self._links(coin).hashes)
+        return int(length) < len(hashes) and hashes[int(length)] == last
+
+    def verify(self, coin: str) -> None:
+        """Check every line and every file; raises `LedgerError` naming the first that is missing, altered or was cut off."""
+        with self._reading(coin):
+            for event in self._chain(coin).links().told:
+                self._content(coin, event.returns)
+
+    def coins(self) -> list[str]:
+        """Coins of which a trial was ever written down."""
+        return sorted(path.parent.name for path in self.root.glob(f"*/{LINES}"))
+
+    def _returns(self, coin: str, name: str) -> pd.DataFrame:
+        return pd.read_parquet(io.BytesIO(self._content(coin, name)))
+
+    def _content(self, coin: str, name: str) -> bytes:
+        """Bytes of a file of returns, which are those that it was named after."""
+        path = self._file(coin, name)
+        if not path.is_file():
+            raise LedgerError(f"{coin}: the ledger names {path.name}, which is missing")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != name:
+            raise LedgerError(f"{coin}: the ledger's {path.name} has been altered")
+        return content
+
+    def _keep(self, coin: str, daily_returns: pd.DataFrame) -> str:
+        """Write a file of returns and return its hash."""
+        content = daily_returns.to_parquet()
+        assert content is not None
+        name = hashlib.sha256(content).hexdigest()
+        write_bytes(self._file(coin, name), content)
+        return name
+
+    def _file(self, coin: str, name: str) -> Path:
+        return self._folder(coin) / RETURNS / f"{name}.parquet"
+
+    def _folder(self, coin: str) -> Path:
+        if not COIN_NAME.fullmatch(coin):
+            raise LedgerError(f"{coin!r} is not the name of a coin, which is capitals and digits parted by single dashes")
+        return self.root / coin
+
+    def _links(self, coin: str) -> Links[Event]:
+        with self._reading(coin):
+            return self._chain(coin).links()
+
+    def _chain(self, coin: str) -> Chain[Event]:
+        folder, read = self._folder(coin), partial(Event.from_document, coin=coin)
+        return Chain(folder / LINES, folder / HEAD, read, owner=coin, called="ledger", error=LedgerError)
+
+    @contextmanager
+    def _writing(self, coin: str) -> Iterator[Chain[Event]]:
+        """One writer per coin at a time; it begins with everything in order."""
+        with only_writer(self._folder(coin) / LOCK):
+            chain = self._chain(coin)
+            chain.links()
+            last = chain.mend()
+            if last != chain.head:
+                write_text(self._folder(coin) / HEAD, last)
+            yield chain
+
+    @contextmanager
+    def _reading(self, coin: str) -> Iterator[None]:
+        with no_writer(self._folder(coin) / LOCK):
+            yield
+
+
+def _identity(look: Look) -> tuple[str, str, str]:
+    return look.key, look.made, look.earned
+
+
+def _head(links: Links[Event]) -> str:
+    return f"{len(links.hashes)}:{links.hashes[-1] if links.hashes else NO_ENTRY}"
+
+
+def _check_returns(coin: str, trials: Sequence[Trial], daily_returns: pd.DataFrame) -> None:
+    """Raises `LedgerError` unless there is a finite number per trial and UTC day."""
+    names, days = [trial.name for trial in trials], daily_returns.index
+    if not names or len(set(names)) < len(names) or names != list(daily_returns.columns):
+        raise LedgerError(f"{coin}: the daily returns are of {list(daily_returns.columns)}, the trials are {names}, once each")
+    if not isinstance(days, pd.DatetimeIndex) or str(days.tz) != "UTC" or (days != days.normalize()).any():
+        raise LedgerError(f"{coin}: daily returns must be indexed by UTC day")
+    if not (days.is_monotonic_increasing and days.is_unique):
+        raise LedgerError(f"{coin}: the days of daily returns must rise")
+    missing = ~np.isfinite(daily_returns.to_numpy(dtype=np.float64))
+    if missing.any():
+        day, column = np.argwhere(missing)[0]
+        value = daily_returns.iloc[day, column]
+        raise LedgerError(
+            f"{coin}: the daily return of {names[column]} on {days[day]:%Y-%m-%d} is {value}, not a finite number"
+        )
