@@ -50,7 +50,7 @@ def market(n_bars, *, seed=0, strength=0.5, scale=0.01):
     rng = np.random.default_rng(seed)
     pull, noise = np.zeros(n_bars), rng.standard_normal((2, n_bars))
     for bar in range(1, n_bars):
-        pull[bar] = 0.9 * pull[bar - 1] + noise[0, bar]
+        pull[bar] = 0.7 * pull[bar - 1] + noise[0, bar]
     moves = scale * (strength * np.concatenate([[0.0], pull[:-1]]) + rng.standard_normal(n_bars))
     times = pd.date_range("2024-01-01", periods=n_bars, freq="h", tz="UTC", name="open_time", unit="ns")
     close = 100 * np.exp(np.cumsum(moves))
