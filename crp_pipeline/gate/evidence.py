@@ -124,21 +124,27 @@ def _challenge(result: BacktestResult, settings: PipelineSettings) -> dict[str, 
 
 
 def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: PipelineSettings) -> dict[str, float]:
-    """What a perfect oracle wins on as many of the decided bars as the trades whose win rate is asked for."""
-    coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
+    """What a perfect oracle wins on the decided bars, and how far that is above the win rate that is asked for.
+
+    The oracle acts on as many bars as the decisions whose win rate is asked for, and has the benefit of the doubt: the upper end
+    of its interval counts. Where no such decision was taken nothing is impossible yet.
+    """
+    bars = candidate.candles.loc[candidate.result.equity.index]
     panel = feasibility(
-        candidate.candles.loc[candidate.result.equity.index],
+        bars,
         horizon=settings.horizon,
         costs=settings.execution,
         exits=settings.exits,
-        volatility=candidate.labels["volatility"],
+        volatility=candidate.labels["volatility"].loc[bars.index],
         target_win_rate=settings.gate.min_win_rate,
-        coverage=coverage,
         level=settings.gate.level,
     )
+    coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
+    ceiling = min(1.0, panel.oracle_win_rate_high / coverage) if coverage > 0 else 1.0
     return {
         **{name: float(getattr(panel, name)) for name in FEASIBLE},
-        "oracle_over_threshold": panel.ceiling - settings.gate.min_win_rate,
+        "oracle_ceiling": ceiling,
+        "oracle_over_threshold": ceiling - settings.gate.min_win_rate,
     }
 
 
