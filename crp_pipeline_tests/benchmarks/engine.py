@@ -83,6 +83,7 @@ def _against_peers(candles: pd.DataFrame, decisions: pd.DataFrame, peer_python: 
     rows = [
         ("compiled walk", walk_s, "vectorbt's compiled simulator", simulator_s),
         ("compiled walk", walk_s, "vectorbt from_signals", signals_s),
+        ("compiled walk", walk_s, f"backtesting.py ({backtesting['bars']:,} bars)", event_s),
         ("run_backtest, with all metrics", whole_s, "vectorbt from_signals, without metrics", signals_s),
         ("run_backtest, with all metrics", whole_s, f"backtesting.py ({backtesting['bars']:,} bars)", event_s),
     ]

@@ -60,6 +60,7 @@ def vectorbt_run(market):
             low=prices["low"],
             sl_stop=float(market["stop"]),
             tp_stop=float(market["target"]),
+            stop_entry_price="price",
             size=UNITS,
             fees=float(market["fee"]),
             init_cash=CASH,
