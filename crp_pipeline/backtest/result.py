@@ -110,7 +110,7 @@ def _trades(fills: NDArray[np.void], candles: pd.DataFrame, decisions: pd.DataFr
             "entry_time": entry_time,
             "exit_time": time[fills["exit_bar"]],
             "side": side,
-            "tier": pd.array(_column(decided, "tier", default=str(Tier.NONE)), dtype="str"),
+            "tier": decided["tier"].astype("str").array if "tier" in decided else _untold_tiers(len(fills)),
             "confidence": _column(decided, "confidence", default=np.nan).astype(float),
             "entry_price": fills["entry_price"],
             "exit_price": fills["exit_price"],
@@ -123,7 +123,7 @@ def _trades(fills: NDArray[np.void], candles: pd.DataFrame, decisions: pd.DataFr
             "funding": funding,
             "return_net": pnl / notional,
             "bars_held": fills["exit_bar"] - fills["entry_bar"] + (fills["reason"] != TIME),
-            "exit_reason": pd.array(np.array(REASONS)[fills["reason"]], dtype="str"),
+            "exit_reason": pd.array(REASONS, dtype="str").take(fills["reason"]),
             "session": trading_session(pd.DatetimeIndex(entry_time))["primary"].array,
         }
     )
@@ -155,6 +155,10 @@ def _optimistic(
         "optimistic_win_rate": win_rate(pnl),
         "optimistic_expectancy_bps": 1e4 * expectancy(pnl / (fills["units"] * fills["entry_price"])),
     }
+
+
+def _untold_tiers(n: int) -> Any:
+    return pd.array([str(Tier.NONE)], dtype="str").take(np.zeros(n, np.int64))
 
 
 def _column(frame: pd.DataFrame, name: str, *, default: object) -> NDArray[Any]:

@@ -16,6 +16,12 @@ def seconds(work: Callable[[], object], *, repeat: int = 3) -> tuple[float, floa
     return median(walls), median(processor)
 
 
+def fastest(work: Callable[[], object], *, repeat: int = 5) -> float:
+    """Least processor seconds of one call, after one that compiles and warms the caches."""
+    work()
+    return min(once(work)[1] for _ in range(repeat))
+
+
 class Laps:
     """Wall and processor seconds of named stretches of work, each from the end of the one before."""
 

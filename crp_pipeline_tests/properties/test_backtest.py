@@ -1,6 +1,7 @@
 """The compiled engine against a slow one written from the rules, and what must hold on every market."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, zero_skill
+from crp_pipeline.backtest import CostData, ExecutionModel, Sizing, run_backtest, zero_skill
 from crp_pipeline_tests.properties.slow_broker import FILLS, Market, SlowBroker
 
 FREE = ExecutionModel(fee_bps=0, spread_bps=0, slippage_bps=0, horizon=None)
@@ -31,6 +32,60 @@ executions = st.builds(
 )
 # no price on a tick lies exactly where such a leverage is ruined
 sizings = st.builds(Sizing, risk_per_trade=st.sampled_from([0.01, 0.3]), max_leverage=st.sampled_from([0.5, 3.1, 97.3]))
+
+
+SAMPLE = Path(__file__).parents[1] / "golden" / "data" / "slippage_sample.csv"
+dear_executions = st.builds(
+    ExecutionModel,
+    fee_bps=st.sampled_from([0.0, 5.0]),
+    maker_fee_bps=st.sampled_from([None, 0.0, 2.0, 30.0]),
+    spread_bps=st.sampled_from([0.0, 3.0]),
+    slippage_noise_bps=st.sampled_from([0.0, 4.0]),
+    slippage_volatility_share=st.sampled_from([0.0, 0.1, 1.0]),
+    slippage_volatility_window=st.sampled_from([10, 100]),
+    slippage_file=st.sampled_from([None, SAMPLE]),
+    funding_bps=st.sampled_from([0.0, 1.0, -30.0]),
+    latency_ms=st.sampled_from([0.0, 500.0, 1_500_000.0]),
+    network_ms=st.sampled_from([0.0, 100.0, 900_000.0]),
+    max_participation=st.sampled_from([None, 0.1]),
+    cost_factor=st.sampled_from([1.0, 2.0]),
+    horizon=st.sampled_from([None, 1, 2, 7, 30]),
+    gap_through_target=st.sampled_from(["target", "open"]),
+    close_at_end=st.booleans(),
+    seed=st.integers(0, 9),
+)
+"""Everything that a fill and a position can cost, in any combination."""
+whole_sizings = st.builds(
+    Sizing,
+    risk_per_trade=st.sampled_from([0.01, 0.3]),
+    max_leverage=st.sampled_from([0.5, 3.1, 97.3]),
+    step_size=st.sampled_from([0.0, 0.125, 3.0]),
+    min_notional=st.sampled_from([0.0, 60_000.0]),
+)
+
+
+@st.composite
+def rich_markets(draw):
+    """A market with volume, settled funding on and between the opens, and candles of a quarter of an hour with holes."""
+    market, rng = draw(markets(ticks=(None, 0.5))), np.random.default_rng(draw(seeds))
+    candles = market.candles.assign(volume=rng.choice([0.0, 100.0, 20_000.0, 1e6], len(market.candles)))
+    quarters = [
+        (time + pd.Timedelta(minutes=15 * part), bar.open if part == 0 else rng.uniform(bar.low, bar.high))
+        for time, bar in zip(candles.index, candles.itertuples(), strict=True)
+        for part in range(4)
+        if rng.random() < 0.8
+    ]
+    finer = pd.DataFrame({"open": dict(quarters)}, index=pd.DatetimeIndex([time for time, _ in quarters], tz="UTC"))
+    finer = finer.assign(high=finer["open"], low=finer["open"], close=finer["open"])
+    stamps = pd.date_range(candles.index[0] - pd.Timedelta("3h"), candles.index[-1] + pd.Timedelta("9h"), freq="20min")
+    stamps = stamps[rng.random(len(stamps)) < 0.15]
+    rates = pd.Series(rng.normal(0, draw(st.sampled_from([1e-4, 0.02])), len(stamps)), index=stamps)
+    return Market(
+        candles,
+        market.decisions,
+        funding=rates if draw(st.booleans()) else None,
+        finer=finer if draw(st.booleans()) and len(finer) else None,
+    )
 
 
 @st.composite
@@ -73,7 +128,8 @@ def last_traded(candles):
 
 
 def run(market, execution=FREE, sizing=WIDE):
-    return run_backtest(market.candles, market.decisions, execution=execution, sizing=sizing)
+    told = {"funding": market.funding, "finer": market.finer}
+    return run_backtest(market.candles, market.decisions, execution=execution, sizing=sizing, **told)
 
 
 @many
@@ -86,6 +142,160 @@ def test_the_engine_does_what_the_rules_say(market, execution, sizing):
         for entry, leave, side, paid, got, units, reason in diary.to_numpy().tolist()
     ]  # fmt: skip
     np.testing.assert_allclose(result.equity, slow.equity, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(result.worst_equity, slow.worst, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(result.trades["funding"], slow.paid, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(result.trades["delay_cost"], slow.delay_costs, rtol=1e-9, atol=1e-6)
+    assert result.metrics["ambiguous_trades"] == slow.ambiguous
+
+
+@many
+@given(rich_markets(), dear_executions, whole_sizings)
+def test_the_engine_charges_what_the_rules_say(market, execution, sizing):
+    result, slow = run(market, execution, sizing), SlowBroker(market, execution, sizing).live()
+    diary = pd.DataFrame(slow.diary, columns=FILLS)
+    told, numbers = ["entry_time", "exit_time", "side", "exit_reason"], ["entry_price", "exit_price", "units"]
+    assert result.trades[told].to_numpy().tolist() == diary[told].to_numpy().tolist()
+    np.testing.assert_allclose(result.trades[numbers].to_numpy(), diary[numbers].to_numpy(dtype=float), rtol=1e-8, atol=1e-9)
+    for ours, theirs in [
+        (result.equity, slow.equity),
+        (result.worst_equity, slow.worst),
+        (result.trades["funding"], slow.paid),
+        (result.trades["delay_cost"], slow.delay_costs),
+    ]:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-5)
+    assert result.metrics["ambiguous_trades"] == slow.ambiguous
+
+
+@some
+@given(markets(distances=(0.01, 0.02)), executions, sizings)
+def test_the_optimistic_answer_is_that_of_a_walk_that_takes_the_target_first(market, execution, sizing):
+    result, slow = run(market, execution, sizing), SlowBroker(market, execution, sizing, target_first=True).live()
+    diary = pd.DataFrame(slow.diary, columns=FILLS).astype({"entry_price": float, "exit_price": float, "units": float})
+    fees = execution.fee_bps / 1e4 * diary["units"] * (diary["entry_price"] + diary["exit_price"])
+    pnl = diary["side"].astype(float) * diary["units"] * (diary["exit_price"] - diary["entry_price"]) - fees
+    assert result.metrics["optimistic_pnl"] == pytest.approx(pnl.sum(), rel=1e-8, abs=1e-4)
+    if len(pnl):
+        bps = 1e4 * (pnl / diary["units"] / diary["entry_price"]).mean()
+        assert result.metrics["optimistic_expectancy_bps"] == pytest.approx(bps, rel=1e-8, abs=1e-6)
+    if slow.ambiguous == result.metrics["ambiguous_trades"] == 0:
+        assert result.metrics["optimistic_pnl"] == result.metrics["pnl"]
+
+
+@some
+@given(rich_markets(), dear_executions, whole_sizings)
+def test_no_money_appears_or_vanishes_at_any_close(market, execution, sizing):
+    result = run(market, replace(execution, close_at_end=True), sizing)
+    scale = max(sizing.initial_equity, result.equity.abs().max())
+    for time, value in result.equity.items():
+        done = result.trades[result.trades["exit_time"] <= time]
+        closed = sizing.initial_equity + done["pnl"].sum()
+        held = result.trades[(result.trades["entry_time"] <= time) & (result.trades["exit_time"] > time)]
+        if held.empty:
+            assert abs(value - closed) <= 1e-9 * scale
+        else:
+            # what the trade still owes at the close is that of the walk cut off there
+            [slow] = held.index
+            trade = held.loc[slow]
+            fee = execution.fee_bps / 1e4 * trade["units"] * trade["entry_price"]
+            floating = trade["side"] * trade["units"] * (market.candles.loc[time, "close"] - trade["entry_price"])
+            owed = owed_until(market, execution, trade, time)
+            assert abs(value - max(0, closed + floating - fee - owed)) <= 1e-9 * scale
+    parts = result.trades["gross_pnl"] - result.trades["costs"] - result.trades["funding"] - result.trades["pnl"]
+    assert parts.abs().max() <= 1e-9 * scale or result.trades.empty
+
+
+def owed_until(market, execution, trade, time):
+    """Funding at the stamps after the entry and before the close of the bar that opens at `time`."""
+    candles, length = market.candles, pd.Timedelta("1h")
+    rates = market.funding
+    if rates is None:
+        stamps = pd.date_range(candles.index[0].floor("D"), candles.index[-1] + length, freq="8h")
+        rates = pd.Series(execution.funding_bps / 1e4 / execution.cost_factor, index=stamps)
+    owed = 0.0
+    for stamp, rate in rates[(rates.index > trade["entry_time"]) & (rates.index < time + length)].items():
+        bar = candles.loc[stamp.floor("h")]
+        price = bar["open"] + (stamp - stamp.floor("h")) / length * (bar["close"] - bar["open"])
+        owed += trade["side"] * trade["units"] * price * rate * execution.cost_factor
+    return owed
+
+
+@some
+@given(rich_markets(), dear_executions, whole_sizings)
+def test_the_worst_of_a_bar_is_never_above_its_close_nor_below_nothing(market, execution, sizing):
+    result = run(market, execution, sizing)
+    assert (result.worst_equity.index == result.equity.index).all()
+    assert (result.worst_equity <= result.equity).all()
+    assert (result.worst_equity >= 0).all()
+    in_trade = pd.Series(data=False, index=result.equity.index)
+    for trade in result.trades.itertuples():
+        in_trade[trade.entry_time : trade.exit_time] = True
+        if trade.exit_reason in {"stop", "ruin"}:
+            assert result.worst_equity[trade.exit_time] == result.equity[trade.exit_time]
+    if result.trades["exit_time"].max() == result.equity.index[-1] or execution.close_at_end:
+        assert (result.worst_equity == result.equity)[~in_trade].all()
+
+
+@some
+@given(
+    rich_markets(),
+    dear_executions,
+    st.sampled_from(["latency_ms", "slippage_volatility_share", "cost_factor", "maker_fee_bps"]),
+)
+def test_a_higher_cost_or_a_longer_delay_never_raises_what_the_same_fills_earn(market, execution, name):
+    small = Sizing(max_leverage=0.01)
+    if name == "cost_factor":  # a rate that is paid to us grows with the factor, which is no cost
+        market, execution = replace(market, funding=None), replace(execution, funding_bps=0)
+    if name == "latency_ms":  # a longer way may meet a better price again; none may beat no way at all
+        longer = replace(execution, latency_ms=execution.latency_ms + 60_000)
+        execution = replace(execution, latency_ms=0, network_ms=0)
+    else:
+        more = {"slippage_volatility_share": 0.2, "cost_factor": 1.0, "maker_fee_bps": 7.0}[name]
+        longer = replace(execution, **{name: (getattr(execution, name) or execution.fee_bps) + more})
+    cheap, dear = run(market, execution, small).trades, run(market, longer, small).trades
+    same = ["entry_time", "exit_time", "side", "exit_reason"]
+    pd.testing.assert_frame_equal(cheap[same], dear[same])
+    assert (dear["pnl"] / dear["units"] <= cheap["pnl"] / cheap["units"] + 1e-9).all()
+    assert (dear["delay_cost"] >= 0).all()
+
+
+@some
+@given(rich_markets(), dear_executions, whole_sizings, st.integers(1, 59))
+def test_bars_that_come_later_change_no_closed_trade_whatever_it_cost(market, execution, sizing, cut):
+    cut = min(cut, len(market.candles) - 1)
+    then = run(replace(market, candles=market.candles.iloc[:cut], decisions=market.decisions.iloc[:cut]), execution, sizing)
+    now = run(market, execution, sizing)
+    # what closes at the last close, also by what that sale costs, would have lived on
+    ended = then.trades["exit_time"] >= last_traded(market.candles.iloc[:cut])
+    closed = then.trades[~(ended & then.trades["exit_reason"].isin(["end", "ruin"]))]
+    pd.testing.assert_frame_equal(closed, now.trades.iloc[: len(closed)], check_exact=True)
+
+
+@some
+@given(rich_markets(), dear_executions)
+def test_zero_skill_pays_the_very_same_costs(market, execution):
+    execution = replace(execution, close_at_end=True)
+    result = run(market, execution, Sizing(max_leverage=0.1))
+    if len(result.trades) and "ruin" not in set(result.trades["exit_reason"]):
+        data = CostData(market.funding, market.finer)
+        chance = zero_skill(result, market.candles, market.decisions, execution, n_permutations=5, data=data)
+        assert chance.observed_expectancy_bps == pytest.approx(result.metrics["expectancy_bps"], abs=1e-7)
+
+
+@some
+@given(rich_markets(), dear_executions, whole_sizings)
+def test_an_order_keeps_to_step_least_notional_volume_and_leverage(market, execution, sizing):
+    trades = run(market, execution, sizing).trades
+    if sizing.step_size:
+        steps = trades["units"] / sizing.step_size
+        assert (steps == steps.round()).all()
+    opened = market.candles.loc[trades["entry_time"], "open"].to_numpy()
+    assert (trades["units"] * opened >= sizing.min_notional).all()
+    assert (trades["units"] > 0).all()
+    if execution.max_participation is not None:
+        volume = market.candles.loc[trades["decision_time"], "volume"].to_numpy()
+        assert (trades["units"] <= execution.max_participation * volume * (1 + 1e-9)).all()
+    equity = sizing.initial_equity + trades["pnl"].shift(1, fill_value=0.0).cumsum()
+    assert (trades["notional"] <= sizing.max_leverage * equity * (1 + 1e-8)).all()
 
 
 @some
