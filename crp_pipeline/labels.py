@@ -13,7 +13,7 @@ from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import LabelConfig
 
-__all__ = ["LabelConfig", "average_uniqueness", "make_labels"]
+__all__ = ["LabelConfig", "average_uniqueness", "is_whole", "make_labels"]
 
 OPEN_INTEREST = "open_interest"
 """The feed column that gives labels one more target."""
@@ -38,7 +38,7 @@ def make_labels(candles: pd.DataFrame, config: LabelConfig, *, feeds: pd.DataFra
     """
     volatility = causal_volatility(candles, config.volatility_window)
     entry, leave = 1, 1 + config.horizon
-    known = _is_whole(candles, leave) & np.isfinite(volatility)
+    known = is_whole(candles, leave) & np.isfinite(volatility)
     open_price = candles["open"].to_numpy()
     forward_return = _ahead(open_price, leave) / _ahead(open_price, entry) - 1
     spread = volatility * np.sqrt(config.horizon)
@@ -91,7 +91,7 @@ def _as_numbers(times: ArrayLike | pd.Index) -> Floats:
     return np.asarray(values, dtype=np.float64)
 
 
-def _is_whole(candles: pd.DataFrame, leave: int) -> Bools:
+def is_whole(candles: pd.DataFrame, leave: int) -> Bools:
     """True where the bars t..t+leave exist, lie in one segment and are all real."""
     start: Ints = np.arange(len(candles))
     last = np.minimum(start + leave, len(candles) - 1)

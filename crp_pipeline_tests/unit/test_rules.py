@@ -321,7 +321,7 @@ def test_blocks_are_of_the_length_asked_for_and_every_day_is_as_likely():
 
 
 def test_a_steady_winner_passes_on_the_day_that_its_arithmetic_says():
-    equity, trades = one_a_day(*[1_000.0] * 10)
+    equity, trades = one_a_day(*[1_000.0] * 10, start="2024-06-02 22:00")
     steady = (equity, equity, trades)
     odds = challenge_odds(*steady, FTMO, initial=START, block_days=1, n_paths=100, max_days=100, seed=0)
     # a day gains 1,000 on 100,000 to 109,000: between 0.92 % and 1 %, hence ten or eleven days to 10 % and five or six to 5 %

@@ -1,0 +1,308 @@
+"""What a win rate can and must be on these candles, asked before any training.
+
+At the open after every bar one position is opened long and one short, under the horizon, exits and costs in force. The
+oracle, who knows the future, takes the better of the two: no model that acts on every bar wins more often. One that may
+abstain picks its bars, so on a share c of the bars it wins at most `min(1, oracle / c)`: that is the ceiling. It says what
+is impossible, not what can be learned. Bars whose future touches a hole, a filled-in bar or the end are not asked, as for
+labels.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from crp_pipeline.backtest.execution import bars_of, costs_of, exit_distances, rules_of
+from crp_pipeline.candles.volatility import causal_volatility
+from crp_pipeline.contracts import Floats, Ints
+from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.labels import is_whole
+from crp_pipeline.metrics import effective_sample_size, wilson_interval
+from crp_pipeline.settings import ExecutionModel, ExitConfig, LabelConfig
+
+COVERAGES = (1.0, 0.5, 0.33, 0.1)
+"""Shares of the bars to act on that tables and pictures show."""
+COST_MULTIPLES = (1.0, 1.5, 2.0, 3.0)
+POWER = 0.8
+"""Chance to prove a win rate that is true, with the number of trades that is asked for."""
+
+_FEWEST_TRADES = 10
+"""Fewer prove nothing, whatever the formula says."""
+
+
+@dataclass(frozen=True)
+class Feasibility:
+    """The win rates against which a win rate must be read. Rates and shares lie in [0, 1], money is in basis points."""
+
+    horizon: int
+    """Bars between entry and exit at most."""
+    n: int
+    """Bars whose two outcomes are known."""
+    effective_n: float
+    """Independent ones among them: neighbours share their future."""
+    target_win_rate: float
+    coverage: float
+    """Share of the bars on which the target is to be met."""
+    cost_bps: float
+    """Expected cost of a round trip."""
+    mean_move_bps: float
+    """Mean absolute move from the entry's open to the open `horizon` bars later, before costs."""
+    volatility_bps: float
+    """Standard deviation of that move."""
+    oracle_win_rate: float
+    """Share of the bars on which the better side earns more than its costs."""
+    oracle_win_rate_low: float
+    oracle_win_rate_high: float
+    coin_flip_win_rate: float
+    always_long_win_rate: float
+    break_even_win_rate: float
+    """Win rate at which random sides of average wins and losses earn their costs; 1 without a win, 0 without a loss."""
+    break_even_accuracy: float
+    """Share of better sides taken at which the mean net return is 0, when the size of the move does not matter; above 1
+    not even all of them pay. NaN where both sides earn the same on every bar."""
+    trades_if_observed: float
+    """Independent trades after which the target, observed, lies above break-even and coin flip at `level`."""
+    trades_to_prove: float
+    """The same with a chance of 80 % for a model whose true win rate is the target; infinite for a target not above."""
+    trades_per_night: float
+    """Independent trades that one night adds: horizons that do not overlap, times coverage."""
+
+    @property
+    def ceiling(self) -> float:
+        """Highest possible win rate at the coverage asked for."""
+        return self.ceiling_at(self.coverage)
+
+    def ceiling_at(self, coverage: float) -> float:
+        """Highest possible win rate of calls on this share of the bars."""
+        return min(1.0, self.oracle_win_rate / _share(coverage))
+
+    @property
+    def largest_coverage(self) -> float:
+        """Share of the bars beyond which the target is out of reach."""
+        return min(1.0, self.oracle_win_rate / self.target_win_rate)
+
+    @property
+    def nights_if_observed(self) -> float:
+        """Nights that bring `trades_if_observed`."""
+        return self.trades_if_observed / self.trades_per_night
+
+    @property
+    def nights_to_prove(self) -> float:
+        """Nights that bring `trades_to_prove`."""
+        return self.trades_to_prove / self.trades_per_night
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether an oracle could meet the target at this coverage."""
+        return self.target_win_rate <= self.ceiling
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the target is impossible, in one sentence with the numbers; None where it is possible."""
+        if self.is_possible:
+            return None
+        oracle = f"{self.oracle_win_rate:.1%} ({self.oracle_win_rate_low:.1%} to {self.oracle_win_rate_high:.1%})"
+        return (
+            f"a win rate of {self.target_win_rate:.1%} on {self.coverage:.0%} of the bars is impossible: an oracle that knows "
+            f"the future wins at most {self.ceiling:.1%} there, because at a horizon of {self.horizon} the better side earns "
+            f"its {self.cost_bps:.1f} bps of cost on {oracle} of {self.n:,} bars only, where the mean move is "
+            f"{self.mean_move_bps:.1f} bps and a coin flip wins {self.coin_flip_win_rate:.1%}; within reach it is on at most "
+            f"{self.largest_coverage:.1%} of the bars"
+        )
+
+
+def feasibility(
+    candles: pd.DataFrame,
+    *,
+    horizon: int,
+    costs: float | ExecutionModel,
+    exits: ExitConfig | None = None,
+    volatility: ArrayLike | None = None,
+    target_win_rate: float = 0.68,
+    coverage: float = 1.0,
+    level: float = 0.95,
+    bars_per_night: float | None = None,
+) -> Feasibility:
+    """Measure oracle, coin flip, always-long and break-even on these candles.
+
+    `costs` is a round trip in basis points, half of it paid on the notional of each fill, or an execution model, whose
+    horizon is replaced. `exits` add stop and target at multiples of `volatility`, per bar and known at its close: (n,), by
+    default that of the labels; bars where it is unknown are not asked. `bars_per_night` is a day's worth by default.
+
+    Raises `InsufficientHistoryError` when no bar has a known future, `DataContractError` for other arrays than (n,).
+    """
+    _share(coverage), _share(target_win_rate), _share(level)
+    entries, stops, targets = _positions(candles, horizon, exits, volatility)
+    long, short = _outcomes(candles, entries, stops, targets, _execution(costs, horizon))
+    opened = candles["open"].to_numpy(dtype=float)
+    move = opened[entries + horizon] / opened[entries] - 1
+    wins = np.maximum(long, short) > 0
+    effective_n = effective_sample_size(wins, max_lag=max(horizon, math.isqrt(len(wins)))) if len(wins) > 1 else 1.0
+    oracle = float(wins.mean())
+    low, high = wilson_interval(oracle * effective_n, effective_n, level=level)
+    coin_flip, break_even = float(np.r_[long > 0, short > 0].mean()), _break_even_win_rate(np.r_[long, short])
+    hurdle = max(coin_flip, break_even)
+    return Feasibility(
+        horizon=horizon,
+        n=len(wins),
+        effective_n=effective_n,
+        target_win_rate=target_win_rate,
+        coverage=coverage,
+        cost_bps=_round_trip_bps(costs),
+        mean_move_bps=1e4 * float(np.abs(move).mean()),
+        volatility_bps=1e4 * float(move.std()),
+        oracle_win_rate=oracle,
+        oracle_win_rate_low=low,
+        oracle_win_rate_high=high,
+        coin_flip_win_rate=coin_flip,
+        always_long_win_rate=float((long > 0).mean()),
+        break_even_win_rate=break_even,
+        break_even_accuracy=_break_even_accuracy(np.maximum(long, short), np.minimum(long, short)),
+        trades_if_observed=trades_to_certify(hurdle, target_win_rate, power=0.5, level=level),
+        trades_to_prove=trades_to_certify(hurdle, target_win_rate, power=POWER, level=level),
+        trades_per_night=coverage * (bars_per_night or _bars_per_day(candles)) / horizon,
+    )
+
+
+def feasibility_table(
+    candles: pd.DataFrame,
+    *,
+    horizons: Sequence[int],
+    costs: float | ExecutionModel,
+    cost_multiples: Sequence[float] = COST_MULTIPLES,
+    coverages: Sequence[float] = COVERAGES,
+    exits: ExitConfig | None = None,
+    volatility: ArrayLike | None = None,
+    target_win_rate: float = 0.68,
+) -> pd.DataFrame:
+    """One row per horizon and multiple of the costs: win rates of `feasibility`, and the ceiling at each coverage.
+
+    `largest_coverage` is the share of the bars beyond which the target is out of reach.
+    """
+    rows: list[dict[str, float]] = []
+    for horizon in horizons:
+        for multiple in cost_multiples:
+            found = feasibility(
+                candles, horizon=horizon, costs=_scaled(costs, multiple),
+                exits=exits, volatility=volatility, target_win_rate=target_win_rate,
+            )  # fmt: skip
+            rows.append(
+                {
+                    "horizon": horizon,
+                    "cost_multiple": multiple,
+                    "cost_bps": found.cost_bps,
+                    "mean_move_bps": found.mean_move_bps,
+                    "coin_flip": found.coin_flip_win_rate,
+                    "always_long": found.always_long_win_rate,
+                    "break_even": found.break_even_win_rate,
+                    **{f"ceiling_{share:.0%}": found.ceiling_at(share) for share in coverages},
+                    "largest_coverage": found.largest_coverage,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def trades_to_certify(threshold: float, win_rate: float, *, power: float = POWER, level: float = 0.95) -> float:
+    """Independent trades whose one-sided Wilson bound exceeds `threshold` with chance `power`, the true rate being `win_rate`.
+
+    With a power of one half that is the number after which the rate, observed, is proven. Infinite for a rate that is not
+    above the threshold. Normal approximation of the power; Wilson's bound is the inverted score test, so it is exact at one
+    half.
+
+    >>> trades_to_certify(0.5, 0.6)
+    153.0
+    """
+    if win_rate <= threshold:
+        return math.inf
+    normal = NormalDist()
+    spread = normal.inv_cdf(level) * math.sqrt(threshold * (1 - threshold)) + normal.inv_cdf(power) * math.sqrt(
+        win_rate * (1 - win_rate)
+    )
+    return float(max(_FEWEST_TRADES, math.ceil((spread / (win_rate - threshold)) ** 2)))
+
+
+def _positions(
+    candles: pd.DataFrame, horizon: int, exits: ExitConfig | None, volatility: ArrayLike | None
+) -> tuple[Ints, Floats, Floats]:
+    """Bars of the entries whose outcome is known, with stop and target distance, NaN without exits: (m,) each."""
+    if horizon < 1:
+        raise ValueError(f"horizon must be at least 1 bar, got {horizon}")
+    known, nothing = is_whole(candles, 1 + horizon), np.full(len(candles), np.nan)
+    stop, target = nothing, nothing
+    if exits is not None:
+        stop, target = exit_distances(_volatility(candles, volatility), horizon, exits)
+        known &= np.isfinite(stop)
+    decided = np.flatnonzero(known)
+    if not len(decided):
+        raise InsufficientHistoryError(
+            f"none of {len(candles)} bars has a known future of {horizon} bars to open a position for"
+        )
+    return decided + 1, stop[decided], target[decided]
+
+
+def _volatility(candles: pd.DataFrame, volatility: ArrayLike | None) -> Floats:
+    if volatility is None:
+        return causal_volatility(candles, LabelConfig().volatility_window)
+    given = np.asarray(volatility, dtype=float)
+    if given.shape != (len(candles),):
+        raise DataContractError(f"volatility: shape {given.shape} does not fit {len(candles)} candles")
+    return given
+
+
+def _outcomes(
+    candles: pd.DataFrame, entries: Ints, stops: Floats, targets: Floats, execution: ExecutionModel
+) -> tuple[Floats, Floats]:
+    """Net return on entry notional of a long and of a short at each entry, (m,) each."""
+    from crp_pipeline.backtest.engine import outcome_of_side
+
+    bars, costs, rules = bars_of(candles), costs_of(execution, len(candles)), rules_of(execution)
+    long, short = (
+        outcome_of_side(bars, entries, np.full(len(entries), side), stops, targets, costs, rules)[2] for side in (1, -1)
+    )
+    return long, short
+
+
+def _execution(costs: float | ExecutionModel, horizon: int) -> ExecutionModel:
+    if isinstance(costs, ExecutionModel):
+        return replace(costs, horizon=horizon, close_at_end=True)
+    return ExecutionModel(fee_bps=costs / 2, spread_bps=0.0, slippage_bps=0.0, horizon=horizon)
+
+
+def _round_trip_bps(costs: float | ExecutionModel) -> float:
+    return 2 * costs.cost_per_side_bps if isinstance(costs, ExecutionModel) else float(costs)
+
+
+def _scaled(costs: float | ExecutionModel, multiple: float) -> float | ExecutionModel:
+    if not isinstance(costs, ExecutionModel):
+        return multiple * costs
+    bps = {field.name: multiple * getattr(costs, field.name) for field in fields(costs) if field.name.endswith("_bps")}
+    return replace(costs, **bps)
+
+
+def _break_even_win_rate(returns: Floats) -> float:
+    wins, losses = returns[returns > 0], returns[returns <= 0]
+    if not len(wins):
+        return 1.0
+    loss = -float(losses.mean()) if len(losses) else 0.0
+    return loss / (float(wins.mean()) + loss)
+
+
+def _break_even_accuracy(better: Floats, worse: Floats) -> float:
+    """Share of better sides at which their mean return pays for that of the worse ones."""
+    right, wrong = float(better.mean()), float(worse.mean())
+    return -wrong / (right - wrong) if right > wrong else math.nan
+
+
+def _bars_per_day(candles: pd.DataFrame) -> float:
+    step = float(np.median(np.diff(pd.DatetimeIndex(candles.index).as_unit("ns").asi8)))
+    return pd.Timedelta("1D").value / step
+
+
+def _share(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f"{value} is not a share of the bars or a rate: it must be above 0 and at most 1")
+    return value
