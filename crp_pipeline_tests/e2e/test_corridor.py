@@ -61,6 +61,7 @@ ROOMS_AND_TABLES = sorted(
         "market",
         "registry",
         "report",
+        "shadow",
         "splits",
         "summary",
     ]
