@@ -53,6 +53,7 @@ ROOMS_AND_TABLES = sorted(
         "backtest",
         "candles",
         "comparison",
+        "controls",
         "ensemble",
         "features",
         "feeds",
@@ -62,6 +63,7 @@ ROOMS_AND_TABLES = sorted(
         "registry",
         "report",
         "sentinels",
+        "shadow",
         "splits",
         "summary",
     ]

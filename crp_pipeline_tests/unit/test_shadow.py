@@ -366,7 +366,12 @@ def append_in_turn(folder):
     frame = fresh_frame(
         {
             "open_time": pd.Timestamp("2024-06-01", tz="UTC") + pd.Timedelta(hours=hour),
-            **{"role": CHAMPION, "recipe": A, "version": "v", "reign": 2, "signal": 1, "confidence": None},
+            "role": CHAMPION,
+            "recipe": A,
+            "version": "v",
+            "reign": 2,
+            "signal": 1,
+            "confidence": None,
             **dict.fromkeys(PROBABILITIES),
         }
         for hour in range(3)

@@ -1,0 +1,59 @@
+"""The champion decides fresh bars night by night through Dagster, before tonight's version is registered."""
+
+import dagster as dg
+import pytest
+
+from crp_pipeline.contracts import CHAMPION, FreshDecisionSchema, check_frame
+from crp_pipeline.definitions import floor_plan
+from crp_pipeline.nightly import run_night
+from crp_pipeline.provenance import lineage_of
+from crp_pipeline.registry import Registry
+from crp_pipeline.settings import DemoConfig
+from crp_pipeline.shadow import ShadowLog
+from crp_pipeline.storage import read_parquet
+from crp_pipeline_tests.e2e.corridor import small_settings
+
+COIN = "EDGE-DEMO"
+FIRST, NEXT = 3_000, 3_024
+
+
+def plan_of(root, n_bars):
+    return floor_plan(small_settings(root, coins=(COIN,), demo=DemoConfig(n_bars=n_bars)))
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory):
+    """The data folder, and the champion after each of two nights a day apart."""
+    root, champions = tmp_path_factory.mktemp("nights"), []
+    for n_bars in (FIRST, NEXT):
+        with dg.DagsterInstance.ephemeral() as instance:
+            assert run_night(plan_of(root, n_bars), (COIN,), instance) == []
+        champions.append(Registry(root / "registry").champion(COIN))
+    return root, champions
+
+
+def test_last_nights_champion_decides_the_bars_that_have_come_since(nights):
+    root, (first, _) = nights
+    fresh = check_frame(read_parquet(root / "shadow" / f"{COIN}.parquet"), FreshDecisionSchema, what="shadow")
+    candles = read_parquet(root / "candles" / f"{COIN}.parquet")
+    assert first is not None
+    assert (set(fresh["version"]), set(fresh["role"])) == ({first}, {CHAMPION})
+    assert list(fresh["open_time"]) == list(candles.index[FIRST:NEXT])
+    assert fresh["confidence"].notna().all()
+    assert len(ShadowLog(root / "shadow" / COIN).read()) == 1
+
+
+def test_the_frame_names_the_tables_that_it_was_made_from(nights):
+    fresh, candles = (read_parquet(nights[0] / name / f"{COIN}.parquet") for name in ("shadow", "candles"))
+    assert lineage_of(fresh)["candles"] == lineage_of(candles)["candles"]
+    assert "features" in lineage_of(fresh)
+
+
+def test_a_version_says_which_definitions_its_columns_had(nights):
+    root, (first, _) = nights
+    assert len(Registry(root / "registry").card(COIN, first)["columns_id"]) == 16
+
+
+def test_the_registry_comes_after_the_shadow(tmp_path):
+    graph = plan_of(tmp_path, FIRST).resolve_asset_graph()
+    assert dg.AssetKey("shadow") in graph.get(dg.AssetKey("registry")).parent_keys
