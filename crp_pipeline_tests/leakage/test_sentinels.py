@@ -74,14 +74,14 @@ def test_no_label_that_the_purged_folds_learn_from_meets_their_test_rows(walk, m
     labels, seen = two_class_labels(candles, 24).iloc[300:2_000], []
 
     class Noted:
-        def fit(self, X, y, **_):
+        def fit(self, X, *_, **__):
             seen.append([X.rows])
 
         def predict(self, X):
             seen[-1].append(X.rows)
             return np.zeros((len(X), 3))
 
-    monkeypatch.setattr("crp_pipeline.gate.sentinels.leak_meter.create_model", lambda *_, **__: Noted())
+    monkeypatch.setattr("crp_pipeline.gate.sentinels.leakage.create_model", lambda *_, **__: Noted())
     config = SentinelConfig(leak_folds=4)
     leak_meter(features.iloc[300:2_000, ::6], labels, config=config, embargo=0, seed=0, n_threads=1)
     directed = labels[labels["signal"].notna()]

@@ -1,15 +1,15 @@
 """Sentinels: numbers that tell a leak, a lag or a fairy tale from an edge, taken each night.
 
-`leak_meter` is what shuffled folds would have shown, `label_shift` whether decisions know their own labels best,
-`single_feature` which feature predicts too well alone, `plausibility` which forecast does, `canary` plants leaks that must be
+`leakage` is what shuffled folds would have shown, `label_shift` whether decisions know their own labels best,
+`single_feature` which feature predicts too well alone, `caps` which forecast does, `canary` plants leaks that must be
 caught, `delay` tells how much of the edge is gone a bar later, `watch` takes them together.
 """
 
 from crp_pipeline.gate.sentinels.canary import Canary, causality_canaries, leaking_column, purge_canary
+from crp_pipeline.gate.sentinels.caps import Plausibility, plausibility
 from crp_pipeline.gate.sentinels.delay import DelayReading, delay_reading, delayed
 from crp_pipeline.gate.sentinels.label_shift import ShiftReading, shift_profile, shift_reading
-from crp_pipeline.gate.sentinels.leak_meter import LeakReading, leak_meter
-from crp_pipeline.gate.sentinels.plausibility import Plausibility, plausibility
+from crp_pipeline.gate.sentinels.leakage import LeakReading, leak_meter
 from crp_pipeline.gate.sentinels.single_feature import feature_readings, quarantined
 from crp_pipeline.gate.sentinels.watch import (
     Watch,

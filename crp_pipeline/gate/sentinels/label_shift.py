@@ -51,8 +51,9 @@ def shift_reading(profile: pd.DataFrame, *, horizon: int) -> ShiftReading:
     """Where the profile peaks, and whether labels of another time are agreed with better than the own ones.
 
     A part of a label that began less than a horizon ago is known, and what drives it may go on: the peak of an honest forecast
-    may lie half a horizon back, and within a label's life it judges nothing. A forecast that follows the last move agrees with labels that have ended by its nature. Where it does not agree with its own
-    labels at all, that is all it does; the reading says so, and whether it is a lag or a habit is for a person to see.
+    may lie half a horizon back, and within a label's life it judges nothing. A forecast that follows the last move agrees with
+    labels that have ended by its nature. Where it does not agree with its own labels at all, that is all it does; the reading
+    says so, and whether it is a lag or a habit is for a person to see.
     """
     told = profile.dropna()
     shift, excess = told["shift"].to_numpy(), (told["accuracy"] - told["chance"]).to_numpy()

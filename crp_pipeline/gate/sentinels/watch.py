@@ -11,10 +11,10 @@ from crp_pipeline.backtest import exit_table
 from crp_pipeline.contracts import FINAL, interval_length
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.gate.sentinels.canary import LEAKING_COLUMN, Canary, causality_canaries, leaking_column, purge_canary
+from crp_pipeline.gate.sentinels.caps import Plausibility, plausibility
 from crp_pipeline.gate.sentinels.delay import DelayReading, delay_reading
 from crp_pipeline.gate.sentinels.label_shift import ShiftReading, shift_profile, shift_reading
-from crp_pipeline.gate.sentinels.leak_meter import LeakReading, leak_meter
-from crp_pipeline.gate.sentinels.plausibility import Plausibility, plausibility
+from crp_pipeline.gate.sentinels.leakage import LeakReading, leak_meter
 from crp_pipeline.gate.sentinels.single_feature import feature_readings
 from crp_pipeline.models import columns_of, quarantined_in
 from crp_pipeline.settings import PipelineSettings, SentinelConfig
