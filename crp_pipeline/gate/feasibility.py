@@ -9,14 +9,15 @@ labels.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from crp_pipeline.backtest.execution import bars_of, costs_of, exit_distances, rules_of
+from crp_pipeline.backtest.costs import CostData, costs_of
+from crp_pipeline.backtest.execution import bars_of, exit_distances, rules_of
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.contracts import Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
@@ -259,7 +260,8 @@ def _outcomes(
     """Net return on entry notional of a long and of a short at each entry, (m,) each."""
     from crp_pipeline.backtest.engine import outcome_of_side
 
-    bars, costs, rules = bars_of(candles), costs_of(execution, len(candles)), rules_of(execution)
+    bars, rules = bars_of(candles), rules_of(execution)
+    costs = costs_of(execution, candles, bars, CostData())
     long, short = (
         outcome_of_side(bars, entries, np.full(len(entries), side), stops, targets, costs, rules)[2] for side in (1, -1)
     )
@@ -279,8 +281,7 @@ def _round_trip_bps(costs: float | ExecutionModel) -> float:
 def _scaled(costs: float | ExecutionModel, multiple: float) -> float | ExecutionModel:
     if not isinstance(costs, ExecutionModel):
         return multiple * costs
-    bps = {field.name: multiple * getattr(costs, field.name) for field in fields(costs) if field.name.endswith("_bps")}
-    return replace(costs, **bps)
+    return costs.scaled(multiple)
 
 
 def _break_even_win_rate(returns: Floats) -> float:
