@@ -126,8 +126,8 @@ def _challenge(result: BacktestResult, settings: PipelineSettings) -> dict[str, 
 def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: PipelineSettings) -> dict[str, float]:
     """What a perfect oracle wins on the decided bars, and how far that is above the win rate that is asked for.
 
-    The oracle acts on as many bars as the decisions whose win rate is asked for, and has the benefit of the doubt: the upper end
-    of its interval counts. Where no such decision was taken nothing is impossible yet.
+    The oracle acts on as many bars as the decisions whose win rate is asked for, and has the benefit of the doubt: the upper
+    end of its interval counts. Where no such decision was taken nothing is impossible yet.
     """
     bars = candidate.candles.loc[candidate.result.equity.index]
     panel = feasibility(
