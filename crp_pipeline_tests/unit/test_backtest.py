@@ -20,6 +20,7 @@ from crp_pipeline.backtest import (
 )
 from crp_pipeline.backtest.files import load_result, save_result
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.storage import write_parquet
 
 FREE = ExecutionModel(fee_bps=0, spread_bps=0, slippage_bps=0, horizon=None)
 LEVERED = Sizing(initial_equity=1_000, risk_per_trade=0.01, max_leverage=100)
@@ -368,7 +369,8 @@ def test_a_stored_result_comes_back_whole(tmp_path):
     stored = load_result(save_result(result, tmp_path / "ADA"))
     for name in ("trades", "by_tier", "by_session"):
         pd.testing.assert_frame_equal(getattr(stored, name), getattr(result, name), check_exact=True)
-    pd.testing.assert_series_equal(stored.equity, result.equity, check_freq=False)
+    for name in ("equity", "worst_equity"):
+        pd.testing.assert_series_equal(getattr(stored, name), getattr(result, name), check_freq=False)
     assert stored.metrics == pytest.approx(result.metrics, nan_ok=True)
 
 
@@ -378,6 +380,13 @@ def test_a_stored_result_with_a_missing_or_damaged_part_is_refused_by_its_name(t
     folder = save_result(three_trades()[2], tmp_path / "ADA")
     damage(folder / name)
     with pytest.raises(DataContractError, match=name):
+        load_result(folder)
+
+
+def test_a_result_stored_without_the_worst_of_its_bars_is_refused(tmp_path):
+    folder = save_result(three_trades()[2], tmp_path / "ADA")
+    write_parquet(folder / "equity.parquet", three_trades()[2].equity.to_frame())
+    with pytest.raises(DataContractError, match=r"equity\.parquet has no column worst_equity: make the backtest anew"):
         load_result(folder)
 
 

@@ -38,6 +38,7 @@ def leaves(tree, path=()):
 
 
 DEFAULTS = dict(leaves(PipelineSettings.model_construct().model_dump(mode="json")))
+SAMPLE = str(Path(crp_pipeline.__file__).parents[1] / "crp_pipeline_tests/golden/data/slippage_sample.csv")
 WORDS = {
     ("source",): ("files", "files"),
     ("interval",): ("4h", "4h"),
@@ -46,9 +47,13 @@ WORDS = {
     ("data_dir",): ("/elsewhere", "/elsewhere"),
     ("files_dir",): ("/candles", "/candles"),
     ("ensemble", "tier_quantiles"): ("[0.2, 0.9]", [0.2, 0.9]),
+    ("finer_dir",): ("/finer", "/finer"),
     ("execution", "gap_through_target"): ("open", "open"),
     ("sentinels", "released"): ('["log_return_1"]', ["log_return_1"]),
     ("sentinels", "plausibility_horizon"): ("2h", "2h"),
+    ("execution", "maker_fee_bps"): ("2.5", 2.5),
+    ("execution", "max_participation"): ("0.1", 0.1),
+    ("execution", "slippage_file"): (SAMPLE, SAMPLE),
     ("exchange", "name"): ("kraken", "kraken"),
     ("exchange", "market"): ("swap", "swap"),
     ("exchange", "start"): ("2020-02-29", "2020-02-29"),
