@@ -74,9 +74,9 @@ def feasibility_figure(found: Feasibility, *, coin: str) -> Figure:
     axes.set_xlabel("share of the bars that are acted on", fontsize=8)
     axes.set_ylabel("win rate of an oracle, %", fontsize=8)
     axes.set_ylim(0, 108)
-    figure.legend(frameon=False, loc="outside right upper", fontsize=8)
+    figure.legend(frameon=False, loc="outside right center", fontsize=8)
     answer = "possible" if found.is_possible else "impossible"
-    figure.suptitle(
+    axes.set_title(
         f"{coin}: {found.target_win_rate:.0%} on {found.coverage:.0%} of {found.n:,} bars is {answer}, "
         f"horizon {found.horizon}, costs {found.cost_bps:.1f} bps",
         fontsize=10,

@@ -70,7 +70,7 @@ def test_the_picture_colours_each_coverage_by_whether_the_target_fits(found):
     colours = [bar.get_facecolor() for bar in figure.axes[0].patches]
     assert colours[0] == colours[1]
     assert colours[2] == colours[3] != colours[0]
-    assert figure.get_suptitle() == "BTC-USDT: 68% on 90% of 5 bars is impossible, horizon 1, costs 20.0 bps"
+    assert figure.axes[0].get_title() == "BTC-USDT: 68% on 90% of 5 bars is impossible, horizon 1, costs 20.0 bps"
     assert {line.get_label().rsplit(" ", 1)[0] for line in figure.axes[0].lines} == {
         "target", "break-even", "coin flip", "always long",
     }  # fmt: skip
