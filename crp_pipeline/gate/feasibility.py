@@ -98,7 +98,7 @@ class Feasibility:
 
     @property
     def is_possible(self) -> bool:
-        """Whether an oracle could meet the target at this coverage."""
+        """Whether an oracle could have met the target at this coverage on these bars."""
         return self.target_win_rate <= self.ceiling
 
     @property
