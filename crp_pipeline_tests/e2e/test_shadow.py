@@ -23,21 +23,24 @@ def plan_of(root, n_bars):
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory):
-    """The data folder, and the champion after each of two nights a day apart."""
-    root, champions = tmp_path_factory.mktemp("nights"), []
-    for n_bars in (FIRST, NEXT):
-        with dg.DagsterInstance.ephemeral() as instance:
-            assert run_night(plan_of(root, n_bars), (COIN,), instance) == []
-        champions.append(Registry(root / "registry").champion(COIN))
-    return root, champions
+    """The data folder after a night and the rooms before the verdict of the next one, and the champion."""
+    root = tmp_path_factory.mktemp("nights")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_night(plan_of(root, FIRST), (COIN,), instance) == []
+        assert read_parquet(root / "shadow" / f"{COIN}.parquet").empty
+        job = plan_of(root, NEXT).resolve_implicit_global_asset_job_def()
+        for coin, keys in ((COIN, ["candles"]), (None, ["market"]), (COIN, ["feeds", "features", "shadow"])):
+            selection = [dg.AssetKey(key) for key in keys]
+            assert job.execute_in_process(asset_selection=selection, partition_key=coin, instance=instance).success
+    return root, Registry(root / "registry").champion(COIN)
 
 
 def test_last_nights_champion_decides_the_bars_that_have_come_since(nights):
-    root, (first, _) = nights
+    root, champion = nights
     fresh = check_frame(read_parquet(root / "shadow" / f"{COIN}.parquet"), FreshDecisionSchema, what="shadow")
     candles = read_parquet(root / "candles" / f"{COIN}.parquet")
-    assert first is not None
-    assert (set(fresh["version"]), set(fresh["role"])) == ({first}, {CHAMPION})
+    assert champion is not None
+    assert (set(fresh["version"]), set(fresh["role"])) == ({champion}, {CHAMPION})
     assert list(fresh["open_time"]) == list(candles.index[FIRST:NEXT])
     assert fresh["confidence"].notna().all()
     assert len(ShadowLog(root / "shadow" / COIN).read()) == 1
@@ -50,8 +53,8 @@ def test_the_frame_names_the_tables_that_it_was_made_from(nights):
 
 
 def test_a_version_says_which_definitions_its_columns_had(nights):
-    root, (first, _) = nights
-    assert len(Registry(root / "registry").card(COIN, first)["columns_id"]) == 16
+    root, champion = nights
+    assert len(Registry(root / "registry").card(COIN, champion)["columns_id"]) == 16
 
 
 def test_the_registry_comes_after_the_shadow(tmp_path):
