@@ -83,7 +83,6 @@ class SlowChallenge:
         """Whether this exit ends the challenge."""
         self.balance += trade["pnl"]
         grown = self.balance / self.base - 1 >= self.rules.profit_targets[self.step] - ROUNDING
-        # a position opened on a day that has not been counted yet counts with its exit
         if not (grown and len(self.days) >= self.rules.min_trading_days):
             return False
         self.all_days += len(self.days)

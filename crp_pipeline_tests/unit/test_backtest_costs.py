@@ -30,7 +30,9 @@ def funded(rates, *bars, side=1, execution=FREE, start="2024-01-01 12:00", **dis
 def test_a_target_pays_the_fee_of_a_maker_and_a_stop_that_of_a_taker():
     costly = replace(FREE, fee_bps=10, maker_fee_bps=2)
     for bar, price, fee in ((UP, 102, 0.0002), (DOWN, 98, 0.001)):
-        [row] = trade(market(FLAT, FLAT, bar), {0: 1}, execution=costly).trades.to_dict("records")
+        result = trade(market(FLAT, FLAT, bar), {0: 1}, execution=costly)
+        [row] = result.trades.to_dict("records")
+        assert result.equity.iloc[-1] == pytest.approx(1_000 + row["pnl"], rel=1e-12)
         assert row["costs"] == pytest.approx(row["units"] * (100 * 0.001 + price * fee))
 
 
