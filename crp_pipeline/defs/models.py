@@ -94,6 +94,7 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
         key=["models", SELECTION],
         group_name="models",
         kinds={"lightgbm", "parquet"},
+        deps=["feasibility"],  # what is achievable is told before anything is trained
         partitions_def=coin_partitions(settings),
     )
     def selection(
@@ -167,12 +168,10 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
     ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
         sees_all, chosen = _sees_all(model_type, config), before.get(SELECTION)
-        # a baseline is never promoted, and one that a leak flatters only raises the bar for the others
-        hidden = [] if chosen is None or model_type in BASELINES else quarantined_in(chosen)
         spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
         trained = train(
             spec,
-            without(features, hidden),
+            _shown(features, chosen, model_type),
             labels,
             roles_of(splits, config, settings),
             seed=seed,
@@ -181,7 +180,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             progress=context.log.info,
             record=_record(features, settings, places, model_type, bundle),
         )
-        predictions, behind = trained.predictions, [features, labels, splits, *([] if chosen is None else [chosen])]
+        predictions, behind = trained.predictions, [features, labels, splits, *(before[it] for it in inputs if it == SELECTION)]
         recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
         recipe["all_features"] = sees_all
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
@@ -195,6 +194,16 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         )
 
     return model
+
+
+def _shown(features: pd.DataFrame, selection: pd.DataFrame | None, model_type: str) -> pd.DataFrame:
+    """The feature table without what is quarantined.
+
+    A baseline sees all of it: it is never promoted, and one that a leak flatters only raises the bar for the others.
+    """
+    if selection is None or model_type in BASELINES:
+        return features
+    return without(features, quarantined_in(selection))
 
 
 def check_name(flag: str) -> str:

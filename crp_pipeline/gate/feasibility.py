@@ -23,7 +23,7 @@ from crp_pipeline.contracts import Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.labels import is_whole
 from crp_pipeline.metrics import effective_sample_size, wilson_interval
-from crp_pipeline.settings import ExecutionModel, ExitConfig, LabelConfig
+from crp_pipeline.settings import ExecutionModel, ExitConfig, LabelConfig, PipelineSettings
 
 COVERAGES = (1.0, 0.5, 0.33, 0.1)
 """Shares of the bars to act on that tables and pictures show."""
@@ -205,6 +205,11 @@ def feasibility_table(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def asked_coverage(settings: PipelineSettings) -> float:
+    """Share of the bars on which the win rate is asked for, were every bar to take a side: all, or the high tier's share."""
+    return 1.0 - settings.ensemble.tier_quantiles[1] if settings.gate.win_rate_of == "high" else 1.0
 
 
 def trades_to_certify(threshold: float, win_rate: float, *, power: float = POWER, level: float = 0.95) -> float:

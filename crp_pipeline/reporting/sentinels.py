@@ -22,8 +22,8 @@ def label_shift_figure(profile: pd.DataFrame, reading: ShiftReading, *, horizon:
     axes.set_ylabel("sides that agree, %")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, loc="outside right upper")
-    peak = "nothing to compare" if np.isnan(reading.peak) else f"agreement with labels peaks at {reading.peak:+.0f} bars"
-    axes.set_title(f"{peak}, {_percent(reading.own_accuracy)} with the own ({_count(profile):,.0f} independent labels)")
+    peak = "nothing to compare" if np.isnan(reading.peak) else f"agreement peaks at {reading.peak:+.0f} bars"
+    axes.set_title(f"{peak}, own labels {_percent(reading.own_accuracy)}, {_count(profile):,.0f} independent", loc="left")
     return figure
 
 

@@ -309,7 +309,7 @@ class SentinelConfig:
     """Longest holding time that these two hold for."""
     max_shift_z: Annotated[float, Field(gt=0)] = 4.0
     """Standard errors by which decisions may agree better with labels of another time than with their own."""
-    leak_rows: Annotated[int, Field(ge=500)] = 8_000
+    leak_rows: Annotated[int, Field(ge=500)] = 6_000
     """Latest labels with a direction that the leak meter learns from and scores."""
     leak_rounds: Annotated[int, Field(ge=1, le=1_000)] = 30
     """Boosting rounds of its models."""

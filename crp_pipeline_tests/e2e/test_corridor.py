@@ -55,6 +55,7 @@ ROOMS_AND_TABLES = sorted(
         "comparison",
         "controls",
         "ensemble",
+        "feasibility",
         "features",
         "feeds",
         "gate",

@@ -1,0 +1,82 @@
+"""Before room 5 in Dagster: what win rate is achievable on this coin at all, told before anything is trained."""
+
+import dagster as dg
+import pandas as pd
+
+from crp_pipeline.defs.partitions import coin_check, coin_partitions
+from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.gate.feasibility import Feasibility, asked_coverage, feasibility, feasibility_table
+from crp_pipeline.provenance import recipe_hash, stamp
+from crp_pipeline.reporting.feasibility import ceilings_table, feasibility_figure, feasibility_page, win_rates_table
+from crp_pipeline.settings import PipelineSettings
+
+POSSIBLE = "threshold_is_possible"
+
+
+def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
+    """`feasibility` per coin."""
+    coins = coin_partitions(settings)
+
+    @dg.asset(
+        key="feasibility",
+        group_name="gate",
+        kinds={"numba"},
+        partitions_def=coins,
+        dagster_type=FRAME,
+        check_specs=[coin_check(POSSIBLE, "feasibility", coins, "A perfect oracle reaches the win rate that is asked for.")],
+    )
+    def feasibility_panel(
+        context: dg.AssetExecutionContext, candles: pd.DataFrame, labels: pd.DataFrame
+    ) -> dg.MaterializeResult:
+        """Win rates of an oracle, a coin flip and always long under the costs and exits in force, and what proof takes."""
+        coin = context.partition_key
+        own = settings.of(coin)
+        found = feasibility(
+            candles,
+            horizon=own.horizon,
+            costs=own.execution,
+            exits=own.exits,
+            volatility=labels["volatility"],
+            target_win_rate=own.gate.min_win_rate,
+            coverage=asked_coverage(own),
+            level=own.gate.level,
+        )
+        ceilings = feasibility_table(
+            candles,
+            horizons=sorted({1, max(own.horizon // 4, 1), own.horizon}),
+            costs=own.execution,
+            exits=own.exits,
+            volatility=labels["volatility"],
+            target_win_rate=own.gate.min_win_rate,
+        )
+        stamp(ceilings, "feasibility", behind=[candles, labels], files={"settings": recipe_hash(settings)})
+        context.log.info(feasibility_page(found, coin=coin).partition("\n")[0])
+        return dg.MaterializeResult(
+            value=ceilings,
+            check_results=[_check(found)],
+            metadata={
+                **numbers(_numbers(found)),
+                "win_rates": table(win_rates_table(found)),
+                "ceilings": table(ceilings_table(ceilings)),
+                "picture": picture(feasibility_figure(found, coin=coin)),
+            },
+        )
+
+    return [feasibility_panel]
+
+
+def _numbers(found: Feasibility) -> dict[str, float]:
+    told = ("oracle_win_rate", "coin_flip_win_rate", "always_long_win_rate", "break_even_win_rate", "break_even_accuracy")
+    proof = ("ceiling", "largest_coverage", "trades_to_prove", "nights_to_prove")
+    return {name: float(getattr(found, name)) for name in (*told, *proof)}
+
+
+def _check(found: Feasibility) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=POSSIBLE,
+        passed=found.is_possible,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=found.refusal or "a perfect oracle reaches it",
+        metadata={"ceiling": found.ceiling, "target": found.target_win_rate},
+    )
