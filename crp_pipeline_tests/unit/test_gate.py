@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest, zero_skill
+from crp_pipeline.backtest import CostData, ExecutionModel, Sizing, run_backtest, zero_skill
 from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
 from crp_pipeline.ensemble import Member, Stack
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
 from crp_pipeline.gate.criteria import FAULTS
-from crp_pipeline.gate.economics import trading_evidence
+from crp_pipeline.gate.economics import stress_evidence, trading_evidence
 from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence
 from crp_pipeline.gate.scores import log_loss_by_fold, scored
 from crp_pipeline.gate.verdict import OUTCOME_OF_FAILURE
@@ -447,6 +447,40 @@ def test_trading_evidence_by_hand():
     assert (found["coverage"], found["high_tier_coverage"]) == pytest.approx((3 / 5, 2 / 5))
 
 
+@pytest.mark.parametrize(
+    ("whose", "bound", "trades", "rate"),
+    [
+        ("high", "point", 2.0, 0.5),
+        ("all", "point", 3.0, 2 / 3),
+        ("high", "lower", 2.0, wilson_by_hand(1 / 2, 2)[0]),
+        ("all", "lower", 3.0, wilson_by_hand(2 / 3, 3)[0]),
+    ],
+)
+def test_the_users_win_rate_is_of_the_trades_and_at_the_bound_that_he_chose(whose, bound, trades, rate):
+    result, chances = traded(flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"])
+    config = replace(CONFIG, win_rate_of=whose, win_rate_bound=bound)
+    found = trading_evidence(result, *chances, config=config, seed=0)
+    assert (found["gated_trades"], found["gated_win_rate"]) == (trades, pytest.approx(rate))
+
+
+def test_dearer_and_later_worlds_are_told_apart_from_the_usual_one():
+    rng = np.random.default_rng(0)
+    candles = flat_market(100 * np.exp(np.cumsum(rng.normal(0, 0.01, 300))))
+    decisions = pd.DataFrame({"signal": rng.choice([-1, 1], 300), "confidence": 0.6}, index=candles.index)
+    costs = ExecutionModel(fee_bps=10, spread_bps=4, slippage_bps=3, horizon=1)
+
+    def expectancy(execution):
+        return run_backtest(candles, decisions, execution=execution, sizing=Sizing()).metrics["expectancy_bps"]
+
+    found = stress_evidence(
+        candles, decisions, execution=costs, sizing=Sizing(), data=CostData(), latency_p90_ms=3_600_000 / 2, config=CONFIG
+    )
+    assert found["stressed_expectancy_bps"] == pytest.approx(expectancy(costs.scaled(1.5)))
+    assert found["late_expectancy_bps"] == pytest.approx(expectancy(replace(costs, latency_ms=1_800_000)))
+    assert max(found["stressed_expectancy_bps"], found["late_expectancy_bps"]) < expectancy(costs)
+    assert found["latency_p90_ms"] == 1_800_000
+
+
 def test_a_win_rate_is_shown_with_all_it_must_be_read_with():
     result, chances = traded(flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"])
     found = trading_evidence(result, *chances, config=CONFIG, seed=0)
@@ -458,33 +492,11 @@ def test_a_win_rate_is_shown_with_all_it_must_be_read_with():
 
 def test_no_trades_are_no_evidence_and_no_error():
     result, chances = traded(flat_market([100] * 30), [0] * 30, ["none"] * 30)
-    found = trading_evidence(result, *chances, config=CONFIG, seed=0) | sharpe_evidence(result, pd.Series([math.nan]))
-    for name in ("win_rate", "net_expectancy_lower_bps", "probabilistic_sharpe_ratio", "deflated_sharpe_ratio"):
+    found = trading_evidence(result, *chances, config=CONFIG, seed=0)
+    for name in ("win_rate", "gated_win_rate", "net_expectancy_lower_bps"):
         assert math.isnan(found[name]), name
     assert win_rate_phrase(found) == "no trades"
     assert judge({**AT_THE_THRESHOLD, **found}, ASKED).outcome is Outcome.INSUFFICIENT_EVIDENCE
-
-
-def test_more_trials_deflate_the_sharpe_ratio():
-    closes = 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0.004, 0.01, 200)))
-    result, _ = traded(flat_market(closes), [1] * 200, ["low"] * 200)
-    alone, few, many = (
-        sharpe_evidence(result, pd.Series(trials)) for trials in ([0.3], [0.3, 0.1], [0.3, 0.1] + [0.0, 0.2] * 10)
-    )
-    assert alone["deflated_sharpe_ratio"] == alone["probabilistic_sharpe_ratio"]
-    assert alone["deflated_sharpe_ratio"] > few["deflated_sharpe_ratio"] > many["deflated_sharpe_ratio"]
-    assert [found["trials"] for found in (alone, few, many)] == [1, 2, 22]
-
-
-@pytest.mark.parametrize("trials", [[], [0.08, math.nan], [math.nan] * 5])
-def test_a_spread_of_trials_that_was_not_measured_deflates_nothing_and_passes_nothing(trials):
-    result, _ = traded(flat_market(100 + np.arange(20.0) % 3), [1] * 20, ["low"] * 20)
-    assert math.isnan(sharpe_evidence(result, pd.Series(trials, dtype=float))["deflated_sharpe_ratio"])
-
-
-def test_a_trial_without_trades_counts_as_a_trial():
-    result, _ = traded(flat_market(100 + np.arange(20.0) % 3), [1] * 20, ["low"] * 20)
-    assert sharpe_evidence(result, pd.Series([0.1, math.nan, 0.2]))["trials"] == 3
 
 
 # strategies without skill
@@ -518,7 +530,6 @@ def coin_flips(stop, target, seed=0):
         **AT_THE_THRESHOLD,
         **forecast_evidence(decisions, prior, labels, horizon_days=1.0, config=CONFIG, seed=seed),
         **trading_evidence(result, chance, high, config=CONFIG, seed=seed),
-        **sharpe_evidence(result, pd.Series([0.0, 0.02])),
     }
 
 
@@ -534,10 +545,10 @@ def test_a_stop_four_times_as_far_wins_four_in_five_times_without_skill_and_is_n
     assert evidence["zero_skill_win_rate"] == pytest.approx(0.8, abs=0.04)
     verdict = judge(evidence, ASKED)
     passed = {finding.criterion.name for finding in verdict.findings if finding.passed}
-    assert {"high_tier_win_rate", "trades", "high_tier_trades", "test_days", "effective_n"} <= passed
-    assert evidence["high_tier_win_rate"] > 0.68
+    assert {"gated_win_rate", "trades", "gated_trades", "test_days", "effective_n"} <= passed
+    assert evidence["gated_win_rate"] == evidence["high_tier_win_rate"] > 0.68
     assert verdict.outcome is Outcome.REJECT
-    assert {"log_loss_gain", "permutation_p", "net_expectancy_lower_bps", "probabilistic_sharpe_ratio"} <= failed(verdict)
+    assert {"log_loss_gain", "permutation_p", "net_expectancy_lower_bps"} <= failed(verdict)
 
 
 # candidates side by side
