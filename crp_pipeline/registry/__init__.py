@@ -13,7 +13,7 @@ from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.registry.candidate import fingerprint, fingerprint_of, gather
 from crp_pipeline.registry.journal import Entry
 from crp_pipeline.registry.registry import Registry
-from crp_pipeline.registry.standing import Standing, champion_of, ledger_head_of, recipe_of, standing
+from crp_pipeline.registry.standing import Standing, champion_of, ledger_head_of, recipe_of, standing, version_judged
 
 __all__ = [
     "NO_ENTRY",
@@ -27,4 +27,5 @@ __all__ = [
     "ledger_head_of",
     "recipe_of",
     "standing",
+    "version_judged",
 ]

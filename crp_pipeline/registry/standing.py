@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crp_pipeline.gate.challenge import Contender, recipe_key
-from crp_pipeline.gate.verdict import Outcome
+from crp_pipeline.gate.verdict import Outcome, Verdict
 from crp_pipeline.registry.candidate import DECISIONS
 from crp_pipeline.registry.registry import Registry
 from crp_pipeline.storage import read_parquet
@@ -55,6 +55,30 @@ def champion_of(book: Registry, coin: str) -> Contender | None:
         return None
     kept = book.folder(coin, place.champion) / DECISIONS
     return Contender(place.recipe, read_parquet(kept) if kept.exists() else None, place.reign)
+
+
+def version_judged(book: Registry, coin: str, verdict: Verdict) -> str | None:
+    """The version that was registered with this outcome for the very candidate that the verdict is about; None without one.
+
+    Whoever judges a candidate twice finds another champion the second time, maybe the candidate itself: the numbers differ, the
+    candidate does not. Of one that may be promoted only the present champion and what was rolled back are found, since a
+    promotion needs the numbers of tonight.
+    """
+    champion = book.champion(coin) if book.history(coin) else None
+    for entry in reversed(book.history(coin)):
+        if entry.action == "register":
+            told = book.card_alone(coin, entry.version)["verdict"]
+            same = (
+                told["subject"] == dict(verdict.subject)
+                and told["outcome"] == verdict.outcome
+                and told["stamp"] == verdict.stamp
+            )
+            settled = (
+                verdict.outcome is not Outcome.PROMOTE or entry.version == champion or book.is_rolled_back(coin, entry.version)
+            )
+            if same and settled:
+                return entry.version
+    return None
 
 
 def ledger_head_of(book: Registry, coin: str) -> str | None:
