@@ -244,6 +244,15 @@ def test_a_contender_pays_for_the_trade_that_its_round_closes():
     assert rounds["difference"].iloc[1] == 0
 
 
+def test_the_last_round_is_closed_even_where_the_backtest_leaves_a_position_open():
+    bars = steps(np.zeros(24))
+    signal = np.zeros(24, dtype=int)
+    signal[20] = 1
+    told = fresh(decided(bars.index, 0), decided(bars.index, signal))
+    rounds = fresh_rounds(told, B, CHAMPIONS, bars, settings(execution=ExecutionModel(close_at_end=False)))
+    assert rounds["difference"].iloc[0] == pytest.approx(-14e-4, rel=0.01)
+
+
 @pytest.mark.parametrize(("horizon", "days"), [(1, 1), (6, 1), (12, 1), (13, 2), (24, 2), (30, 3)])
 def test_a_round_is_whole_days_and_no_shorter_than_two_horizons(horizon, days):
     assert round_length(settings(horizon)) == pd.Timedelta(days=days)
