@@ -156,8 +156,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         **before: pd.DataFrame,
     ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
-        sees_all = config.all_features or MODEL_CLASSES[model_type].reads_every_feature
-        selection = None if sees_all else before.get(SELECTION)
+        selection = None if _sees_all(model_type, config) else before.get(SELECTION)
         spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
         trained = train(
             spec,
@@ -176,10 +175,9 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
         append_model(context, model_type, predictions, card, candles, labels, settings, places)
         prior = before.get(BASELINE, predictions)
-        found = diagnose(predictions, prior, labels, block=settings.horizon + 1, n_resamples=RESAMPLES) if flags else ()
         return dg.MaterializeResult(
             value=predictions,
-            check_results=[_check(flag) for flag in found],
+            check_results=_checks(predictions, prior, labels, settings) if flags else [],
             metadata=model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
         )
 
@@ -189,6 +187,17 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
 def check_name(flag: str) -> str:
     """`not_worse_than_prior` for the flag `worse_than_prior`."""
     return f"not_{flag}"
+
+
+def _sees_all(model_type: str, config: TrainingConfig) -> bool:
+    return config.all_features or MODEL_CLASSES[model_type].reads_every_feature
+
+
+def _checks(
+    predictions: pd.DataFrame, prior: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettings
+) -> list[dg.AssetCheckResult]:
+    found = diagnose(predictions, prior, labels, block=settings.horizon + 1, n_resamples=RESAMPLES)
+    return [_check(flag) for flag in found]
 
 
 def _check(flag: Flag) -> dg.AssetCheckResult:

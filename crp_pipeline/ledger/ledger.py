@@ -50,8 +50,7 @@ class Ledger:
         _check_returns(coin, trials, daily_returns)
         looks = [Look.of(trial, daily_returns[trial.name]) for trial in trials]
         self._folder(coin).mkdir(parents=True, exist_ok=True)
-        with self._writing(coin) as chain:
-            links = chain.links()
+        with self._writing(coin) as (chain, links):
             known = {_identity(look) for event in links.told for look in event.looks}
             unheard = tuple(look for look in looks if _identity(look) not in known)
             if not unheard:
@@ -142,15 +141,15 @@ class Ledger:
         return Chain(folder / LINES, folder / HEAD, read, owner=coin, called="ledger", error=LedgerError)
 
     @contextmanager
-    def _writing(self, coin: str) -> Iterator[Chain[Event]]:
+    def _writing(self, coin: str) -> Iterator[tuple[Chain[Event], Links[Event]]]:
         """One writer per coin at a time; it begins with everything in order."""
         with only_writer(self._folder(coin) / LOCK):
             chain = self._chain(coin)
-            chain.links()
+            links = chain.links()
             last = chain.mend()
             if last != chain.head:
                 write_text(self._folder(coin) / HEAD, last)
-            yield chain
+            yield chain, links
 
     @contextmanager
     def _reading(self, coin: str) -> Iterator[None]:

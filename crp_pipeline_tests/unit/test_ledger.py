@@ -519,6 +519,16 @@ def test_an_event_that_was_cut_off_is_there_whole_or_not_at_all_and_is_finished_
     assert told.count(COIN) == len(lines(told)) == 5
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_another_event_follows_one_that_was_cut_off(step, told, monkeypatch):
+    cut_off(monkeypatch, step, lambda: tell(told, trial(seed=9)))
+    head = told.head(COIN)
+    tell(told, trial(seed=10), seed=10)
+    told.verify(COIN)
+    assert told.continues(COIN, head)
+    assert told.count(COIN) == (6 if step == "the head" else 5)
+
+
 @pytest.mark.parametrize("torn", ["{", '{"at": "2024', '{"whole": 1}'])
 def test_a_last_line_that_was_torn_is_passed_over_and_dropped_by_the_next_write(torn, told):
     whole = path_of(told).read_bytes()
