@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult
+from crp_pipeline.backtest import BacktestResult, run_backtest
 from crp_pipeline.controls import control_evidence, read_report
 from crp_pipeline.defs.backtest import cost_data
 from crp_pipeline.defs.models import BASELINE, SELECTION
@@ -101,7 +102,15 @@ def beside_of(
     daily = daily_returns(candidate.result.equity)
     tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
     tonight = Contender(recipe_key(recipe_hash(settings), candidate.features.attrs["feature_set_id"]), candidate.decisions)
-    against = challenge_evidence(tonight, champion_of(book, coin), shadow, candidate.candles, candidate.labels, settings)
+    against = challenge_evidence(
+        tonight,
+        champion_of(book, coin),
+        shadow,
+        candidate.candles,
+        candidate.labels,
+        settings,
+        backtest=partial(run_backtest, funding=candidate.costs.funding, finer=candidate.costs.finer),
+    )
     controlled = control_evidence(read_report(places.root, source_hash()), now=datetime.now(UTC))
     tell(ledger_told)
     tell(f"{coin}: {challenge_sentence(against)}")

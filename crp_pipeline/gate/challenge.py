@@ -16,18 +16,20 @@ win most rounds as soon as the stop is wider than the target.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import exit_table, run_backtest
+from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
 from crp_pipeline.contracts import CHALLENGER, CHAMPION, interval_length
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.metrics import block_bootstrap_interval, daily_returns, mixture_e_value
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.settings import PipelineSettings
+
+Backtest = Callable[..., BacktestResult]
 
 DAY = pd.Timedelta(1, "D")
 SAME_RETURN = 1e-9
@@ -86,20 +88,22 @@ def challenge_evidence(
     settings: PipelineSettings,
     *,
     margins: Margins | None = None,
+    backtest: Backtest = run_backtest,
 ) -> dict[str, float]:
     """Every number about tonight's candidate and the champion; differences are the candidate's minus the champion's.
 
     `champion_margin` is not negative where the rule that applies holds: without a champion 0; for a refreshed model the
     smaller of its two slacks to the margins of non-inferiority, in margins; for another recipe the e-value minus the one that
     is needed. `refresh_margin` and `e_value_margin` are these two apart, 0 where the other applies. A margin is NaN where the
-    champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`.
+    champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both: `run_backtest`
+    with whatever it is told besides execution and sizing.
     """
     margins = margins or Margins()
     if champion is None:
         nothing = {"champion_margin": 0.0, "refresh_margin": 0.0, "e_value_margin": 0.0}
         return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_tally(_no_rounds()), **nothing}
-    paired = paired_evidence(tonight.decisions, champion.decisions, candles, labels, settings)
-    tally = _tally(fresh_rounds(fresh, tonight.recipe, champion, candles, settings))
+    paired = paired_evidence(tonight.decisions, champion.decisions, candles, labels, settings, backtest=backtest)
+    tally = _tally(fresh_rounds(fresh, tonight.recipe, champion, candles, settings, backtest=backtest))
     is_refresh = tonight.recipe == champion.recipe
     refresh = _slack(paired, margins) if is_refresh else 0.0
     proof = 0.0 if is_refresh else tally["e_value"] - margins.e_value
@@ -131,6 +135,8 @@ def paired_evidence(
     candles: pd.DataFrame,
     labels: pd.DataFrame,
     settings: PipelineSettings,
+    *,
+    backtest: Backtest = run_backtest,
 ) -> dict[str, float]:
     """Differences of daily net return, in bps, and of daily mean log-loss on the bars that both decided out of fold.
 
@@ -143,7 +149,7 @@ def paired_evidence(
     if common.empty:
         return dict(_UNPAIRED)
     own, other = challenger.loc[common], champion.loc[common]
-    earned = _daily(own, candles, labels, settings) - _daily(other, candles, labels, settings)
+    earned = _daily(own, candles, labels, settings, backtest) - _daily(other, candles, labels, settings, backtest)
     lost = (log_losses(own, labels) - log_losses(other, labels)).dropna()
     by_day = lost.groupby(pd.DatetimeIndex(lost.index).floor("D")).mean()
     return {
@@ -154,7 +160,13 @@ def paired_evidence(
 
 
 def fresh_rounds(
-    fresh: pd.DataFrame, recipe: str, champion: Contender, candles: pd.DataFrame, settings: PipelineSettings
+    fresh: pd.DataFrame,
+    recipe: str,
+    champion: Contender,
+    candles: pd.DataFrame,
+    settings: PipelineSettings,
+    *,
+    backtest: Backtest = run_backtest,
 ) -> pd.DataFrame:
     """One row per round that is over and that both decided in, by its first day: net returns and their `difference`.
 
@@ -177,8 +189,8 @@ def fresh_rounds(
     number = _round_of(bars, begins, length)
     table = pd.DataFrame(
         {
-            CHALLENGER: _round_returns(own.loc[common], bars, number, settings),
-            CHAMPION: _round_returns(other.loc[common], bars, number, settings),
+            CHALLENGER: _round_returns(own.loc[common], bars, number, settings, backtest),
+            CHAMPION: _round_returns(other.loc[common], bars, number, settings, backtest),
         }
     ).loc[number[common].unique()]
     table.index = pd.DatetimeIndex([begins + row * length for row in table.index], name="begins")
@@ -191,14 +203,12 @@ def round_length(settings: PipelineSettings) -> pd.Timedelta:
 
 
 def _daily(
-    decisions: pd.DataFrame, candles: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettings
+    decisions: pd.DataFrame, candles: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettings, backtest: Backtest
 ) -> "pd.Series[float]":
     """Net return of each day from the first decision to the end of the last one's horizon."""
     end = candles.index.searchsorted(decisions.index[-1]) + settings.horizon + 2
     exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
-    result = run_backtest(
-        candles.iloc[:end], with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing
-    )
+    result = backtest(candles.iloc[:end], with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing)
     return daily_returns(result.equity, initial=settings.sizing.initial_equity)
 
 
@@ -209,13 +219,13 @@ def _round_of(bars: pd.DataFrame, begins: pd.Timestamp, length: pd.Timedelta) ->
 
 
 def _round_returns(
-    decisions: pd.DataFrame, bars: pd.DataFrame, number: "pd.Series[int]", settings: PipelineSettings
+    decisions: pd.DataFrame, bars: pd.DataFrame, number: "pd.Series[int]", settings: PipelineSettings, backtest: Backtest
 ) -> "pd.Series[float]":
     """Net return of each round by its number; a round is a stretch of its own, over whose end nothing is held."""
     stretch = bars["segment"] if "segment" in bars else pd.Series(0, index=bars.index)
     begins = (stretch.diff().fillna(0) != 0) | (number.diff().fillna(0) != 0)
     execution = replace(settings.execution, horizon=settings.horizon, close_at_end=True)
-    result = run_backtest(
+    result = backtest(
         bars.assign(segment=begins.cumsum()), decisions[["signal", "confidence"]], execution=execution, sizing=settings.sizing
     )
     at_end = result.equity.groupby(number[result.equity.index]).last()

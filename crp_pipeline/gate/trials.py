@@ -44,7 +44,7 @@ def ledger_evidence(trials: Trials, candidate_daily_returns: ArrayLike, *, level
     from scipy.stats import kurtosis, skew
 
     daily = np.asarray(candidate_daily_returns, dtype=np.float64)
-    sharpe, n, n_trials, spread = sharpe_ratio(daily, periods_per_year=1), len(daily), trials.n_trials, _spread(trials.sharpes)
+    sharpe, n, n_trials, spread = sharpe_ratio(daily, periods_per_year=1), len(daily), trials.n_trials, _spread(trials)
     has_shape, is_known = math.isfinite(sharpe), math.isfinite(spread)
     shape = {
         "skew": float(skew(daily)) if has_shape else math.nan,
@@ -124,9 +124,9 @@ def _backtest_days(n_trials: int, sharpe: float) -> float:
     return DAYS_PER_YEAR * minimum_backtest_length(n_trials, sharpe * math.sqrt(DAYS_PER_YEAR)) if sharpe > 0 else math.inf
 
 
-def _spread(sharpes: Floats) -> float:
+def _spread(trials: Trials) -> float:
     """Standard deviation of the Sharpe ratios that are known; 0 of a single trial, NaN of fewer than two otherwise."""
-    known = sharpes[np.isfinite(sharpes)]
-    if len(sharpes) == 1:
+    known = trials.sharpes[np.isfinite(trials.sharpes)]
+    if trials.n_trials == 1:
         return 0.0
     return float(known.std(ddof=1)) if len(known) >= 2 else math.nan

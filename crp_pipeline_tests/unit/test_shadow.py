@@ -259,6 +259,14 @@ def test_a_refreshed_model_carries_the_reign_on_and_another_recipe_begins_one(bo
     assert reigns == [2, 2, 6, 6, 10]
 
 
+def test_a_rollback_to_the_same_recipe_begins_a_reign_too(book, trained):
+    for night_number in (0, 1):
+        register(book, trained[0], Outcome.PROMOTE, recipe="a", night=night_number)
+    before = standing(book, COIN).reign
+    book.rollback(COIN)
+    assert (before, standing(book, COIN).reign) == (2, len(book.history(COIN)))
+
+
 def test_a_rollback_begins_a_reign_and_what_was_decided_before_does_not_count(book, log, trained):
     nothing, some = trained
     first = register(book, nothing, Outcome.PROMOTE, recipe="a")
