@@ -15,6 +15,7 @@ from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash
 from crp_pipeline.registry import Registry, gather, version_judged
+from crp_pipeline.registry.card import check_subject
 from crp_pipeline.reporting.page import coin_page
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 from crp_pipeline.settings import PipelineSettings
@@ -45,6 +46,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             "columns_id": columns_id(candidate),
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
+        check_subject(candidate, gate)
         version = version_judged(book, coin, gate) or book.register(candidate, card, now=now)
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):

@@ -149,7 +149,11 @@ def _champion(config: GateConfig) -> tuple[Criterion, ...]:
     champion, house = Stage.CHAMPION, GateConfig().min_e_value
     return (
         Criterion(
-            "refresh_margin", ">=", 0, champion, "how much a model of the champion's recipe is better than barely no worse"
+            "refresh_margin",
+            ">=",
+            1 - config.refresh_margins,
+            champion,
+            "how far a model of the champion's own recipe is from being worse by more than a margin, in margins",
         ),
         Criterion(
             "e_value_margin",

@@ -28,6 +28,8 @@ from crp_pipeline.metrics.performance import DAYS_PER_YEAR
 MOST_BLOCKS = 16
 FEWEST_BLOCKS = 6
 """With fewer there are too few ways to choose half of them: 20 with six."""
+SAME_CHOICE = 0.8
+"""Correlation of daily returns from which on two trials are one choice."""
 DAYS_PER_BLOCK = 5
 """The Sharpe ratio of a shorter block is noise."""
 
@@ -45,6 +47,7 @@ def ledger_evidence(trials: Trials, candidate_daily_returns: ArrayLike, *, level
 
     daily = np.asarray(candidate_daily_returns, dtype=np.float64)
     sharpe, n, n_trials, spread = sharpe_ratio(daily, periods_per_year=1), len(daily), trials.n_trials, _spread(trials)
+    choices = distinct_choices(trials.returns)
     has_shape, is_known = math.isfinite(sharpe), math.isfinite(spread)
     shape = {
         "skew": float(skew(daily)) if has_shape else math.nan,
@@ -59,10 +62,32 @@ def ledger_evidence(trials: Trials, candidate_daily_returns: ArrayLike, *, level
         "expected_maximum_sharpe": expected_maximum_sharpe(**luck) if is_known else math.nan,
         "probabilistic_sharpe_ratio": probabilistic_sharpe_ratio(sharpe, n, **shape),
         "deflated_sharpe_ratio": deflated_sharpe_ratio(sharpe, n, **shape, **luck) if is_known else math.nan,
-        "probability_of_backtest_overfitting": overfitting(trials.returns),
+        "distinct_trials": float(choices.shape[1]),
+        "probability_of_backtest_overfitting": overfitting(choices),
         "minimum_track_record_length": minimum_track_record_length(sharpe, **shape, level=level),
         "minimum_backtest_length": _backtest_days(n_trials, sharpe),
     }
+
+
+def distinct_choices(returns: Floats) -> Floats:
+    """Trials that move together as one, their mean: (n_days, n_trials) to (n_days, n_choices).
+
+    Who chooses between trials that earn the same days chooses nothing, and of several equally good ones each is as often last
+    as first: the probability of backtest overfitting would call them all overfitted. They are grouped by average linkage of
+    their correlations (Lopez de Prado 2019, without his search for the number of groups); what never moves stands alone.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    moves = np.flatnonzero(np.ptp(returns, axis=0) > 0) if len(returns) else np.empty(0, dtype=np.int64)
+    if len(moves) < 2:
+        return returns
+    apart = np.clip(1 - np.corrcoef(returns[:, moves].T), 0, 2)
+    np.fill_diagonal(apart, 0)
+    tree = linkage(squareform(apart, checks=False), method="average")
+    group = np.arange(returns.shape[1]) + len(moves)
+    group[moves] = fcluster(tree, 1 - SAME_CHOICE, criterion="distance")
+    return np.column_stack([returns[:, group == name].mean(axis=1) for name in np.unique(group)])
 
 
 def overfitting(returns: Floats) -> float:

@@ -269,6 +269,8 @@ class GateConfig:
     """Annualised."""
     min_challenge_pass_probability: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Chance of passing the prop firm's challenge, over resampled paths."""
+    refresh_margins: Annotated[float, Field(gt=0)] = 1.0
+    """How much worse a model of the champion's own recipe may be, in margins of 2 bps of equity a day and 0.01 nats a bar."""
     min_e_value: Annotated[float, Field(ge=1)] = 20.0
     """Evidence on fresh decisions at which a changed recipe replaces the champion: by chance in 1 of so many at most."""
     level: Share = 0.95

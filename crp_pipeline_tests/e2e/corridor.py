@@ -37,6 +37,7 @@ def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
             max_calibration_error=0.1,
             max_tier_calibration_error=0.1,
             min_deflated_sharpe=0.9,
+            refresh_margins=50.0,
             n_resamples=200,
         ),
     }

@@ -135,6 +135,7 @@ def test_the_order_in_which_criteria_are_given_does_not_matter():
         ("max_overfitting_probability", 0.6, "probability_of_backtest_overfitting"),
         ("min_win_rate", 0.6, "gated_win_rate"),
         ("max_calibration_error", 0.2, "calibration_error"),
+        ("max_tier_calibration_error", 0.1, "tier_calibration_error"),
         ("min_challenge_pass_probability", 0.2, "challenge_pass_probability"),
     ],
 )
@@ -155,8 +156,8 @@ def test_what_no_setting_can_change_is_nought():
 
 
 def test_the_evidence_of_another_recipe_is_asked_for_as_the_setting_says():
-    asked = {c.name: c.threshold for c in criteria(replace(CONFIG, min_e_value=5.0))}
-    assert asked["e_value_margin"] == 5.0 - 20.0
+    asked = {c.name: c.threshold for c in criteria(replace(CONFIG, min_e_value=5.0, refresh_margins=3.0))}
+    assert (asked["e_value_margin"], asked["refresh_margin"]) == (5.0 - 20.0, 1.0 - 3.0)
 
 
 # loosened bounds

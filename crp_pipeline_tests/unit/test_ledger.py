@@ -14,7 +14,7 @@ import pytest
 
 from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.errors import LedgerError
-from crp_pipeline.gate.trials import head_to_tell, ledger_evidence, ledger_faults, overfitting
+from crp_pipeline.gate.trials import distinct_choices, head_to_tell, ledger_evidence, ledger_faults, overfitting
 from crp_pipeline.ledger import Ledger, Trial, Trials, ensemble_trial, flat, model_trial, rule_trial, shared_facts
 from crp_pipeline.settings import PipelineSettings
 
@@ -671,3 +671,31 @@ def test_overfitting_of_a_ledger_is_that_of_its_matrix_by_hand(book):
     evidence = ledger_evidence(book.trials(COIN), daily["a"])
     assert evidence["probability_of_backtest_overfitting"] == pytest.approx(np.mean(below))
     assert 0 < np.mean(below) < 1
+
+
+def test_variants_of_one_edge_are_one_choice_and_do_not_call_it_overfitted():
+    rng = np.random.default_rng(3)
+    edge = rng.normal(0.004, 0.01, 400)
+    variants = edge[:, None] + rng.normal(0, 0.002, (400, 12))
+    worthless = rng.normal(0, 0.01, (400, 4))
+    returns = np.column_stack([variants, worthless])
+    assert overfitting(returns) > 0.2, "twelve that are as good as each other: each is as often last as first"
+    choices = distinct_choices(returns)
+    assert choices.shape == (400, 5)
+    assert overfitting(choices) == 0.0
+
+
+def test_strategies_that_toss_coins_of_their_own_stay_as_many_choices():
+    returns = np.random.default_rng(4).normal(0, 0.01, (400, 30))
+    assert distinct_choices(returns).shape == (400, 30)
+    assert overfitting(distinct_choices(returns)) == pytest.approx(0.5, abs=0.25)
+
+
+def test_a_copy_is_no_choice_and_a_trial_that_never_moves_is_one():
+    rng = np.random.default_rng(5)
+    one, other = rng.normal(0, 0.01, (2, 60))
+    choices = distinct_choices(np.column_stack([one, other, one, np.zeros(60), np.full(60, 0.001)]))
+    assert choices.shape == (60, 4)
+    assert any(np.allclose(choices[:, place], one) for place in range(4))
+    assert distinct_choices(np.empty((0, 0))).shape == (0, 0)
+    assert distinct_choices(one[:, None]).shape == (60, 1)
