@@ -1,5 +1,6 @@
-"""`crp evaluate`: whether a model is good enough."""
+"""`crp feasibility`, `crp evaluate`, `crp ledger`: what is achievable, whether a model is good enough, all that was tried."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -7,15 +8,72 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from crp_pipeline.candles import load_candles, repair_candles
+from crp_pipeline.candles.contract import commonest_interval
 from crp_pipeline.cli.doors import Coin, app
 from crp_pipeline.gate.evaluation import evaluate_forecast
+from crp_pipeline.gate.feasibility import feasibility
 from crp_pipeline.gate.scoreboard import require_same_labels, stored_labels
+from crp_pipeline.ledger import Ledger
+from crp_pipeline.metrics.performance import DAYS_PER_YEAR
 from crp_pipeline.registry.card import checked_coin
+from crp_pipeline.reporting.feasibility import feasibility_page
 from crp_pipeline.reporting.scoreboard import evaluation_page
+from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
 BASELINE = "prior"
+
+
+@app.command("feasibility")
+def show_feasibility(
+    candles: Annotated[Path, typer.Option("--csv", help="CSV or parquet file of candles, in any of the usual spellings.")],
+    horizon: Annotated[int | None, typer.Option("--horizon", min=1, help="Bars; that of the settings unless given.")] = None,
+    cost_bps: Annotated[float | None, typer.Option("--cost-bps", min=0, help="Of a round trip; else by the settings.")] = None,
+    min_win_rate: Annotated[float | None, typer.Option("--min-win-rate", min=0.01, max=0.99)] = None,
+    coverage: Annotated[float, typer.Option("--coverage", min=0.001, max=1, help="Share of the bars that are acted on.")] = 1.0,
+) -> None:
+    """Print what win rate an oracle, a coin flip and always long would have; exit code 1 when the target is impossible."""
+    settings = load_settings()
+    bars = load_candles(candles)
+    sound, _ = repair_candles(bars, commonest_interval(bars.index), max_gap=settings.max_gap)
+    found = feasibility(
+        sound,
+        horizon=settings.horizon if horizon is None else horizon,
+        costs=settings.execution if cost_bps is None else cost_bps,
+        exits=settings.exits,
+        target_win_rate=settings.gate.min_win_rate if min_win_rate is None else min_win_rate,
+        coverage=coverage,
+        level=settings.gate.level,
+    )
+    typer.echo(feasibility_page(found, coin=candles.stem))
+    if found.refusal is not None:
+        typer.echo(f"\n{found.refusal}")
+        raise typer.Exit(1)
+
+
+@app.command("ledger")
+def show_ledger(coin: Coin) -> None:
+    """Check a coin's trial ledger and print every trial with its latest Sharpe ratio; exit code 1 when it is damaged."""
+    ledger = Ledger(load_settings().data_dir / "ledger")
+    ledger.verify(checked_coin(coin))
+    rows = [
+        {
+            "at": event.at,
+            "occasion": event.occasion,
+            "trial": look.name,
+            "baseline": "yes" if look.is_baseline else "",
+            "key": look.key[:8],
+            "days": look.n_days,
+            "until": look.last_day,
+            "sharpe": math.nan if look.daily_sharpe is None else look.daily_sharpe * math.sqrt(DAYS_PER_YEAR),
+        }
+        for event in ledger.events(coin)
+        for look in event.looks
+    ]
+    typer.echo(to_text(pd.DataFrame(rows)) if rows else "nothing was tried yet")
+    typer.echo(f"\n{coin}: {ledger.count(coin)} trials, every line and file as it was written")
 
 
 @app.command("evaluate")

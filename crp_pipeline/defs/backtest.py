@@ -1,25 +1,41 @@
 """Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
 
 from datetime import UTC, datetime
+from math import ceil
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, CostData, exit_table, run_backtest, settled_rates
+from crp_pipeline.backtest import (
+    BacktestResult,
+    CostData,
+    break_even_cost_bps,
+    by_regime,
+    by_side,
+    cost_ladder,
+    exit_table,
+    run_backtest,
+    settled_rates,
+    volatility_regime,
+)
 from crp_pipeline.candles import read_feeds
 from crp_pipeline.candles.files import coin_files, load_candles
+from crp_pipeline.contracts import interval_length
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.defs.trials import night_trials, occasion_of
-from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
+from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash, sha256
 
+REGIME_BARS = 720
+"""Bars among which a bar's volatility is low, normal or high."""
 FUNDING = "funding_rate"
 """The feed column that is settled between longs and shorts."""
 
@@ -59,14 +75,16 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
         """Every decision traded at the next open, with spread, slippage, fees, funding, delay, stop, target and horizon."""
         coin = candles.attrs["coin"]
         own, data = settings.of(coin), cost_data(settings, coin)
-        result = run_backtest(
-            candles,
-            with_exits(ensemble, exit_table(labels["volatility"], own.horizon, own.exits)),
-            execution=own.execution,
-            sizing=own.sizing,
-            funding=data.funding,
-            finer=data.finer,
-        )
+        decided = with_exits(ensemble, exit_table(labels["volatility"], own.horizon, own.exits))
+        traded: dict[str, Any] = {
+            "execution": own.execution,
+            "sizing": own.sizing,
+            "funding": data.funding,
+            "finer": data.finer,
+        }
+        result = run_backtest(candles, decided, **traded)
+        ladder = cost_ladder(candles, decided, **traded)
+        regime = volatility_regime(labels["volatility"], window=REGIME_BARS)
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
         return dg.MaterializeResult(
@@ -75,6 +93,10 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
                 **numbers(result.metrics),
                 "by_tier": table(result.by_tier.reset_index()),
                 "by_session": table(result.by_session.reset_index()),
+                "by_side": table(by_side(result.trades).reset_index()),
+                "by_regime": table(by_regime(result.trades, regime).reset_index()),
+                "break_even_cost_bps": break_even_cost_bps(result),
+                "cost_ladder": table(ladder.reset_index()),
                 "last_trades": table(result.trades.tail(10)),
                 "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
             },
@@ -125,6 +147,17 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         head = ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
-        return dg.MaterializeResult(value=compared, metadata={"table": table(compared), "trials": ledger.count(coin)})
+        learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]
+        block = max(2 * ceil(own.horizon * (interval_length(own.interval) / pd.Timedelta(1, "D"))), 2)
+        luck, better = luck_of_the_best(earned[learned], block=block, config=own.gate, seed=own.seed)
+        return dg.MaterializeResult(
+            value=compared,
+            metadata={
+                "trials": ledger.count(coin),
+                **numbers(luck),
+                "better_than_nothing": ", ".join(better) or "none",
+                "table": table(compared),
+            },
+        )
 
     return comparison

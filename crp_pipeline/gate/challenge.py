@@ -95,8 +95,8 @@ def challenge_evidence(
     `champion_margin` is not negative where the rule that applies holds: without a champion 0; for a refreshed model the
     smaller of its two slacks to the margins of non-inferiority, in margins; for another recipe the e-value minus the one that
     is needed. `refresh_margin` and `e_value_margin` are these two apart, 0 where the other applies. A margin is NaN where the
-    champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both: `run_backtest`
-    with whatever it is told besides execution and sizing.
+    champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both:
+    `run_backtest` with whatever it is told besides execution and sizing.
     """
     margins = margins or Margins()
     if champion is None:

@@ -11,7 +11,13 @@ import pandas as pd
 from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
 from crp_pipeline.contracts import PROBABILITIES, Bools
 from crp_pipeline.gate.scores import scored
-from crp_pipeline.metrics import daily_returns, sharpe_ratio, wilson_interval
+from crp_pipeline.metrics import (
+    daily_returns,
+    sharpe_ratio,
+    stepm_survivors,
+    superior_predictive_ability,
+    wilson_interval,
+)
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.settings import GateConfig
 
@@ -84,6 +90,22 @@ def daily_net_returns(
         return daily_returns(result.equity)
 
     return pd.DataFrame({name: earned(frame) for name, frame in candidates.items()}).rename_axis("day")
+
+
+def luck_of_the_best(
+    daily_returns: pd.DataFrame, *, block: int, config: GateConfig, seed: int
+) -> tuple[dict[str, float], list[str]]:
+    """Whether the best of several candidates beats holding nothing, all of them considered, and which of them do.
+
+    `daily_returns` are net, (days, candidates). The p-values are those of the test for superior predictive ability (Hansen
+    2005), the names those that survive StepM (Romano and Wolf 2005).
+    """
+    nothing, returns = np.zeros(len(daily_returns)), daily_returns.to_numpy()
+    n = config.n_resamples
+    ability = superior_predictive_ability(nothing, returns, block=block, n_resamples=n, seed=seed)
+    kept = stepm_survivors(nothing, returns, block=block, level=config.level, n_resamples=n, seed=seed)
+    told = {"spa_p_lower": ability.lower, "spa_p": ability.consistent, "spa_p_upper": ability.upper}
+    return told, [str(daily_returns.columns[place]) for place in kept]
 
 
 def with_exits(decisions: pd.DataFrame, exits: pd.DataFrame) -> pd.DataFrame:

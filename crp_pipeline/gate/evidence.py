@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, CostData, ZeroSkill, exit_table, zero_skill
+from crp_pipeline.backtest import BacktestResult, CostData, ZeroSkill, break_even_cost_bps, exit_table, zero_skill
 from crp_pipeline.backtest.rules import rules_evidence
 from crp_pipeline.contracts import Tier, interval_length
 from crp_pipeline.ensemble import Stack
@@ -20,6 +20,7 @@ from crp_pipeline.gate.feasibility import feasibility
 from crp_pipeline.gate.scores import calibration_of, directed, scored
 from crp_pipeline.metrics import (
     block_bootstrap_interval,
+    diebold_mariano,
     tier_calibration_error,
     tier_calibration_floor,
     wilson_interval,
@@ -93,7 +94,9 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
             config=gate,
             seed=seed,
         ),
+        **_diebold_mariano(candidate, settings.horizon),
         **trading_evidence(candidate.result, chance, high_tier_chance, config=gate, seed=seed),
+        "break_even_cost_bps": break_even_cost_bps(candidate.result),
         **stress_evidence(
             candidate.candles,
             traded,
@@ -106,6 +109,16 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
         **_challenge(candidate.result, settings),
     }
     return {**measured, **_feasibility(candidate, measured, settings), **beside}
+
+
+def _diebold_mariano(candidate: Candidate, horizon: int) -> dict[str, float]:
+    """Whether the class prior loses more than the decisions do, bar by bar, as overlapping labels allow to say."""
+    losses = pd.concat(
+        [log_losses(frame, candidate.labels) for frame in (candidate.prior, candidate.decisions)], axis=1
+    ).dropna()
+    prior, own = losses.to_numpy().T
+    statistic, p_value = diebold_mariano(prior, own, horizon=horizon + 1)
+    return {"diebold_mariano": statistic, "diebold_mariano_p": p_value}
 
 
 def _challenge(result: BacktestResult, settings: PipelineSettings) -> dict[str, float]:
@@ -245,7 +258,8 @@ def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
 
 def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dict[str, float]:
     """How far the tiers' confidences are from their hit rates, and how far chance alone would put honest ones."""
-    error = tier_calibration_error(sides["confidence"], sides["hit"], tiers=sides["tier"], weighting="n")
+    told = {"confidence": sides["confidence"], "hit": sides["hit"], "tiers": sides["tier"]}
+    error, alike, worst = (tier_calibration_error(**told, weighting=weighting) for weighting in ("n", "none", "max"))
     share = float(sides["weight"].mean()) if len(sides) else 1.0
     floor = tier_calibration_floor(
         sides["confidence"],
@@ -258,6 +272,8 @@ def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dic
     )
     return {
         "tier_calibration_error": error,
+        "tier_calibration_error_unweighted": alike,
+        "tier_calibration_error_max": worst,
         "tier_calibration_floor": floor.upper,
         "tier_calibration_excess": error - floor.upper,
     }
