@@ -3,8 +3,8 @@
 A decision is taken at a bar's close and filled at the next open; whoever made it is unknown here. `execution` says where
 stop and target lie and what may be ordered, `costs` what a fill costs, `latency` what a delay does to its price and `funding`
 what holding costs; `engine` walks the bars, `result` turns its fills into tables and `summary` these into numbers, `stress`
-trades dearer and later, `skill` asks what chance would have earned. The compiled engine is imported when the first backtest
-runs, so that importing this package stays cheap.
+trades dearer and later, `skill` asks what chance would have earned, `rules` hold an account against a prop firm's limits. The
+compiled engine is imported when the first backtest runs, so that importing this package stays cheap.
 """
 
 from crp_pipeline.backtest.costs import CostData, slippage_draws
@@ -12,6 +12,7 @@ from crp_pipeline.backtest.execution import exit_distances, exit_table
 from crp_pipeline.backtest.funding import settled_rates
 from crp_pipeline.backtest.latency import delay_draws
 from crp_pipeline.backtest.result import BacktestResult, run_backtest
+from crp_pipeline.backtest.rules import Challenge, ChallengeOdds, challenge_odds, rules_evidence
 from crp_pipeline.backtest.skill import ZeroSkill, zero_skill
 from crp_pipeline.backtest.stress import break_even_cost_bps, cost_ladder, latency_penalised
 from crp_pipeline.backtest.summary import (
@@ -22,25 +23,30 @@ from crp_pipeline.backtest.summary import (
     trade_summary,
     volatility_regime,
 )
-from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
+from crp_pipeline.settings import ExecutionModel, ExitConfig, PropFirmRules, Sizing
 
 __all__ = [
     "BacktestResult",
+    "Challenge",
+    "ChallengeOdds",
     "CostData",
     "ExecutionModel",
     "ExitConfig",
+    "PropFirmRules",
     "Sizing",
     "VolatilityRegime",
     "ZeroSkill",
     "break_even_cost_bps",
     "by_regime",
     "by_side",
+    "challenge_odds",
     "cost_ladder",
     "delay_draws",
     "equity_summary",
     "exit_distances",
     "exit_table",
     "latency_penalised",
+    "rules_evidence",
     "run_backtest",
     "settled_rates",
     "slippage_draws",

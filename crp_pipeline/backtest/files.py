@@ -27,14 +27,14 @@ def save_result(result: BacktestResult, folder: Path) -> Path:
 
 def load_result(folder: Path) -> BacktestResult:
     """The result that `save_result` wrote; raises `DataContractError` when a part is missing or damaged."""
-    tables = {name: read_parquet(folder / f"{name}.parquet") for name in TABLES}
+    trades, by_tier, by_session = (read_parquet(folder / f"{name}.parquet") for name in TABLES)
     path = folder / "equity.parquet"
     curves = read_parquet(path)
     if missing := [name for name in CURVES if name not in curves]:
         raise DataContractError(f"{path} has no column {missing[0]}: make the backtest anew")
     equity, worst_equity = (curves[name] for name in CURVES)
     metrics = _read_metrics(folder / "metrics.json")
-    return BacktestResult(equity=equity, worst_equity=worst_equity, metrics=metrics, **tables)
+    return BacktestResult(trades, equity, worst_equity, metrics, by_tier, by_session)
 
 
 def _read_metrics(path: Path) -> dict[str, float]:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from crp_pipeline.backtest.costs import CostData, Costs, costs_of
 from crp_pipeline.backtest.execution import Bars, Orders, Stake, bars_of, orders_of, rules_of, stake_of
+from crp_pipeline.backtest.rules import Challenge, challenge
 from crp_pipeline.backtest.summary import by_group, equity_summary, trade_summary
 from crp_pipeline.contracts import Floats, Tier
 from crp_pipeline.metrics import SESSIONS, expectancy, trading_session, win_rate
-from crp_pipeline.settings import ExecutionModel, Sizing
+from crp_pipeline.settings import ExecutionModel, PropFirmRules, Sizing
 
 _TIERS = tuple(str(tier) for tier in Tier)
 
@@ -50,6 +51,8 @@ class BacktestResult:
     metrics: Mapping[str, float]
     by_tier: pd.DataFrame
     by_session: pd.DataFrame
+    challenge: Challenge | None = None
+    """How the prop firm's challenge went on this path, where its rules were given; it is not stored with the rest."""
 
 
 def run_backtest(
@@ -60,7 +63,7 @@ def run_backtest(
     sizing: Sizing,
     funding: "pd.Series[float] | None" = None,
     finer: pd.DataFrame | None = None,
-    rules: None = None,
+    rules: PropFirmRules | None = None,
 ) -> BacktestResult:
     """Trade the decisions on the candles by the market rules of `engine`.
 
@@ -69,12 +72,11 @@ def run_backtest(
     `target_distance` (fractions of the entry price, NaN for none), `tier` and `confidence`. Without a stop a position
     is as large as leverage allows. `funding`: settled rates by UTC stamp, in place of `execution.funding_bps`. `finer`: candles
     of a shorter interval, for the price after a delay. Raises `DataContractError` naming the first time that breaks this. Same
-    arguments, same result. `rules` is kept for the limits of prop firms: anything but None raises `NotImplementedError`.
+    arguments, same result. With the `rules` of a prop firm the result tells how its challenge went; trading
+    goes on whatever it says.
     """
     from crp_pipeline.backtest.engine import simulate
 
-    if rules is not None:
-        raise NotImplementedError("prop-firm rules are not built yet: leave rules out")
     bars, orders = bars_of(candles), orders_of(decisions, candles)
     costs = costs_of(execution, candles, bars, CostData(funding, finer))
     stake = stake_of(sizing, execution, candles)
@@ -93,6 +95,7 @@ def run_backtest(
         | _optimistic(fills, bars, orders, costs, execution, stake),
         by_tier=by_group(trades, "tier", list(_TIERS)).assign(coverage=_tier_coverage(decisions)),
         by_session=by_group(trades, "session", [*(session.name for session in SESSIONS), "none"]),
+        challenge=None if rules is None else challenge(equity, worst, trades, rules, initial=sizing.initial_equity),
     )
 
 

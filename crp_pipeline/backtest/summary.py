@@ -31,6 +31,10 @@ from crp_pipeline.metrics import (
 UNKNOWN = "unknown"
 
 
+REGIME_BARS = 720
+"""Bars among which a bar's volatility is low, normal or high."""
+
+
 class VolatilityRegime(StrEnum):
     """How volatile a market is against its own past."""
 
@@ -107,7 +111,7 @@ def by_regime(trades: pd.DataFrame, regime: "pd.Series[str]") -> pd.DataFrame:
 
 
 def volatility_regime(
-    volatility: "pd.Series[float]", *, window: int, low: float = 1 / 3, high: float = 2 / 3
+    volatility: "pd.Series[float]", *, window: int = REGIME_BARS, low: float = 1 / 3, high: float = 2 / 3
 ) -> "pd.Series[str]":
     """Whether each bar's volatility is `low`, `normal` or `high` among the last `window` bars, itself among them.
 

@@ -34,8 +34,6 @@ from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash, sha256
 
-REGIME_BARS = 720
-"""Bars among which a bar's volatility is low, normal or high."""
 FUNDING = "funding_rate"
 """The feed column that is settled between longs and shorts."""
 
@@ -84,7 +82,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
         }
         result = run_backtest(candles, decided, **traded)
         ladder = cost_ladder(candles, decided, **traded)
-        regime = volatility_regime(labels["volatility"], window=REGIME_BARS)
+        regime = volatility_regime(labels["volatility"])
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
         return dg.MaterializeResult(

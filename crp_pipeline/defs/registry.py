@@ -76,11 +76,14 @@ def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         ensemble: pd.DataFrame,
         backtest: BacktestResult,
         comparison: pd.DataFrame,
+        sentinels: pd.DataFrame,
+        feasibility: pd.DataFrame,
         gate: Verdict,
     ) -> dg.MaterializeResult[None]:
         """One self-contained page: the verdict first, then everything behind it."""
         path = places.report(context.partition_key)
-        write_text(path, coin_page(gate, candles, labels, splits, ensemble, backtest, comparison))
+        told = (candles, labels, splits, ensemble, backtest, comparison, sentinels, feasibility)
+        write_text(path, coin_page(gate, *told))
         return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
 
     return report
@@ -89,9 +92,11 @@ def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
 def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
     models = [["models", name] for name in (BASELINE, SELECTION, *settings.roster)]
-    rooms = ["candles", "feeds", "features", "labels", "splits", *models]
+    rooms = ["candles", "feeds", "features", "labels", "splits", "feasibility", *models]
     ends = [dg.AssetKey(room) for room in ("registry", "report", "sentinels", *(["models", name] for name in BASELINES))]
-    corridor = [dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "sentinels", "gate", "registry")]
+    corridor = [
+        dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "sentinels", "shadow", "gate", "registry")
+    ]
 
     @dg.asset(
         group_name="registry",

@@ -15,12 +15,14 @@ FAULTS = {
     "control_failures": "controls that did not come out as they must, of the last control run of this code",
 }
 """Each makes every other number worthless."""
+USERS_OWN = (Stage.FEASIBILITY, Stage.THRESHOLDS)
+"""What is asked for here is nobody else's affair."""
 
 
 def criteria(config: GateConfig) -> tuple[Criterion, ...]:
     """The criteria in force, in the order in which they are judged; each knows the bound of the house."""
     return tuple(
-        criterion if criterion.stage is Stage.THRESHOLDS else replace(criterion, standard=house.threshold)
+        criterion if criterion.stage in USERS_OWN else replace(criterion, standard=house.threshold)
         for criterion, house in zip(_criteria(config), _criteria(GateConfig()), strict=True)
     )
 
@@ -33,7 +35,7 @@ def is_in_force(verdict: Verdict, config: GateConfig) -> bool:
 def _criteria(config: GateConfig) -> tuple[Criterion, ...]:
     return (
         *_integrity(config),
-        *_feasibility(),
+        *_feasibility(config),
         *_evidence(config),
         *_skill(config),
         *_economics(config),
@@ -57,9 +59,9 @@ def _integrity(config: GateConfig) -> tuple[Criterion, ...]:
     )
 
 
-def _feasibility() -> tuple[Criterion, ...]:
-    meaning = "what a perfect oracle wins on as many bars, minus the win rate that is asked for"
-    return (Criterion("oracle_over_threshold", ">=", 0, Stage.FEASIBILITY, meaning),)
+def _feasibility(config: GateConfig) -> tuple[Criterion, ...]:
+    meaning = "what a perfect oracle wins on as many bars: the win rate that is asked for must not be higher"
+    return (Criterion("oracle_ceiling", ">=", config.min_win_rate, Stage.FEASIBILITY, meaning),)
 
 
 def _evidence(config: GateConfig) -> tuple[Criterion, ...]:

@@ -59,8 +59,9 @@ def evaluate_forecast(
 def forecast_criteria(config: GateConfig) -> tuple[Criterion, ...]:
     """What must hold, in the order in which it is judged."""
     needed, skill, honest, own = Stage.EVIDENCE, Stage.SKILL, Stage.CALIBRATION, Stage.THRESHOLDS
-    limit = config.max_calibration_error
+    limit, oracle = config.max_calibration_error, "what a perfect oracle wins when it calls as many bars"
     return (
+        Criterion("oracle_ceiling", ">=", config.min_win_rate, Stage.FEASIBILITY, oracle),
         Criterion("calls", ">=", config.min_trades, needed, "calls that take a side"),
         Criterion("calls_effective_n", ">=", config.min_effective_n, needed, "independent labels among them"),
         Criterion("coverage", ">", 0, needed, "share of the bars on which a side is taken"),
@@ -87,12 +88,14 @@ def call_evidence(
     probability, signal, weight = rows_of(predictions, labels, times)
     side = probability.argmax(axis=1) - 1
     taken = side != 0
-    move = labels.loc[times[taken], "forward_return"].to_numpy(dtype=np.float64)
+    moves = labels.loc[times, "forward_return"].to_numpy(dtype=np.float64)
+    move = moves[taken]
     cost, effective_n = round_trip_cost_bps / 1e4, float(weight[taken].sum())
     net = side[taken] * move - cost
     rate = _mean(net > 0)
     low, high = share_interval(rate, effective_n, level=level)
     chance = _zero_skill(side[taken] > 0, move, cost)
+    oracle = _mean(np.abs(moves) > cost)
     return {
         "calls": float(taken.sum()),
         "calls_effective_n": effective_n,
@@ -102,6 +105,8 @@ def call_evidence(
         "win_rate_high": high,
         "zero_skill_win_rate": chance,
         "win_rate_over_zero_skill": low - chance,
+        "oracle_win_rate": oracle,
+        "oracle_ceiling": min(1.0, oracle / _mean(taken)) if taken.any() else 1.0,
         "payoff_ratio": payoff_ratio(net),
         "net_expectancy_bps": 1e4 * _mean(net),
         "calls_calibration_error": expected_calibration_error(probability.max(axis=1)[taken], (side == signal)[taken]),

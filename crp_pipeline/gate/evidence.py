@@ -137,7 +137,7 @@ def _challenge(result: BacktestResult, settings: PipelineSettings) -> dict[str, 
 
 
 def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: PipelineSettings) -> dict[str, float]:
-    """What a perfect oracle wins on the decided bars, and how far that is above the win rate that is asked for.
+    """What a perfect oracle wins on the decided bars.
 
     The oracle acts on as many bars as the decisions whose win rate is asked for, and has the benefit of the doubt: the upper
     end of its interval counts. Where no such decision was taken nothing is impossible yet.
@@ -149,7 +149,6 @@ def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: 
         costs=settings.execution,
         exits=settings.exits,
         volatility=candidate.labels["volatility"].loc[bars.index],
-        target_win_rate=settings.gate.min_win_rate,
         level=settings.gate.level,
     )
     coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
@@ -157,7 +156,6 @@ def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: 
     return {
         **{name: float(getattr(panel, name)) for name in FEASIBLE},
         "oracle_ceiling": ceiling,
-        "oracle_over_threshold": ceiling - settings.gate.min_win_rate,
     }
 
 

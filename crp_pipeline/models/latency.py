@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from crp_pipeline.contracts import Floats, Samples
+from crp_pipeline.metrics.latency import nearest_rank_percentile
 from crp_pipeline.models.base import Model
 from crp_pipeline.models.export import OnnxModel
 
@@ -16,7 +17,7 @@ Runtime = Literal["native", "onnx"]
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles of the time of one prediction of one row, in milliseconds."""
+    """Percentiles, by nearest rank, of the time of one prediction of one row, in milliseconds."""
 
     model_type: str
     runtime: Runtime
@@ -69,5 +70,5 @@ def _seconds(
 
 
 def _latency(model: Model, runtime: Runtime, seconds: Floats) -> Latency:
-    p50, p90, p99 = (1_000 * np.percentile(seconds, [50, 90, 99])).tolist()
+    p50, p90, p99 = (1_000 * nearest_rank_percentile(seconds, percent) for percent in (50, 90, 99))
     return Latency(model.model_type, runtime, len(seconds), p50, p90, p99)

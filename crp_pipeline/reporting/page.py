@@ -5,9 +5,10 @@ from html import escape
 import pandas as pd
 from matplotlib.figure import Figure
 
-from crp_pipeline.backtest import BacktestResult
+from crp_pipeline.backtest import BacktestResult, by_regime, by_side, volatility_regime
 from crp_pipeline.gate import Outcome, Verdict
 from crp_pipeline.gate.scores import calibration_of, scored
+from crp_pipeline.reporting.feasibility import ceilings_table
 from crp_pipeline.reporting.figures import (
     calibration_figure,
     candles_figure,
@@ -45,18 +46,25 @@ def coin_page(
     decisions: pd.DataFrame,
     result: BacktestResult,
     comparison: pd.DataFrame,
+    sentinels: pd.DataFrame,
+    ceilings: pd.DataFrame,
 ) -> str:
     """The page as HTML text; pictures are inside, nothing is fetched."""
     coin = verdict.subject["coin"]
     curve, error = calibration_of(scored(decisions, labels))
+    regime = volatility_regime(labels["volatility"])
     sections = [
         _headline(coin, verdict),
         _section("Why", to_html(findings_table(verdict))),
+        _section("What is achievable at all", to_html(ceilings_table(ceilings))),
         _section("Candidates of the night, baselines on top", to_html(comparison)),
         _section("Equity after costs", _image(equity_figure(result.equity, n_trades=len(result.trades)))),
         _section("Is a confidence of 0.7 right seven times in ten?", _image(calibration_figure(curve, error=error))),
         _section("By tier", to_html(result.by_tier.reset_index())),
         _section("By session at entry", to_html(result.by_session.reset_index())),
+        _section("Long and short", to_html(by_side(result.trades).reset_index())),
+        _section("By volatility at the decision", to_html(by_regime(result.trades, regime).reset_index())),
+        _section("What would be too good to be true", to_html(sentinels)),
         _section("Folds", _image(timeline_figure(roles)) + to_html(timeline(roles))),
         _section("Labels", _image(labels_figure(labels))),
         _section("Candles", _image(candles_figure(candles, coin=coin))),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import exit_table, run_backtest
+from crp_pipeline.backtest import CostData, exit_table, run_backtest
 from crp_pipeline.candles import (
     align_feeds,
     market_closes,
@@ -32,9 +32,15 @@ from crp_pipeline.features import (
     ready_rows,
 )
 from crp_pipeline.gate import Outcome, criteria, judge
-from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
+from crp_pipeline.gate.challenge import Contender, challenge_evidence
+from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
 from crp_pipeline.gate.evidence import Candidate, measure
+from crp_pipeline.gate.feasibility import feasibility, feasibility_table
+from crp_pipeline.gate.sentinels import Watched, keep_watch, sentinel_evidence, sentinel_table
+from crp_pipeline.gate.trials import trial_evidence
 from crp_pipeline.labels import make_labels
+from crp_pipeline.ledger import Ledger, Trial
+from crp_pipeline.metrics import daily_returns
 from crp_pipeline.models import (
     MODEL_CLASSES,
     measure_latency,
@@ -73,6 +79,8 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     lap("labels")
     roles = _roles(candles, labels, settings)
     lap("splits")
+    ceilings = _ceilings(candles, labels, settings)
+    lap("feasibility")
     selection = _selection(features, labels, roles, settings)
     lap("models/selection")
     forecasts, tables = {}, (features, labels, roles, selection)
@@ -90,17 +98,24 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     result = run_backtest(candles, with_exits(decisions, exits), execution=settings.execution, sizing=settings.sizing)
     stamp(result.trades, "backtest", behind=[candles, labels, decisions], files={"settings": recipe_hash(settings)})
     lap("backtest")
-    compared = _comparison(candles, labels, exits, known, forecasts, decisions, settings)
+    candidates = _candidates(candles, known, forecasts, decisions, settings)
+    compared = _comparison(candidates, candles, labels, exits, settings, folder)
     stamp(compared, "comparison", behind=[candles, labels, *known.values(), *forecasts.values(), decisions])
     lap("comparison")
+    watched = Watched(candles, features, labels, roles, selection, decisions)
+    sentinels = sentinel_table(keep_watch(watched, settings), settings.sentinels)
+    lap("sentinels")
     models = {key: it for name in settings.roster for key, it in _model_file(folder, name).items()}
     files = {**_stack_file(folder), **models, **feeds_recipe(settings)}
-    candidate = Candidate(candles, *tables, prior, decisions, stack, result, compared, files)
-    verdict = _verdict(candidate, settings, coin, folder)
+    measured = {"costs": CostData(), "latency_p90_ms": 5.0, "files": files}
+    candidate = Candidate(candles, *tables, prior, decisions, stack, result, compared, **measured)
+    verdict = _verdict(candidate, sentinels, settings, coin, folder)
     lap("gate")
     _register(verdict, coin, settings, folder, now)
     lap("registry")
-    write_text(folder / "report.html", coin_page(verdict, candles, labels, roles, decisions, result, compared))
+    write_text(
+        folder / "report.html", coin_page(verdict, candles, labels, roles, decisions, result, compared, sentinels, ceilings)
+    )
     lap("report")
     return {"stages": lap.wall_s, "processor": lap.processor_s, "verdict": f"{verdict.outcome}: {verdict.reason}"}
 
@@ -169,26 +184,44 @@ def _forecast(
     return stamp(trained.predictions, f"models/{name}", behind=[features, labels, roles, *seen.values()], files=files)
 
 
-def _comparison(
+def _ceilings(candles: pd.DataFrame, labels: pd.DataFrame, settings: PipelineSettings) -> pd.DataFrame:
+    told = {"costs": settings.execution, "exits": settings.exits, "volatility": labels["volatility"]}
+    feasibility(candles, horizon=settings.horizon, **told)
+    return feasibility_table(candles, horizons=sorted({1, settings.horizon // 4, settings.horizon}), **told)
+
+
+def _candidates(
     candles: pd.DataFrame,
-    labels: pd.DataFrame,
-    exits: pd.DataFrame,
     known: dict[str, pd.DataFrame],
     forecasts: dict[str, pd.DataFrame],
     decisions: pd.DataFrame,
     settings: PipelineSettings,
-) -> pd.DataFrame:
-    candidates = {
+) -> dict[str, pd.DataFrame]:
+    return {
         **{name: plain_decisions(forecast) for name, forecast in known.items()},
         **rules(candles, horizon=settings.horizon),
         **{name: plain_decisions(forecast) for name, forecast in forecasts.items()},
         "ensemble": decisions,
     }
+
+
+def _comparison(
+    candidates: dict[str, pd.DataFrame],
+    candles: pd.DataFrame,
+    labels: pd.DataFrame,
+    exits: pd.DataFrame,
+    settings: PipelineSettings,
+    folder: Path,
+) -> pd.DataFrame:
     costs = {"execution": settings.execution, "sizing": settings.sizing}
-    return compare(candidates, candles, labels, exits, **costs, config=settings.gate, seed=settings.seed)
+    compared = compare(candidates, candles, labels, exits, **costs, config=settings.gate, seed=settings.seed)
+    earned = daily_net_returns(candidates, candles, exits, **costs)
+    trials = [Trial(name, {"candidate": name}) for name in earned]
+    Ledger(folder / "ledger").append(candles.attrs["coin"], "benchmark", trials, earned, now=datetime.now(UTC))
+    return compared
 
 
-def _verdict(candidate: Candidate, settings: PipelineSettings, coin: str, folder: Path):
+def _verdict(candidate: Candidate, sentinels: pd.DataFrame, settings: PipelineSettings, coin: str, folder: Path):
     subject = {
         "coin": coin,
         "data_hash": lineage_of(candidate.candles)["candles"][0],
@@ -196,7 +229,11 @@ def _verdict(candidate: Candidate, settings: PipelineSettings, coin: str, folder
         "candidate": fingerprint(_bundles(folder, settings), folder / "stack.json"),
         "code": code_revision(),
     }
-    return judge(measure(candidate, settings), criteria(settings.gate), subject=subject)
+    daily = daily_returns(candidate.result.equity)
+    tried, _ = trial_evidence(Ledger(folder / "ledger"), coin, daily, earlier_heads=(), level=settings.gate.level)
+    nobody = challenge_evidence(Contender("", None), None, pd.DataFrame(), candidate.candles, candidate.labels, settings)
+    beside = {**sentinel_evidence(sentinels), **tried, **nobody, "control_failures": 0.0, "control_age_days": 0.0}
+    return judge(measure(candidate, settings, beside=beside), criteria(settings.gate), subject=subject)
 
 
 def _register(verdict, coin: str, settings: PipelineSettings, folder: Path, now: datetime) -> None:

@@ -19,7 +19,9 @@ from crp_pipeline.backtest import (
     slippage_draws,
 )
 from crp_pipeline.backtest.files import load_result, save_result
+from crp_pipeline.backtest.rules import challenge
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.settings import PropFirmRules
 from crp_pipeline.storage import write_parquet
 
 FREE = ExecutionModel(fee_bps=0, spread_bps=0, slippage_bps=0, horizon=None)
@@ -356,12 +358,12 @@ def test_stored_time_units_do_not_matter():
     assert other.trades["pnl"].to_list() == result.trades["pnl"].to_list()
 
 
-def test_prop_firm_rules_are_refused_until_there_are_some():
+def test_the_rules_of_a_prop_firm_are_told_beside_the_same_trades():
     candles, decisions, result = three_trades()
-    same = run_backtest(candles, decisions, execution=FREE, sizing=LEVERED, rules=None)
-    pd.testing.assert_frame_equal(same.trades, result.trades, check_exact=True)
-    with pytest.raises(NotImplementedError, match="prop-firm rules are not built yet: leave rules out"):
-        run_backtest(candles, decisions, execution=FREE, sizing=LEVERED, rules={"max_daily_loss": 0.05})
+    held = run_backtest(candles, decisions, execution=FREE, sizing=LEVERED, rules=PropFirmRules())
+    pd.testing.assert_frame_equal(held.trades, result.trades, check_exact=True)
+    walked = challenge(held.equity, held.worst_equity, held.trades, PropFirmRules(), initial=LEVERED.initial_equity)
+    assert (held.challenge, result.challenge) == (walked, None)
 
 
 def test_a_stored_result_comes_back_whole(tmp_path):

@@ -79,7 +79,7 @@ def test_a_bound_is_kept_or_not(comparison, threshold, value, holds):
         ({"trades": math.nan}, Outcome.INSUFFICIENT_EVIDENCE, "trades is not measured, needs >= 200"),
         ({"log_loss_gain": -0.01}, Outcome.REJECT, "log_loss_gain is -0.01, needs > 0"),
         ({"calibration_error": 0.06, "gated_win_rate": 0.5}, Outcome.REJECT, "gated_win_rate is 0.5, needs >= 0.68 (1 more failed)"),
-        ({"oracle_over_threshold": -0.4, "trades": 3}, Outcome.IMPOSSIBLE, "oracle_over_threshold is -0.4, needs >= 0 (1 more failed)"),
+        ({"oracle_ceiling": 0.28, "trades": 3}, Outcome.IMPOSSIBLE, "oracle_ceiling is 0.28, needs >= 0.68 (1 more failed)"),
         ({"challenge_breaches": 1}, Outcome.REJECT, "challenge_breaches is 1, needs <= 0"),
         ({"implausible": 1}, Outcome.SHADOW, "implausible is 1, needs <= 0"),
         ({"e_value_margin": -3.5}, Outcome.SHADOW, "e_value_margin is -3.5, needs >= 0"),
@@ -133,7 +133,6 @@ def test_the_order_in_which_criteria_are_given_does_not_matter():
         ("min_deflated_sharpe", 0.6, "deflated_sharpe_ratio"),
         ("max_tier_calibration_error", 0.2, "tier_calibration_error"),
         ("max_overfitting_probability", 0.6, "probability_of_backtest_overfitting"),
-        ("min_win_rate", 0.6, "gated_win_rate"),
         ("max_calibration_error", 0.2, "calibration_error"),
         ("max_tier_calibration_error", 0.1, "tier_calibration_error"),
         ("min_challenge_pass_probability", 0.2, "challenge_pass_probability"),
@@ -143,6 +142,12 @@ def test_each_threshold_comes_from_its_setting_and_moves_no_other(setting, value
     usual = {criterion.name: criterion.threshold for criterion in ASKED}
     changed = {criterion.name: criterion.threshold for criterion in criteria(replace(CONFIG, **{setting: value}))}
     assert changed == {**usual, name: value}
+
+
+def test_the_win_rate_that_is_asked_for_is_asked_of_the_oracle_too():
+    usual = {criterion.name: criterion.threshold for criterion in ASKED}
+    changed = {criterion.name: criterion.threshold for criterion in criteria(replace(CONFIG, min_win_rate=0.6))}
+    assert changed == {**usual, "gated_win_rate": 0.6, "oracle_ceiling": 0.6}
 
 
 def test_what_no_setting_can_change_is_nought():
