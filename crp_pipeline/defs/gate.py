@@ -62,18 +62,8 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
     ) -> dg.MaterializeResult:
         """PROMOTE, SHADOW, REJECT, INSUFFICIENT_EVIDENCE or IMPOSSIBLE, with every number behind it."""
         coin = context.partition_key
-        learned_from = (candles, features, labels, splits, selection)
-        candidate = Candidate(
-            *learned_from,
-            prior,
-            ensemble,
-            Stack.load(places.stack(coin)),
-            backtest,
-            comparison,
-            costs=cost_data(settings, coin),
-            latency_p90_ms=_latency_p90_ms(coin, settings, places),
-            files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)},
-        )
+        tables = (candles, features, labels, splits, selection, prior, ensemble)
+        candidate = _candidate(*tables, backtest, comparison, settings, places)
         beside = beside_of(candidate, sentinels, shadow, settings.of(coin), places, tell=context.log.info)
         evidence = measure(candidate, settings.of(coin), beside=beside)
         verdict = judge(evidence, asked, subject=_subject(candidate, settings, places))
@@ -85,6 +75,35 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         )
 
     return [gate]
+
+
+def _candidate(
+    candles: pd.DataFrame,
+    features: pd.DataFrame,
+    labels: pd.DataFrame,
+    splits: pd.DataFrame,
+    selection: pd.DataFrame,
+    prior: pd.DataFrame,
+    decisions: pd.DataFrame,
+    result: BacktestResult,
+    comparison: pd.DataFrame,
+    settings: PipelineSettings,
+    places: Places,
+) -> Candidate:
+    """The tables of a night and what was learned from them, with what was stored beside."""
+    coin = candles.attrs["coin"]
+    learned_from = (candles, features, labels, splits, selection)
+    return Candidate(
+        *learned_from,
+        prior,
+        decisions,
+        Stack.load(places.stack(coin)),
+        result,
+        comparison,
+        costs=cost_data(settings, coin),
+        latency_p90_ms=_latency_p90_ms(coin, settings, places),
+        files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)},
+    )
 
 
 def beside_of(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from crp_pipeline.controls import EXPECTATIONS, ControlReport, Outcome, write_report
+from crp_pipeline.controls import EXPECTATIONS, ControlReport, Outcome, read_report, write_report
 from crp_pipeline.defs.automation import CORRIDOR
 from crp_pipeline.provenance import source_hash
 from crp_pipeline.settings import (
@@ -47,6 +47,8 @@ def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
 
 def green_controls(data_dir: Path) -> None:
     """A report that says of this code what a control run would: the corridor's tests are not about the controls."""
+    if read_report(data_dir, source_hash()) is not None:
+        return
     outcomes = tuple(
         Outcome(control, 0, expected.at_most == 1, "", "", {"trades": 1.0}) for control, expected in EXPECTATIONS.items()
     )
