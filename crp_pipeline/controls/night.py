@@ -44,9 +44,6 @@ LEARNER = "lightgbm"
 LATENCY_MS = 50.0
 """Assumed for the slowest tenth of the inferences: nothing is measured on a busy machine."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-LATENCY_MS = 50.0
-"""Assumed for the slowest tenth of the inferences: nothing is measured on a busy machine."""
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 PROVED_BARS, PROOF_CUTS = 1_500, 2
 """The nightly proof is the night's own; a control proves the same features on a short stretch."""
 

@@ -18,6 +18,8 @@ from crp_pipeline.settings import FeedConfig
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import corridor_of, small_settings
 
+pytestmark = pytest.mark.slow
+
 EDGE, NOISE = COINS = ("EDGE-DEMO", "NOISE-DEMO")
 README = Path(crp_pipeline.__file__).parents[1] / "README.md"
 

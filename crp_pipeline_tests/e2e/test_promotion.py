@@ -176,6 +176,7 @@ def test_tables_that_were_exported_and_imported_give_the_same_verdict(root, tmp_
     assert verdict_of(root, EDGE) == before
 
 
+@pytest.mark.slow
 def test_a_coin_that_fails_tonight_has_no_verdict_tonight(tmp_path):
     # from files nobody knows that the edge is planted: features that know it alone would be kept from the models
     settings = small_settings(

@@ -15,6 +15,8 @@ from crp_pipeline.settings import DemoConfig
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 
+pytestmark = pytest.mark.slow
+
 COIN = "EDGE-DEMO"
 ROSTER = ("lightgbm", "catboost")
 FIRST, NEXT, LATER = 3_000, 3_024, 3_240

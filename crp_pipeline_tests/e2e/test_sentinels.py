@@ -13,6 +13,8 @@ from crp_pipeline.provenance import lineage_of
 from crp_pipeline.storage import read_parquet, write_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 
+pytestmark = pytest.mark.slow
+
 COIN = "TOO-GOOD"
 PLANTED = "log_volume_surprise_3d"
 """It shows the hidden state of the demo market; in a market that nobody has planted it would be a leak."""

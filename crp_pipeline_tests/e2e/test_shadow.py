@@ -13,6 +13,8 @@ from crp_pipeline.shadow import ShadowLog
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 
+pytestmark = pytest.mark.slow
+
 COIN = "EDGE-DEMO"
 FIRST, NEXT = 3_000, 3_024
 
