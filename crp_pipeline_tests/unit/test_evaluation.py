@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from crp_pipeline.contracts import PROBABILITIES
-from crp_pipeline.gate import GateConfig, Stage
+from crp_pipeline.gate import GateConfig, Outcome, Stage
 from crp_pipeline.gate.evaluation import call_evidence, evaluate_forecast, forecast_criteria
 from crp_pipeline.metrics import wilson_interval
 from crp_pipeline.models.diagnosis import FLAGS
@@ -122,12 +122,24 @@ def test_too_much_confidence_fails_calibration_alone_among_the_bounds():
     [
         ("min_trades", 10**6, {"calls"}),
         ("min_effective_n", 1e6, {"calls_effective_n"}),
-        ("min_win_rate", 0.999, {"win_rate"}),
+        ("min_win_rate", 0.9, {"win_rate"}),
         ("max_calibration_error", 0.0001, {"calibration_error", "calls_calibration_error"}),
     ],
 )
 def test_each_bound_of_the_settings_can_fail_what_it_names_and_nothing_else(setting, value, names):
     assert failing(evaluated(FRAMES["good"], replace(CONFIG, **{setting: value}))) == names
+
+
+def test_a_win_rate_that_no_oracle_reaches_is_impossible_and_not_a_fault_of_the_model():
+    asked = replace(CONFIG, min_win_rate=0.9)
+    possible, dear = evaluated(FRAMES["good"], asked), evaluated(FRAMES["good"], asked, round_trip_cost_bps=150.0)
+    assert possible.verdict.outcome is Outcome.REJECT
+    ceiling = dear.verdict.evidence["oracle_ceiling"]
+    moves = LABELS["forward_return"].dropna().abs()
+    assert dear.verdict.evidence["oracle_win_rate"] == pytest.approx((moves > 0.015).mean(), abs=0.03)
+    assert ceiling == pytest.approx(min(1.0, dear.verdict.evidence["oracle_win_rate"] / dear.verdict.evidence["coverage"]))
+    assert ceiling < 0.9
+    assert dear.verdict.outcome is Outcome.IMPOSSIBLE
 
 
 def test_every_number_of_the_criteria_is_measured():
