@@ -68,13 +68,14 @@ def conflicts(lineage: Lineage) -> list[str]:
     return [name for name, found in lineage.items() if len(found) > 1]
 
 
-def recipe_hash(settings: PipelineSettings) -> str:
-    """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade depends on.
+def recipe_hash(settings: PipelineSettings, coin: str) -> str:
+    """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade of a coin depends on.
 
-    What was known when is part of it; where a file lies is not, since a table's own hash tells what was in the file.
+    The coin's overrides are merged, those of other coins are nothing to it. What was known when is part of it; where a file
+    lies is not, since a table's own hash tells what was in the file.
     """
-    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange"), True)
-    return _short_hash(settings.model_dump_json(exclude={**elsewhere, **PLACES}))
+    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange", "coin_overrides"), True)
+    return _short_hash(settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES}))
 
 
 def feeds_recipe(settings: PipelineSettings) -> dict[str, str]:

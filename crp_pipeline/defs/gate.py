@@ -120,7 +120,9 @@ def beside_of(
     heads = [head for head in (ledger_head_of(book, coin), candidate.comparison.attrs["ledger"]) if head is not None]
     daily = daily_returns(candidate.result.equity)
     tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
-    tonight = Contender(recipe_key(recipe_hash(settings), candidate.features.attrs["feature_set_id"]), candidate.decisions)
+    tonight = Contender(
+        recipe_key(recipe_hash(settings, coin), candidate.features.attrs["feature_set_id"]), candidate.decisions
+    )
     against = challenge_evidence(
         tonight,
         champion_of(book, coin),
@@ -151,7 +153,7 @@ def _subject(candidate: Candidate, settings: PipelineSettings, places: Places) -
         "coin": coin,
         "data_hash": lineage_of(candidate.candles)["candles"][0],
         "feature_set_id": candidate.features.attrs["feature_set_id"],
-        "recipe": recipe_hash(settings),
+        "recipe": recipe_hash(settings, coin),
         "candidate": fingerprint(models, places.stack(coin), decisions=places.decisions(coin)),
         "ledger": head_to_tell(Ledger(places.ledger), coin, earlier_head=earlier),
         "code": code_revision(),

@@ -119,7 +119,8 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
             record=_record(features, settings, places, SELECTION),
         )
         metadata = _selection_metadata(selected)
-        stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files={"settings": recipe_hash(settings)})
+        files = {"settings": recipe_hash(settings, context.partition_key)}
+        stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files=files)
         return dg.MaterializeResult(value=selected, metadata=metadata)
 
     return selection

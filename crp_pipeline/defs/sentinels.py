@@ -49,7 +49,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         behind = [candles, features, labels, splits, selection, ensemble]
         found = keep_watch(Watched(*behind), settings)
         readings = sentinel_table(found, settings.sentinels)
-        stamp(readings, "sentinels", behind=behind, files={"settings": recipe_hash(settings)})
+        stamp(readings, "sentinels", behind=behind, files={"settings": recipe_hash(settings, context.partition_key)})
         for sentence in alarms_of(readings, *readings["name"]):
             context.log.warning(f"{context.partition_key}: {sentence}")
         return dg.MaterializeResult(

@@ -22,11 +22,13 @@ from crp_pipeline_tests.e2e.corridor import small_settings
 
 EDGE, NOISE = COINS = ("EDGE-DEMO", "NOISE-DEMO")
 ROSTER = ("lightgbm", "xgboost")
+BEHIND_THE_MODELS = ("ensemble", "backtest", "comparison", "gate")
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
 
 
 def settings_of(root: Path, **changes: object):
-    return small_settings(root, roster=ROSTER, **changes)
+    """The first coin has costs of its own, which must make no difference to who is of whose recipe."""
+    return small_settings(root, roster=ROSTER, coin_overrides={EDGE: {"execution": {"fee_bps": 4.0}}}, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +148,17 @@ def test_a_verdict_under_other_thresholds_promotes_nothing(root):
         "crp_pipeline.errors.RegistryError: EDGE-DEMO: the settings have changed since the gate judged it"
     )
     assert Registry(root / "registry").champion(EDGE) is None
+
+
+def test_the_next_model_of_a_coin_with_costs_of_its_own_is_of_the_champions_recipe_and_may_follow_it(root):
+    book = Registry(root / "registry")
+    first = book.champion(EDGE)
+    config = {"ops": {"models__lightgbm": {"config": {"seed": 5}}}}
+    assert materialize(root, "models/lightgbm", coin=EDGE, run_config=config) == ""
+    assert materialize(root, *BEHIND_THE_MODELS, "registry", coin=EDGE) == ""
+    told = verdict_of(root, EDGE)["evidence"]
+    assert (told["has_champion"], told["same_recipe"]) == (1, 1)
+    assert book.champion(EDGE) != first
 
 
 def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):

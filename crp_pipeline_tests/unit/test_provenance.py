@@ -12,6 +12,9 @@ from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import frame_hash, read_parquet, write_parquet
 
 
+COIN = "BTC-USDT"
+
+
 def frame(*values):
     index = pd.date_range("2024-01-01", periods=len(values), freq="h", tz="UTC", name="open_time", unit="ns")
     return pd.DataFrame({"value": list(values)}, index=index)
@@ -63,7 +66,14 @@ def test_lineage_survives_the_disk(tmp_path):
     [({"horizon": 12}, True), ({"seed": 1}, True), ({"selection": {"keep": 9}}, True), ({"threads": 2}, False)],
 )
 def test_the_recipe_changes_with_what_the_results_depend_on(change, is_another):
-    assert (recipe_hash(load_settings(**change)) != recipe_hash(load_settings())) is is_another
+    assert (recipe_hash(load_settings(**change), COIN) != recipe_hash(load_settings(), COIN)) is is_another
+
+
+def test_the_recipe_of_a_coin_knows_its_own_overrides_and_no_others():
+    other, own = ({"coin_overrides": {coin: {"execution": {"fee_bps": 9.0}}}} for coin in ("ETH-USDT", COIN))
+    plain = recipe_hash(load_settings(), COIN)
+    assert recipe_hash(load_settings(**other), COIN) == plain != recipe_hash(load_settings(**own), COIN)
+    assert recipe_hash(load_settings(**own).of(COIN), COIN) == recipe_hash(load_settings(**own), COIN)
 
 
 FUNDING = {"path": "funding.csv", "available_after": "1D"}
@@ -84,7 +94,7 @@ FUNDING = {"path": "funding.csv", "available_after": "1D"}
 )
 def test_the_recipe_knows_what_a_feed_means_and_not_where_it_lies(feeds, is_another):
     one, other = load_settings(feeds={"funding": FUNDING}), load_settings(feeds=feeds)
-    assert (recipe_hash(one) != recipe_hash(other)) is is_another
+    assert (recipe_hash(one, COIN) != recipe_hash(other, COIN)) is is_another
     assert (feeds_recipe(one) != feeds_recipe(other)) is is_another
 
 
