@@ -92,21 +92,23 @@ def challenge_evidence(
 ) -> dict[str, float]:
     """Every number about tonight's candidate and the champion; differences are the candidate's minus the champion's.
 
-    `champion_margin` is not negative where the rule that applies holds: without a champion 0; for a refreshed model the
-    smaller of its two slacks to the margins of non-inferiority, in margins; for another recipe the e-value minus the one that
-    is needed. `refresh_margin` and `e_value_margin` are these two apart, 0 where the other applies. A margin is NaN where the
-    champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both:
-    `run_backtest` with whatever it is told besides execution and sizing.
+    `champion_margin` is not negative where the rule that applies holds: for a refreshed model the smaller of its two slacks to
+    the margins of non-inferiority, in margins; for another recipe the e-value minus the one that is needed. `refresh_margin`
+    and `e_value_margin` are these two apart. A rule that does not apply is kept by `LARGEST_E_VALUE`, however strict it is
+    made; without a champion neither applies. A margin is NaN where the champion's decisions were not kept.
+
+    `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both: `run_backtest` with whatever it is told besides
+    execution and sizing.
     """
     margins = margins or Margins()
     if champion is None:
-        nothing = {"champion_margin": 0.0, "refresh_margin": 0.0, "e_value_margin": 0.0}
-        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_tally(_no_rounds()), **nothing}
+        free = dict.fromkeys(("champion_margin", "refresh_margin", "e_value_margin"), LARGEST_E_VALUE)
+        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_tally(_no_rounds()), **free}
     paired = paired_evidence(tonight.decisions, champion.decisions, candles, labels, settings, backtest=backtest)
     tally = _tally(fresh_rounds(fresh, tonight.recipe, champion, candles, settings, backtest=backtest))
     is_refresh = tonight.recipe == champion.recipe
-    refresh = _slack(paired, margins) if is_refresh else 0.0
-    proof = 0.0 if is_refresh else tally["e_value"] - margins.e_value
+    refresh = _slack(paired, margins) if is_refresh else LARGEST_E_VALUE
+    proof = LARGEST_E_VALUE if is_refresh else tally["e_value"] - margins.e_value
     margin = {"champion_margin": refresh if is_refresh else proof, "refresh_margin": refresh, "e_value_margin": proof}
     return {"has_champion": 1.0, "same_recipe": float(is_refresh), **paired, **tally, **margin}
 

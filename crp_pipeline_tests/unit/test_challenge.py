@@ -13,7 +13,7 @@ from scipy.stats import t as student
 
 from crp_pipeline.backtest import exit_table, run_backtest
 from crp_pipeline.contracts import CHALLENGER, CHAMPION
-from crp_pipeline.gate import challenge
+from crp_pipeline.gate import GateConfig, Outcome, Stage, challenge, criteria, judge
 from crp_pipeline.gate.challenge import (
     Contender,
     Margins,
@@ -79,7 +79,7 @@ def evidence(tonight, champion=CHAMPIONS, told=NOTHING, **kwargs):
 
 def test_without_a_champion_there_is_nothing_to_compare_and_nothing_fails():
     found = evidence(Contender(B, decided(TIMES, GUESS)), None)
-    assert (found["has_champion"], found["same_recipe"], found["champion_margin"]) == (0, 0, 0)
+    assert (found["has_champion"], found["same_recipe"], found["champion_margin"]) == (0, 0, 1e9)
     assert (found["paired_days"], found["fresh_pairs"], found["e_value"]) == (0, 0, 1)
     assert math.isnan(found["pnl_difference_bps_low"])
     assert found.keys() == evidence(Contender(B, decided(TIMES, GUESS))).keys()
@@ -127,6 +127,16 @@ def test_another_recipe_needs_the_e_value_and_nothing_else():
     assert "another recipe than the champion's" in challenge_sentence(found)
     assert evidence(Contender("c-set-1", decided(TIMES, GUESS)), told=told)["champion_margin"] == -19
     assert evidence(Contender("b-set-2", decided(TIMES, GUESS)), told=told)["champion_margin"] == -19
+
+
+@pytest.mark.parametrize("stricter", [{"min_e_value": 100.0}, {"refresh_margins": 0.5}])
+@pytest.mark.parametrize("champion", [None, CHAMPIONS, Contender(B, CHAMPIONS.decisions, 2)])
+def test_a_stricter_rule_holds_back_nobody_whom_it_is_not_about(champion, stricter):
+    """The same decisions as the champion's pass as a first model and as a refresh, and prove nothing as another recipe."""
+    found = evidence(Contender(A, decided(TIMES, GUESS)), champion)
+    asked = [criterion for criterion in criteria(GateConfig(**stricter)) if criterion.stage is Stage.CHAMPION]
+    needs_proof = champion is not None and champion.recipe != A
+    assert judge(found, asked).outcome is (Outcome.SHADOW if needs_proof else Outcome.PROMOTE)
 
 
 def test_a_recipe_is_the_settings_and_the_features():

@@ -11,7 +11,6 @@ from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, line
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import frame_hash, read_parquet, write_parquet
 
-
 COIN = "BTC-USDT"
 
 
