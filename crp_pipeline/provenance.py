@@ -83,6 +83,11 @@ def feeds_recipe(settings: PipelineSettings) -> dict[str, str]:
     return {"feeds.settings": _short_hash(settings.model_dump_json(include={"feeds"}, exclude=PLACES))}
 
 
+def kind_of_market(settings: PipelineSettings) -> dict[str, str]:
+    """Whether the edge is planted, by its name in a lineage: what is believed of one market is not believed of the other."""
+    return {"edge_is_planted": str(settings.edge_is_planted)}
+
+
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

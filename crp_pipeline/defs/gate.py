@@ -24,7 +24,7 @@ from crp_pipeline.gate.sentinels import sentinel_evidence
 from crp_pipeline.gate.trials import head_to_tell, trial_evidence
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.metrics import daily_returns
-from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, recipe_hash, source_hash
+from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, kind_of_market, lineage_of, recipe_hash, source_hash
 from crp_pipeline.registry import Registry, champion_of, fingerprint, ledger_head_of
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
@@ -63,7 +63,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         """PROMOTE, SHADOW, REJECT, INSUFFICIENT_EVIDENCE or IMPOSSIBLE, with every number behind it."""
         coin = context.partition_key
         tables = (candles, features, labels, splits, selection, prior, ensemble)
-        candidate = _candidate(*tables, backtest, comparison, settings, places)
+        candidate = _candidate(*tables, backtest, comparison, (sentinels, shadow), settings, places)
         beside = beside_of(candidate, sentinels, shadow, settings.of(coin), places, tell=context.log.info)
         evidence = measure(candidate, settings.of(coin), beside=beside)
         verdict = judge(evidence, asked, subject=_subject(candidate, settings, places))
@@ -87,6 +87,7 @@ def _candidate(
     decisions: pd.DataFrame,
     result: BacktestResult,
     comparison: pd.DataFrame,
+    witnesses: tuple[pd.DataFrame, ...],
     settings: PipelineSettings,
     places: Places,
 ) -> Candidate:
@@ -102,7 +103,8 @@ def _candidate(
         comparison,
         costs=cost_data(settings, coin),
         latency_p90_ms=_latency_p90_ms(coin, settings, places),
-        files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)},
+        files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings), **kind_of_market(settings)},
+        witnesses=witnesses,
     )
 
 

@@ -22,7 +22,7 @@ from crp_pipeline_tests.e2e.corridor import small_settings
 
 EDGE, NOISE = COINS = ("EDGE-DEMO", "NOISE-DEMO")
 ROSTER = ("lightgbm", "xgboost")
-BEHIND_THE_MODELS = ("ensemble", "backtest", "comparison", "gate")
+BEHIND_THE_MODELS = ("ensemble", "backtest", "comparison", "sentinels", "gate")
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
 
 
@@ -117,13 +117,28 @@ def test_a_stack_of_models_of_two_selections_is_not_promoted(root):
 def test_a_model_of_the_whole_set_is_judged_like_any_other_and_names_all_of_it(root):
     config = {"ops": {f"models__{model}": {"config": {"all_features": True}} for model in ROSTER}}
     assert materialize(root, *(f"models/{model}" for model in ROSTER), coin=EDGE, run_config=config) == ""
-    rest = ("ensemble", "backtest", "comparison", "gate")
-    assert materialize(root, *rest, coin=EDGE) == ""
+    assert materialize(root, *BEHIND_THE_MODELS, coin=EDGE) == ""
     assert "mismatched_ingredients" not in failed_criteria(root, EDGE)
     for model in ROSTER:
         _, card = load_bundle(root / "models" / EDGE / f"{model}.bundle")
         assert card["features"] == [feature.name for feature in CATALOG]
         assert card["all_features"] is True
+
+
+@pytest.mark.parametrize("forgotten", ["sentinels", "comparison"])
+def test_models_are_not_promoted_on_what_was_said_of_the_models_before(root, forgotten):
+    config = {"ops": {f"models__{model}": {"config": {"seed": 7}} for model in ROSTER}}
+    rooms = [room for room in (*BEHIND_THE_MODELS, "registry") if room != forgotten]
+    before = Registry(root / "registry").champion(EDGE)
+    assert materialize(root, *(f"models/{model}" for model in ROSTER), *rooms, coin=EDGE, run_config=config) == ""
+    assert failed_criteria(root, EDGE) == ["mismatched_ingredients"]
+    assert Registry(root / "registry").champion(EDGE) == before
+
+
+def test_sentinels_that_were_told_of_a_planted_edge_say_nothing_of_a_real_market(root):
+    real = {"source": "files", "files_dir": root / "raw", "coins": COINS}
+    assert materialize(root, "gate", coin=EDGE, **real) == ""
+    assert "mismatched_ingredients" in failed_criteria(root, EDGE)
 
 
 def test_a_horizon_that_changed_between_two_rooms_is_not_promoted(root):
@@ -166,8 +181,7 @@ def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
     first = book.champion(EDGE)
     config = {"ops": {f"models__{model}": {"config": {"seed": 5}} for model in ROSTER}}
     assert materialize(root, *(f"models/{model}" for model in ROSTER), coin=EDGE, run_config=config) == ""
-    rest = ("ensemble", "backtest", "comparison", "gate", "registry")
-    assert materialize(root, *rest, coin=EDGE) == ""
+    assert materialize(root, *BEHIND_THE_MODELS, "registry", coin=EDGE) == ""
     assert failed_criteria(root, EDGE) == []
     assert book.champion(EDGE) != first
     book.rollback(EDGE, now=NOW, reason="it bleeds")
@@ -181,11 +195,10 @@ def test_tables_that_were_exported_and_imported_give_the_same_verdict(root, tmp_
     for name in TABLES:
         (root / name / f"{EDGE}.parquet").unlink()
     import_dataset(folder, root, feature_set_id=feature_set_id(CATALOG))
-    rest = ("ensemble", "backtest", "comparison", "gate")
     models = tuple(f"models/{name}" for name in ("prior", "selection", *ROSTER))
     # against the champion that it has become, the same candidate would be a refresh
     shutil.rmtree(root / "registry" / EDGE)
-    assert materialize(root, *models, *rest, coin=EDGE) == ""
+    assert materialize(root, *models, *BEHIND_THE_MODELS, coin=EDGE) == ""
     assert verdict_of(root, EDGE) == before
 
 
