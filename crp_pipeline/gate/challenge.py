@@ -1,7 +1,9 @@
 """Champion against challenger: on the same past bars, and night after night on bars that nobody had seen.
 
-On past bars both are backtested out of fold and their days are paired. That shows whether a refreshed model of the champion's
-recipe is no worse, which is all that it must show. It cannot show that another recipe is better: whoever looks every night and
+On past bars both are backtested and their days are paired: tonight's decisions out of fold with the champion's out of fold
+and, after these, with what the champion's recipe decided night after night in its reign. On bars that both have out of fold
+they read the same settled folds back and mostly agree, so that only later bars can tell a refreshed model from the champion.
+That shows whether it is no worse, which is all that it must show. It cannot show that another recipe is better: whoever looks every night and
 promotes at p < 0.05 promotes noise in one year of three.
 
 Another recipe is proved on fresh decisions, which were written down before their outcome was known. They are paired in rounds
@@ -23,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
-from crp_pipeline.contracts import CHALLENGER, CHAMPION, interval_length
+from crp_pipeline.contracts import CHALLENGER, CHAMPION, PROBABILITIES, interval_length
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.metrics import block_bootstrap_interval, daily_returns, mixture_e_value
 from crp_pipeline.models.scoring import log_losses
@@ -31,11 +33,15 @@ from crp_pipeline.settings import PipelineSettings
 
 Backtest = Callable[..., BacktestResult]
 
+_COMPARED = ("signal", *PROBABILITIES, "confidence")
 DAY = pd.Timedelta(1, "D")
 SAME_RETURN = 1e-9
 """Results of a round that differ by less are equal: the same trades on another equity round differently."""
 LARGEST_E_VALUE = 1e9
 """An e-value is told up to here: an infinite number would count as not measured."""
+
+FEWEST_PAIRED_DAYS = 20
+"""Fewer say nothing: a refresh that cannot be compared stays in the shadow until as many days of its reign are paired."""
 
 _UNPAIRED: Mapping[str, float] = {
     "paired_days": 0.0,
@@ -95,7 +101,8 @@ def challenge_evidence(
     `champion_margin` is not negative where the rule that applies holds: for a refreshed model the smaller of its two slacks to
     the margins of non-inferiority, in margins; for another recipe the e-value minus the one that is needed. `refresh_margin`
     and `e_value_margin` are these two apart. A rule that does not apply is kept by `LARGEST_E_VALUE`, however strict it is
-    made; without a champion neither applies. A margin is NaN where the champion's decisions were not kept.
+    made; without a champion neither applies. A refresh's margin is NaN, which promotes nothing, while fewer than
+    `FEWEST_PAIRED_DAYS` can be paired; each night of the champion adds to them. `paired_days_fresh` of them lie in its reign.
 
     `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both: `run_backtest` with whatever it is told besides
     execution and sizing.
@@ -103,8 +110,10 @@ def challenge_evidence(
     margins = margins or Margins()
     if champion is None:
         free = dict.fromkeys(("champion_margin", "refresh_margin", "e_value_margin"), LARGEST_E_VALUE)
-        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_tally(_no_rounds()), **free}
-    paired = paired_evidence(tonight.decisions, champion.decisions, candles, labels, settings, backtest=backtest)
+        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, "paired_days_fresh": 0.0, **_tally(_no_rounds()), **free}
+    lived, told = decided_in_reign(champion, fresh), (candles, labels, settings)
+    paired = paired_evidence(tonight.decisions, with_reign(champion, lived), *told, backtest=backtest)
+    paired["paired_days_fresh"] = _common_days(tonight.decisions, lived, candles.index.intersection(labels.index))
     tally = _tally(fresh_rounds(fresh, tonight.recipe, champion, candles, settings, backtest=backtest))
     is_refresh = tonight.recipe == champion.recipe
     refresh = _slack(paired, margins) if is_refresh else LARGEST_E_VALUE
@@ -124,11 +133,26 @@ def challenge_sentence(evidence: Mapping[str, float], *, margins: Margins | None
             f"won, e-value {evidence['e_value']:.4g}, needs >= {margins.e_value:g}; {_paired_phrase(evidence)}"
         )
     if math.isnan(evidence["champion_margin"]):
-        return f"a refreshed model of the champion's recipe; {_paired_phrase(evidence)}"
+        told = f"{_paired_phrase(evidence)}; it waits until {FEWEST_PAIRED_DAYS} days can be compared"
+        return f"a refreshed model of the champion's recipe; {told}"
     return (
         f"a refreshed model of the champion's recipe, which must not be worse by more than {margins.pnl_bps:g} bps a day or "
         f"{margins.log_loss:g} nats; {_paired_phrase(evidence)}"
     )
+
+
+def decided_in_reign(champion: Contender, fresh: pd.DataFrame) -> pd.DataFrame:
+    """What the champion's recipe decided night after night in the present reign, about bars that the champion did not keep."""
+    here = fresh[(fresh["reign"] == champion.reign) & (fresh["role"] == CHAMPION) & (fresh["recipe"] == champion.recipe)]
+    lived = here.set_index("open_time")[list(_COMPARED)]
+    return lived if champion.decisions is None else lived[~lived.index.isin(_decided(champion.decisions))]
+
+
+def with_reign(champion: Contender, lived: pd.DataFrame) -> pd.DataFrame:
+    """The decisions that the champion kept, and after them those of its reign."""
+    if champion.decisions is None:
+        return lived
+    return pd.concat([champion.decisions.loc[_decided(champion.decisions), list(_COMPARED)], lived]).sort_index()
 
 
 def paired_evidence(
@@ -248,7 +272,9 @@ def _tally(rounds: pd.DataFrame) -> dict[str, float]:
 
 
 def _slack(paired: Mapping[str, float], margins: Margins) -> float:
-    """The smaller distance to the margins of non-inferiority, in margins; NaN where one was not measured."""
+    """The smaller distance to the margins of non-inferiority, in margins; NaN where one was not measured, or on few days."""
+    if paired["paired_days"] < FEWEST_PAIRED_DAYS:
+        return math.nan
     earned = (paired["pnl_difference_bps_low"] + margins.pnl_bps) / margins.pnl_bps
     lost = (margins.log_loss - paired["log_loss_difference_high"]) / margins.log_loss
     return float(np.minimum(earned, lost))
@@ -270,17 +296,25 @@ def _interval(name: str, by_day: "pd.Series[float]", settings: PipelineSettings)
 
 def _paired_phrase(evidence: Mapping[str, float]) -> str:
     if not evidence["paired_days"]:
-        return "on past bars not compared, since one of the two kept no decisions about bars that the other decided"
+        return "on past bars not compared, since the two have no decided bar in common"
     earned, lost = (
         f"{evidence[name]:+.3g} ({evidence[f'{name}_low']:+.3g} to {evidence[f'{name}_high']:+.3g})"
         for name in ("pnl_difference_bps", "log_loss_difference")
     )
-    return f"on {evidence['paired_days']:.0f} past days {earned} bps a day and {lost} nats a bar against the champion"
+    days = f"{evidence['paired_days']:.0f} days ({evidence['paired_days_fresh']:.0f} fresh)"
+    return f"on {days} {earned} bps a day and {lost} nats a bar against the champion"
 
 
 def _both_decided(one: pd.DataFrame, other: pd.DataFrame, among: pd.Index) -> pd.DatetimeIndex:
-    decided = [frame.index[frame["confidence"].notna()] for frame in (one, other)]
-    return pd.DatetimeIndex(among[among.isin(decided[0]) & among.isin(decided[1])])
+    return pd.DatetimeIndex(among[among.isin(_decided(one)) & among.isin(_decided(other))])
+
+
+def _common_days(one: pd.DataFrame | None, other: pd.DataFrame, among: pd.Index) -> float:
+    return 0.0 if one is None else float(_both_decided(one, other, among).floor("D").nunique())
+
+
+def _decided(frame: pd.DataFrame) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(frame.index[frame["confidence"].notna()])
 
 
 def _no_rounds() -> pd.DataFrame:

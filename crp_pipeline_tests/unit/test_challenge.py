@@ -19,10 +19,12 @@ from crp_pipeline.gate.challenge import (
     Margins,
     challenge_evidence,
     challenge_sentence,
+    decided_in_reign,
     fresh_rounds,
     paired_evidence,
     recipe_key,
     round_length,
+    with_reign,
 )
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.metrics import daily_returns, e_process, mixture_e_value
@@ -116,6 +118,40 @@ def test_a_champion_that_kept_no_decisions_is_not_compared_and_it_is_said():
     assert found["paired_days"] == 0
     assert math.isnan(found["champion_margin"])
     assert "not compared" in challenge_sentence(found)
+
+
+def test_a_refresh_that_is_worse_only_on_the_bars_since_the_champion_came_is_held_back():
+    """Settled folds are read back: on all older bars tonight's decisions are the champion's own."""
+    since = TIMES[30 * 24] <= TIMES
+    champion = Contender(A, decided(TIMES[~since], CLEVER[~since]), 2)
+    tonight = Contender(A, decided(TIMES, np.where(since, -CLEVER, CLEVER)))
+    blind = evidence(tonight, champion)
+    assert (blind["paired_days"], blind["paired_days_fresh"], blind["champion_margin"]) == (31, 0, 1)
+    seen = evidence(tonight, champion, fresh(decided(TIMES[since], CLEVER[since]), decided(TIMES[:0], 0)))
+    assert (seen["paired_days"], seen["paired_days_fresh"]) == (40, 10)
+    assert seen["champion_margin"] < 0
+    assert "on 40 days (10 fresh)" in challenge_sentence(seen)
+
+
+def test_what_the_champion_kept_is_not_replaced_by_what_it_says_of_the_same_bars_later_or_in_another_reign():
+    since = TIMES[30 * 24] <= TIMES
+    champion = Contender(A, decided(TIMES[~since], CLEVER[~since]), 2)
+    expected = decided(TIMES[~since], CLEVER[~since])[["signal", "p_short", "p_neutral", "p_long", "confidence"]]
+    for told in (fresh(decided(TIMES[~since], 0), decided(TIMES, 1)), fresh(decided(TIMES, 0), decided(TIMES, 1), reign=1)):
+        pd.testing.assert_frame_equal(with_reign(champion, decided_in_reign(champion, told)), expected, check_freq=False)
+
+
+@pytest.mark.parametrize(("days", "is_judged"), [(0, False), (18, False), (19, True), (25, True)])
+def test_a_refresh_of_a_champion_that_kept_nothing_waits_for_twenty_days_and_no_longer(days, is_judged):
+    """The last decision is at 23:00 and its horizon reaches into one day more."""
+    lived = TIMES[: days * 24]
+    told = fresh(decided(lived, GUESS[: len(lived)]), decided(TIMES[:0], 0))
+    found = evidence(Contender(A, decided(TIMES, GUESS)), Contender(A, None, 2), told)
+    assert (found["paired_days_fresh"], found["champion_margin"]) == (
+        days,
+        pytest.approx(1 if is_judged else math.nan, nan_ok=True),
+    )
+    assert ("waits until 20 days" in challenge_sentence(found)) is not is_judged
 
 
 def test_another_recipe_needs_the_e_value_and_nothing_else():
