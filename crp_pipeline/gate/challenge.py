@@ -3,8 +3,8 @@
 On past bars both are backtested and their days are paired: tonight's decisions out of fold with the champion's out of fold
 and, after these, with what the champion's recipe decided night after night in its reign. On bars that both have out of fold
 they read the same settled folds back and mostly agree, so that only later bars can tell a refreshed model from the champion.
-That shows whether it is no worse, which is all that it must show. It cannot show that another recipe is better: whoever looks every night and
-promotes at p < 0.05 promotes noise in one year of three.
+That shows whether it is no worse, which is all that it must show. It cannot show that another recipe is better: whoever looks
+every night and promotes at p < 0.05 promotes noise in one year of three.
 
 Another recipe is proved on fresh decisions, which were written down before their outcome was known. They are paired in rounds
 of whole UTC days, no shorter than two horizons. Each contender trades only the bars that both decided, enters a round flat and
@@ -12,6 +12,11 @@ leaves it flat, so that no trade and no label is counted in two rounds: under th
 fair coin whatever came before, which decisions of neighbouring bars, that share most of their horizon, are not. Rounds with
 equal results are dropped. The stake on the others is an e-process (`metrics.mixture_e_value`): whether it is looked at once or
 every night, the chance that it ever reaches 20 without skill is at most 1 in 20.
+
+Whoever seats one recipe after the other tries his luck as often. The e-value of each is divided by the number of recipes that
+have been seated in the present reign (Bonferroni), tonight's among them: the chance that the k-th gets there without skill
+is at most 1 in 20 k. An e-value counts rounds and not money, so that many small wins could outweigh a few ruinous losses: the mean
+difference of all rounds must be above 0 as well.
 
 In a round, positions are closed by time alone and are all of one size. With stops and targets a contender without skill would
 win most rounds as soon as the stop is wider than the target.
@@ -50,6 +55,9 @@ _UNPAIRED: Mapping[str, float] = {
     ),
 }
 """What `paired_evidence` tells where nothing could be compared."""
+
+
+_NOT_FRESH: Mapping[str, float] = {"paired_days_fresh": 0.0, "recipes_tried": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +109,8 @@ def challenge_evidence(
     `champion_margin` is not negative where the rule that applies holds: for a refreshed model the smaller of its two slacks to
     the margins of non-inferiority, in margins; for another recipe the e-value minus the one that is needed. `refresh_margin`
     and `e_value_margin` are these two apart. A rule that does not apply is kept by `LARGEST_E_VALUE`, however strict it is
-    made; without a champion neither applies. A refresh's margin is NaN, which promotes nothing, while fewer than
+    made; without a champion neither applies. `e_value_margin` is of the e-value divided by `recipes_tried`; `fresh_gain_bps` is
+    `fresh_difference_bps` where it counts. A refresh's margin is NaN, which promotes nothing, while fewer than
     `FEWEST_PAIRED_DAYS` can be paired; each night of the champion adds to them. `paired_days_fresh` of them lie in its reign.
 
     `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both: `run_backtest` with whatever it is told besides
@@ -109,17 +118,25 @@ def challenge_evidence(
     """
     margins = margins or Margins()
     if champion is None:
-        free = dict.fromkeys(("champion_margin", "refresh_margin", "e_value_margin"), LARGEST_E_VALUE)
-        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, "paired_days_fresh": 0.0, **_tally(_no_rounds()), **free}
+        free = dict.fromkeys(("champion_margin", "refresh_margin", "e_value_margin", "fresh_gain_bps"), LARGEST_E_VALUE)
+        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_NOT_FRESH, **_tally(_no_rounds()), **free}
     lived, told = decided_in_reign(champion, fresh), (candles, labels, settings)
     paired = paired_evidence(tonight.decisions, with_reign(champion, lived), *told, backtest=backtest)
     paired["paired_days_fresh"] = _common_days(tonight.decisions, lived, candles.index.intersection(labels.index))
     tally = _tally(fresh_rounds(fresh, tonight.recipe, champion, candles, settings, backtest=backtest))
     is_refresh = tonight.recipe == champion.recipe
     refresh = _slack(paired, margins) if is_refresh else LARGEST_E_VALUE
-    proof = LARGEST_E_VALUE if is_refresh else tally["e_value"] - margins.e_value
+    tally["recipes_tried"] = float(recipes_tried(tonight, champion, fresh))
+    proof = LARGEST_E_VALUE if is_refresh else tally["e_value"] / tally["recipes_tried"] - margins.e_value
     margin = {"champion_margin": refresh if is_refresh else proof, "refresh_margin": refresh, "e_value_margin": proof}
-    return {"has_champion": 1.0, "same_recipe": float(is_refresh), **paired, **tally, **margin}
+    gain = {"fresh_gain_bps": LARGEST_E_VALUE if is_refresh else tally["fresh_difference_bps"]}
+    return {"has_champion": 1.0, "same_recipe": float(is_refresh), **paired, **tally, **margin, **gain}
+
+
+def recipes_tried(tonight: Contender, champion: Contender, fresh: pd.DataFrame) -> int:
+    """Recipes other than the champion's that were seated in the present reign and decided something, tonight's among them."""
+    seated = fresh.loc[(fresh["reign"] == champion.reign) & (fresh["role"] == CHALLENGER), "recipe"]
+    return len({*seated, tonight.recipe} - {champion.recipe})
 
 
 def challenge_sentence(evidence: Mapping[str, float], *, margins: Margins | None = None) -> str:
@@ -130,7 +147,9 @@ def challenge_sentence(evidence: Mapping[str, float], *, margins: Margins | None
     if not evidence["same_recipe"]:
         return (
             f"another recipe than the champion's: {evidence['fresh_wins']:.0f} of {evidence['fresh_pairs']:.0f} fresh rounds "
-            f"won, e-value {evidence['e_value']:.4g}, needs >= {margins.e_value:g}; {_paired_phrase(evidence)}"
+            f"won, {evidence['fresh_difference_bps']:+.3g} bps a round, e-value {evidence['e_value']:.4g}, needs "
+            f">= {margins.e_value * evidence['recipes_tried']:g} with {evidence['recipes_tried']:.0f} recipes tried in this "
+            f"reign; {_paired_phrase(evidence)}"
         )
     if math.isnan(evidence["champion_margin"]):
         told = f"{_paired_phrase(evidence)}; it waits until {FEWEST_PAIRED_DAYS} days can be compared"

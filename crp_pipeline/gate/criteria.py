@@ -178,6 +178,7 @@ def _champion(config: GateConfig) -> tuple[Criterion, ...]:
             ">=",
             config.min_e_value - house,
             champion,
-            f"evidence of another recipe on fresh decisions, minus {house:g}",
+            f"evidence of another recipe on fresh decisions, shared by all recipes tried in this reign, minus {house:g}",
         ),
+        Criterion("fresh_gain_bps", ">", 0, champion, "what another recipe earned more than the champion per fresh round"),
     )

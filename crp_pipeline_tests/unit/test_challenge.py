@@ -161,8 +161,37 @@ def test_another_recipe_needs_the_e_value_and_nothing_else():
     assert found["e_value"] == mixture_e_value(int(found["fresh_wins"]), int(found["fresh_pairs"]))
     assert found["champion_margin"] == found["e_value"] - 20 > 0
     assert "another recipe than the champion's" in challenge_sentence(found)
-    assert evidence(Contender("c-set-1", decided(TIMES, GUESS)), told=told)["champion_margin"] == -19
-    assert evidence(Contender("b-set-2", decided(TIMES, GUESS)), told=told)["champion_margin"] == -19
+    for unknown in ("c-set-1", "b-set-2"):
+        second = evidence(Contender(unknown, decided(TIMES, GUESS)), told=told)
+        assert (second["e_value"], second["recipes_tried"], second["champion_margin"]) == (1, 2, -19.5)
+
+
+def test_each_recipe_that_was_tried_in_a_reign_makes_the_proof_of_every_other_harder():
+    told = fresh(decided(TIMES, -CLEVER), decided(TIMES, CLEVER))
+    alone = evidence(Contender(B, None), told=told)
+    others = [fresh(decided(TIMES[:1], 0), decided(TIMES[:1], 0), recipe=f"{name}-set-1") for name in "cde"]
+    elsewhere = fresh(decided(TIMES[:1], 0), decided(TIMES[:1], 0), reign=1, recipe="f-set-1")
+    seated = [it[it["role"] == CHALLENGER] for it in (*others, elsewhere)]
+    among_four = evidence(Contender(B, None), told=pd.concat([told, *seated]))
+    assert (alone["recipes_tried"], among_four["recipes_tried"]) == (1, 4)
+    assert among_four["e_value"] == alone["e_value"]
+    assert among_four["e_value_margin"] == alone["e_value"] / 4 - 20
+    assert "needs >= 80 with 4 recipes tried in this reign" in challenge_sentence(among_four)
+
+
+def test_many_small_wins_and_a_few_ruinous_losses_are_evidence_and_no_gain():
+    """Thirty days of +1 bp and five of -500 bps: the signs promote, the money does not."""
+    days = [np.concatenate([[0.0] * 3, [move], [0.0] * 20]) for move in [1e-4] * 30 + [-500e-4] * 5]
+    bars = steps(np.concatenate(days))
+    signal = np.tile(np.eye(24, dtype=int)[2], 35)
+    told = fresh(decided(bars.index, 0), decided(bars.index, signal))
+    labels = pd.DataFrame({"signal": 0.0, "volatility": 0.01, "label_end": bars.index, "weight": 1.0}, index=bars.index)
+    found = challenge_evidence(Contender(B, None), CHAMPIONS, told, bars, labels, settings(execution=FREE))
+    assert (found["fresh_pairs"], found["fresh_wins"]) == (35, 30)
+    assert found["e_value_margin"] > 0
+    assert found["fresh_gain_bps"] == found["fresh_difference_bps"] == pytest.approx(-70.6, abs=1)
+    verdict = judge(found, [criterion for criterion in criteria(GateConfig()) if criterion.stage is Stage.CHAMPION])
+    assert (verdict.outcome, verdict.first_failed.criterion.name) == (Outcome.SHADOW, "fresh_gain_bps")
 
 
 @pytest.mark.parametrize("stricter", [{"min_e_value": 100.0}, {"refresh_margins": 0.5}])

@@ -157,7 +157,7 @@ def test_what_no_setting_can_change_is_nought():
     above = {c.name for c in ASKED if (c.comparison, c.threshold) == (">", 0)}
     assert above == {
         *("accuracy_over_majority", "log_loss_gain", "net_expectancy_lower_bps"),
-        *("stressed_expectancy_bps", "late_expectancy_bps", "sharpe"),
+        *("stressed_expectancy_bps", "late_expectancy_bps", "sharpe", "fresh_gain_bps"),
     }
 
 
