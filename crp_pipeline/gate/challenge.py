@@ -15,8 +15,8 @@ every night, the chance that it ever reaches 20 without skill is at most 1 in 20
 
 Whoever seats one recipe after the other tries his luck as often. The e-value of each is divided by the number of recipes that
 have been seated in the present reign (Bonferroni), tonight's among them: the chance that the k-th gets there without skill
-is at most 1 in 20 k. An e-value counts rounds and not money, so that many small wins could outweigh a few ruinous losses: the mean
-difference of all rounds must be above 0 as well.
+is at most 1 in 20 k. An e-value counts rounds and not money, so that many small wins could outweigh a few ruinous losses:
+the mean difference of all rounds must be above 0 as well.
 
 In a round, positions are closed by time alone and are all of one size. With stops and targets a contender without skill would
 win most rounds as soon as the stop is wider than the target.

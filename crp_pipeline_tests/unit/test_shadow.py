@@ -85,7 +85,7 @@ def night(book, log, number, *, of=MARKET, ready=None):
     """The `number`-th night after the versions learned."""
     known = of.until(LEARNED + number * NIGHT)
     ready = known.ready if ready is None else ready[: len(known.features)]
-    return decide_fresh_bars(book, COIN, known.features, ready=ready, log=log, now=NOW + timedelta(days=number))
+    return decide_fresh_bars(book, COIN, known.features, ready=ready, interval="1h", log=log, now=NOW + timedelta(days=number))
 
 
 def lines(log_folder):
@@ -161,7 +161,19 @@ def test_every_night_both_decide_the_bars_that_have_come(book, log, crowned):
         expected = load_version(book, COIN, name).decide(MARKET.features, pd.DatetimeIndex(own["open_time"]))
         told = ["signal", *PROBABILITIES, "confidence"]
         np.testing.assert_allclose(own[told].to_numpy(float), expected[told].to_numpy(float), rtol=0, atol=1e-12)
-    assert [line.at for line in log.read()] == [f"2024-05-0{day}T00:15:00+00:00" for day in (2, 3, 4)]
+    assert [line.at for line in log.read()] == [f"2024-02-0{day}T00:15:00+00:00" for day in (1, 2, 3)]
+
+
+def test_a_bar_that_had_closed_when_a_version_was_registered_is_not_fresh_to_it(book, log, trained):
+    """Its training ended thirty hours before it was registered, in which anybody could have looked at the market."""
+    late = NOW + timedelta(hours=30)
+    register(book, trained[0], Outcome.PROMOTE, recipe="a")
+    shadow = register(book, trained[1], Outcome.SHADOW, recipe="b", now=late)
+    own = night(book, log, 3).decisions.query("role == 'challenger'")
+    assert list(own["open_time"]) == list(MARKET.candles.index[LEARNED + 30 : LEARNED + 3 * NIGHT])
+    assert own["open_time"].iloc[0] + pd.Timedelta("1h") > load_version(book, COIN, shadow).registered == late
+    register(book, trained[1], Outcome.SHADOW, recipe="b", now=late + timedelta(days=9))
+    assert load_version(book, COIN, shadow).registered == late, "whoever is registered again is no younger"
 
 
 def test_a_night_that_is_run_again_adds_nothing(book, log, crowned):
@@ -350,7 +362,7 @@ def test_a_line_that_is_none_is_named(written):
 
 def test_nothing_is_written_onto_a_damaged_log(written, book):
     log, path = written
-    path.write_bytes(path.read_bytes().replace(b"2024-05-02", b"2024-05-03", 1))
+    path.write_bytes(path.read_bytes().replace(b"2024-02-01", b"2024-02-09", 1))
     before = path.read_bytes()
     with pytest.raises(DataContractError):
         night(book, log, 4)
@@ -403,9 +415,11 @@ def test_a_bar_without_a_decision_is_written_down_as_undecided(tmp_path):
 
 def test_fresh_bars_begin_after_all_that_is_known_and_all_that_was_decided(book, crowned):
     version, times = load_version(book, COIN, crowned[0]), MARKET.candles.index
-    assert list(fresh_bars(version, MARKET.features, ready=MARKET.ready)) == list(times[LEARNED:])
-    assert list(fresh_bars(version, MARKET.features, ready=MARKET.ready, after=times[3])) == list(times[LEARNED:])
-    assert list(fresh_bars(version, MARKET.features, ready=MARKET.ready, after=times[LEARNED + 9])) == list(
+    assert list(fresh_bars(version, MARKET.features, interval="1h", ready=MARKET.ready)) == list(times[LEARNED:])
+    assert list(fresh_bars(version, MARKET.features, interval="1h", ready=MARKET.ready, after=times[3])) == list(
+        times[LEARNED:]
+    )
+    assert list(fresh_bars(version, MARKET.features, interval="1h", ready=MARKET.ready, after=times[LEARNED + 9])) == list(
         times[LEARNED + 10 :]
     )
 
