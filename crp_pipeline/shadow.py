@@ -37,7 +37,7 @@ from crp_pipeline.features import CATALOG, feature_set_id
 from crp_pipeline.models import Model, load_bundle, samples_of
 from crp_pipeline.models.base import segment_starts
 from crp_pipeline.models.forecast import forecast
-from crp_pipeline.registry import Registry, recipe_of, standing
+from crp_pipeline.registry import Registry, Standing, recipe_of, standing
 from crp_pipeline.registry.candidate import DECISIONS, MODELS, STACK
 from crp_pipeline.storage import read_manifest, read_parquet, write_text
 
@@ -160,7 +160,8 @@ def decide_fresh_bars(
 
     `ready` (n,) says which rows of the feature table may be decided, whose bars are of this `interval`; the table names its
     `feature_set_id` in `attrs`. Without a champion nothing is decided. A version that was made for features which no longer
-    exist as they were decides nothing.
+    exist as they were decides nothing; of a champion it is then written down that it was flat, without a confidence, on the
+    bars that its shadow decides, or no other recipe could ever be held against it.
     """
     place = standing(book, coin)
     if place is None:
@@ -176,6 +177,8 @@ def decide_fresh_bars(
             version = load_version(book, coin, name)
             times = fresh_bars(version, features, ready=ready, interval=interval, after=after)
             tables.append(_told(version.decide(features, times), version, role=role, reign=place.reign))
+    if CHAMPION in silent:
+        tables.append(_flat(tables[-1], place))
     added = log.append(place.reign, pd.concat(tables, ignore_index=True), now=now)
     return Fresh(log.decisions(place.reign), added, silent)
 
@@ -251,6 +254,13 @@ def _shown(features: pd.DataFrame, rows: np.ndarray, model: Model) -> Samples:
 def _told(decisions: pd.DataFrame, version: Version, *, role: str, reign: int) -> pd.DataFrame:
     told = decisions[list(TOLD)].reset_index(names="open_time")
     return told.assign(role=role, recipe=version.recipe, version=version.name, reign=reign)
+
+
+def _flat(shadows: pd.DataFrame, place: Standing) -> pd.DataFrame:
+    """No position and no opinion of the champion on each bar that its shadow decides."""
+    nothing = dict.fromkeys((*PROBABILITIES, "confidence"), math.nan)
+    told = {"signal": 0, **nothing, "role": CHAMPION, "recipe": place.recipe, "version": place.champion}
+    return shadows.assign(**told)
 
 
 def _documents(decisions: pd.DataFrame) -> Iterable[dict[str, Any]]:

@@ -18,6 +18,9 @@ have been seated in the present reign (Bonferroni), tonight's among them: the ch
 is at most 1 in 20 k. An e-value counts rounds and not money, so that many small wins could outweigh a few ruinous losses:
 the mean difference of all rounds must be above 0 as well.
 
+A champion that cannot read today's features decides nothing. It then counts as flat, which is what it would be in production,
+and returns 0 in the rounds.
+
 In a round, positions are closed by time alone and are all of one size. With stops and targets a contender without skill would
 win most rounds as soon as the stop is wider than the target.
 """
@@ -215,13 +218,15 @@ def fresh_rounds(
 ) -> pd.DataFrame:
     """One row per round that is over and that both decided in, by its first day: net returns and their `difference`.
 
+    A champion that was asked and had no confidence is flat.
+
     Rounds are counted from the first UTC day on which the challenger's recipe and the champion's decided the same bar in the
     present reign: bars that come later change no earlier round.
     """
     here = fresh[fresh["reign"] == champion.reign].set_index("open_time")
     own = here[(here["role"] == CHALLENGER) & (here["recipe"] == recipe)]
     other = here[(here["role"] == CHAMPION) & (here["recipe"] == champion.recipe)]
-    common = _both_decided(own, other, candles.index)
+    common = pd.DatetimeIndex(candles.index[candles.index.isin(_decided(own)) & candles.index.isin(other.index)])
     if common.empty:
         return _no_rounds()
     begins = common[0].floor("D")

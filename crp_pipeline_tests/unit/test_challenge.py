@@ -377,6 +377,16 @@ def test_decisions_of_another_reign_recipe_or_role_and_of_one_contender_alone_do
     assert fresh_rounds(told.query("role == 'champion'"), B, CHAMPIONS, CANDLES, settings()).empty
 
 
+def test_a_champion_without_a_confidence_is_flat_and_a_challenger_without_one_is_not_paired():
+    silent = decided(TIMES, 0).assign(confidence=np.nan, p_short=np.nan, p_neutral=np.nan, p_long=np.nan)
+    rounds = fresh_rounds(fresh(silent, decided(TIMES, CLEVER)), B, CHAMPIONS, CANDLES, settings())
+    pd.testing.assert_frame_equal(
+        rounds, fresh_rounds(fresh(decided(TIMES, 0), decided(TIMES, CLEVER)), B, CHAMPIONS, CANDLES, settings())
+    )
+    assert (rounds[CHAMPION] == 0).all()
+    assert fresh_rounds(fresh(decided(TIMES, GUESS), silent), B, CHAMPIONS, CANDLES, settings()).empty
+
+
 def test_a_round_in_which_nobody_decided_is_none():
     kept = ~pd.Series(TIMES, index=TIMES).between(TIMES[48], TIMES[95]).to_numpy()
     told = fresh(decided(TIMES[kept], GUESS[kept]), decided(TIMES[kept], CLEVER[kept]))

@@ -220,6 +220,25 @@ def test_a_version_of_other_features_is_silent_and_says_why(book, log, trained, 
     assert fresh.silent == {CHALLENGER: f"version {shadow} learned from features that are no longer computed as they were"}
 
 
+def test_a_champion_that_cannot_read_todays_features_is_flat_and_can_be_followed(book, log, trained, tmp_path):
+    """Or nobody of another recipe, which every candidate of tonight is, could ever be held against it."""
+    champion = register(book, trained[0], Outcome.PROMOTE, recipe="a", feature_set_id="set-0")
+    register(book, trained[1], Outcome.SHADOW, recipe="b")
+    for number in (1, 2):
+        fresh = night(book, log, number)
+    own, flat = (fresh.decisions.query("role == @role") for role in (CHALLENGER, CHAMPION))
+    assert fresh.silent == {CHAMPION: f"version {champion} learned from features that are no longer computed as they were"}
+    assert sorted(flat["open_time"]) == sorted(own["open_time"]) == list(MARKET.candles.index[LEARNED : LEARNED + 2 * NIGHT])
+    assert (flat["signal"] == 0).all()
+    assert flat[[*PROBABILITIES, "confidence"]].isna().to_numpy().all()
+    settings, known = (
+        small_settings(tmp_path, horizon=HORIZON, labels={"volatility_window": 20}),
+        MARKET.until(LEARNED + 2 * NIGHT),
+    )
+    told = (fresh.decisions, known.candles, known.labels, settings)
+    assert challenge_evidence(Contender(B, None), champion_of(book, COIN), *told)["fresh_rounds"] == 2
+
+
 def test_a_version_reads_another_feature_set_in_which_its_own_columns_mean_the_same(tmp_path):
     bundle = tmp_path / "models" / "prior"
     (bundle / "a.txt").parent.mkdir(parents=True)
