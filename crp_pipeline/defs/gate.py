@@ -25,7 +25,7 @@ from crp_pipeline.gate.trials import head_to_tell, trial_evidence
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.metrics import daily_returns
 from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, kind_of_market, lineage_of, recipe_hash, source_hash
-from crp_pipeline.registry import Registry, champion_of, fingerprint, ledger_head_of
+from crp_pipeline.registry import NOBODY, Registry, champion_of, fingerprint, ledger_head_of
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
 from crp_pipeline.settings import PipelineSettings
@@ -159,6 +159,8 @@ def _subject(candidate: Candidate, settings: PipelineSettings, places: Places) -
         "candidate": fingerprint(models, places.stack(coin), decisions=places.decisions(coin)),
         "ledger": head_to_tell(Ledger(places.ledger), coin, earlier_head=earlier),
         "code": code_revision(),
+        "source": source_hash(),
+        "champion": Registry(places.registry).champion(coin) or NOBODY,
     }
 
 

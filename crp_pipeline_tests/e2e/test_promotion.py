@@ -176,6 +176,24 @@ def test_the_next_model_of_a_coin_with_costs_of_its_own_is_of_the_champions_reci
     assert book.champion(EDGE) != first
 
 
+def test_a_verdict_against_a_champion_that_is_gone_or_by_other_code_promotes_nothing(root, monkeypatch):
+    book, told = Registry(root / "registry"), verdict_of(root, EDGE)
+    assert told["subject"]["champion"] == "none"
+    assert materialize(root, "registry", coin=EDGE) == "", "who was promoted on it stays where it is"
+    stale = (root / "gate" / f"{EDGE}.json").read_bytes()
+    monkeypatch.setattr("crp_pipeline.defs.registry.source_hash", lambda: "of tomorrow")
+    assert "the code has changed since the gate judged it; materialize `gate` again" in materialize(root, "registry", coin=EDGE)
+    monkeypatch.undo()
+    first = book.champion(EDGE)
+    config = {"ops": {"models__lightgbm": {"config": {"seed": 5}}}}
+    assert materialize(root, "models/lightgbm", *BEHIND_THE_MODELS, "registry", coin=EDGE, run_config=config) == ""
+    second = book.champion(EDGE)
+    assert second not in {None, first}
+    (root / "gate" / f"{EDGE}.json").write_bytes(stale)
+    assert "the models have changed since the gate judged them" in materialize(root, "registry", coin=EDGE)
+    assert book.champion(EDGE) == second
+
+
 def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
     book = Registry(root / "registry")
     first = book.champion(EDGE)
