@@ -34,7 +34,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
         coin, now, book = context.partition_key, datetime.now(UTC), Registry(places.registry)
-        if not is_in_force(gate, settings.gate) or gate.subject["recipe"] != recipe_hash(settings, coin):
+        if not is_in_force(gate, settings.gate) or gate.subject["settings"] != recipe_hash(settings, coin):
             raise RegistryError(f"{coin}: the settings have changed since the gate judged it; materialize `gate` again")
         if gate.subject["source"] != source_hash():
             raise RegistryError(f"{coin}: the code has changed since the gate judged it; materialize `gate` again")

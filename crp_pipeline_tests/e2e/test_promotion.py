@@ -176,6 +176,15 @@ def test_the_next_model_of_a_coin_with_costs_of_its_own_is_of_the_champions_reci
     assert book.champion(EDGE) != first
 
 
+def test_a_model_of_another_variant_is_another_recipe_and_must_prove_itself(root):
+    first = Registry(root / "registry").champion(EDGE)
+    config = {"ops": {"models__lightgbm": {"config": {"variant": "lightweight"}}}}
+    assert materialize(root, "models/lightgbm", *BEHIND_THE_MODELS, "registry", coin=EDGE, run_config=config) == ""
+    assert verdict_of(root, EDGE)["evidence"]["same_recipe"] == 0
+    assert {"e_value_margin", "fresh_gain_bps"} <= set(failed_criteria(root, EDGE))
+    assert Registry(root / "registry").champion(EDGE) == first
+
+
 def test_a_verdict_against_a_champion_that_is_gone_or_by_other_code_promotes_nothing(root, monkeypatch):
     book, told = Registry(root / "registry"), verdict_of(root, EDGE)
     assert told["subject"]["champion"] == "none"

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from crp_pipeline import provenance
-from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, merged, recipe_hash, stamp
+from crp_pipeline.provenance import (
+    candidate_recipe,
+    code_revision,
+    conflicts,
+    feeds_recipe,
+    lineage_of,
+    merged,
+    recipe_hash,
+    stamp,
+)
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import frame_hash, read_parquet, write_parquet
 
@@ -66,6 +75,27 @@ def test_lineage_survives_the_disk(tmp_path):
 )
 def test_the_recipe_changes_with_what_the_results_depend_on(change, is_another):
     assert (recipe_hash(load_settings(**change), COIN) != recipe_hash(load_settings(), COIN)) is is_another
+
+
+CARD = {"model_type": "tcn", "variant": "default", "parameters": {"width": 8}, "days_of_history": None, "all_features": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [
+        ({"variant": "lightweight"}, True),
+        ({"parameters": {"width": 16}}, True),
+        ({"days_of_history": 90}, True),
+        ({"all_features": True}, True),
+        ({"seed": 5}, False),
+    ],
+)
+def test_what_a_run_asks_of_a_model_is_another_recipe_and_a_seed_is_luck(change, is_another):
+    other = {**CARD, "model_type": "lightgbm"}
+    known = candidate_recipe(load_settings(), COIN, [CARD, other])
+    assert (candidate_recipe(load_settings(), COIN, [other, {**CARD, **change}]) != known) is is_another
+    assert candidate_recipe(load_settings(seed=3), COIN, [other, CARD]) == known
+    assert candidate_recipe(load_settings(horizon=3), COIN, [other, CARD]) != known
 
 
 def test_the_recipe_of_a_coin_knows_its_own_overrides_and_no_others():
