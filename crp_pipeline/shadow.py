@@ -221,7 +221,8 @@ def fresh_bars(
     when it was registered.
     """
     since = version.knows_until if after is None else max(version.knows_until, after)
-    is_fresh = (features.index > since) & (features.index + interval_length(interval) > version.registered)
+    closed = pd.DatetimeIndex(features.index) + interval_length(interval)
+    is_fresh = (features.index > since) & (closed > version.registered)
     return pd.DatetimeIndex(features.index[np.asarray(ready) & is_fresh])
 
 
@@ -259,8 +260,7 @@ def _told(decisions: pd.DataFrame, version: Version, *, role: str, reign: int) -
 def _flat(shadows: pd.DataFrame, place: Standing) -> pd.DataFrame:
     """No position and no opinion of the champion on each bar that its shadow decides."""
     nothing = dict.fromkeys((*PROBABILITIES, "confidence"), math.nan)
-    told = {"signal": 0, **nothing, "role": CHAMPION, "recipe": place.recipe, "version": place.champion}
-    return shadows.assign(**told)
+    return shadows.assign(signal=0, **nothing, role=CHAMPION, recipe=place.recipe, version=place.champion)
 
 
 def _documents(decisions: pd.DataFrame) -> Iterable[dict[str, Any]]:

@@ -82,7 +82,13 @@ def _skill(config: GateConfig) -> tuple[Criterion, ...]:
     return (
         Criterion("accuracy_over_majority", ">", 0, skill, "lower bound of accuracy minus the share of the commonest class"),
         Criterion("log_loss_gain", ">", 0, skill, "lower bound of log-loss saved against the class prior, in nats"),
-        Criterion("permutation_p", "<=", config.max_permutation_p, skill, "chance of this result with sides dealt at random"),
+        Criterion(
+            "permutation_p",
+            "<=",
+            config.max_permutation_p,
+            skill,
+            "chance of this result with sides dealt at random (1 for one side only)",
+        ),
     )
 
 
