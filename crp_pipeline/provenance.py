@@ -6,6 +6,7 @@ their lineages together hold two hashes for that one name.
 """
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Hashable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +29,8 @@ PLACES: dict[str, Any] = {
     "execution": {"slippage_file": True},
 }
 """Settings that say where something lies, as pydantic excludes them."""
+ASKED_OF_A_MODEL = ("model_type", "variant", "parameters", "days_of_history", "all_features")
+"""Facts on the card of a stored model that a run may ask for otherwise than the settings."""
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost", "torch")
 
 
@@ -68,18 +71,39 @@ def conflicts(lineage: Lineage) -> list[str]:
     return [name for name, found in lineage.items() if len(found) > 1]
 
 
-def recipe_hash(settings: PipelineSettings) -> str:
-    """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade depends on.
+def recipe_hash(settings: PipelineSettings, coin: str) -> str:
+    """Sixteen hex digits that change with any setting that a label, fold, model, decision or trade of a coin depends on.
 
-    What was known when is part of it; where a file lies is not, since a table's own hash tells what was in the file.
+    The coin's overrides are merged, those of other coins are nothing to it. What was known when is part of it; where a file
+    lies is not, since a table's own hash tells what was in the file.
     """
-    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange"), True)
-    return _short_hash(settings.model_dump_json(exclude={**elsewhere, **PLACES}))
+    return _short_hash(_told(settings, coin))
+
+
+def candidate_recipe(settings: PipelineSettings, coin: str, cards: Iterable[Mapping[str, Any]]) -> str:
+    """Sixteen hex digits that change with the coin's settings and with what a run asked of any of the candidate's models.
+
+    `cards` are those of its stored models. No seed is part of it, neither the settings' nor a run's: another seed is another
+    draw of the same recipe, which the ledger counts as a trial. Nor is the code, which the gate looks at by itself.
+    """
+    members = sorted(json.dumps({fact: card[fact] for fact in ASKED_OF_A_MODEL}, sort_keys=True) for card in cards)
+    return _short_hash("\n".join([_told(settings, coin, "seed"), *members]))
+
+
+def _told(settings: PipelineSettings, coin: str, *less: str) -> str:
+    """The coin's settings that results depend on, as JSON."""
+    elsewhere = dict.fromkeys((*("source", "coins", "threads", "gate", "demo", "exchange", "coin_overrides"), *less), True)
+    return settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES})
 
 
 def feeds_recipe(settings: PipelineSettings) -> dict[str, str]:
     """Hash of the feeds' settings by its name in a lineage: features made under others do not belong to a verdict of these."""
     return {"feeds.settings": _short_hash(settings.model_dump_json(include={"feeds"}, exclude=PLACES))}
+
+
+def kind_of_market(settings: PipelineSettings) -> dict[str, str]:
+    """Whether the edge is planted, by its name in a lineage: what is believed of one market is not believed of the other."""
+    return {"edge_is_planted": str(settings.edge_is_planted)}
 
 
 def _short_hash(text: str) -> str:

@@ -3,9 +3,10 @@
 <folder>/decisions.jsonl    a hash chain, one line per night: what both decided about the bars that had come since
 <folder>/decisions.head     hash of its last line
 
-Every night both versions decide each bar that came after everything they had learned from and after the last bar in the log,
-and the night's decisions are written down in one line before anyone looks at what became of them. A line is never rewritten, so
-a bar keeps the first decision that was taken about it. Lines of an earlier reign (`registry.standing`) stay and do not count.
+Every night both versions decide each bar that closed after they were registered, that came after everything they had learned
+from, and after the last bar in the log. The night's decisions are written down in one line before anyone looks at what became
+of them. A line is never rewritten, so a bar keeps the first decision that was taken about it. Lines of an earlier reign
+(`registry.standing`) stay and do not count.
 """
 
 import math
@@ -28,6 +29,7 @@ from crp_pipeline.contracts import (
     FreshDecisionSchema,
     Samples,
     check_frame,
+    interval_length,
 )
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.errors import DataContractError
@@ -35,7 +37,7 @@ from crp_pipeline.features import CATALOG, feature_set_id
 from crp_pipeline.models import Model, load_bundle, samples_of
 from crp_pipeline.models.base import segment_starts
 from crp_pipeline.models.forecast import forecast
-from crp_pipeline.registry import Registry, recipe_of, standing
+from crp_pipeline.registry import Registry, Standing, recipe_of, standing
 from crp_pipeline.registry.candidate import DECISIONS, MODELS, STACK
 from crp_pipeline.storage import read_manifest, read_parquet, write_text
 
@@ -55,6 +57,8 @@ class Version:
     models: Mapping[str, Model]
     knows_until: pd.Timestamp
     """Open time of the last bar that anything of it may have been learned from or measured on."""
+    registered: pd.Timestamp
+    """When the journal first mentions it: a bar that had closed by then could have been looked at."""
 
     def decide(self, features: pd.DataFrame, times: pd.DatetimeIndex) -> pd.DataFrame:
         """A decision at the close of each of these bars of the feature table: frame of `contracts.DecisionSchema`.
@@ -143,12 +147,21 @@ class ShadowLog:
 
 
 def decide_fresh_bars(
-    book: Registry, coin: str, features: pd.DataFrame, *, ready: Bools, log: ShadowLog, now: datetime | None = None
+    book: Registry,
+    coin: str,
+    features: pd.DataFrame,
+    *,
+    ready: Bools,
+    interval: str,
+    log: ShadowLog,
+    now: datetime | None = None,
 ) -> Fresh:
     """Champion and shadow decide the bars that have come, the log keeps it, and the present reign's decisions are returned.
 
-    `ready` (n,) says which rows of the feature table may be decided; the table names its `feature_set_id` in `attrs`. Without
-    a champion nothing is decided. A version that was made for features which no longer exist as they were decides nothing.
+    `ready` (n,) says which rows of the feature table may be decided, whose bars are of this `interval`; the table names its
+    `feature_set_id` in `attrs`. Without a champion nothing is decided. A version that was made for features which no longer
+    exist as they were decides nothing; of a champion it is then written down that it was flat, without a confidence, on the
+    bars that its shadow decides, or no other recipe could ever be held against it.
     """
     place = standing(book, coin)
     if place is None:
@@ -162,8 +175,10 @@ def decide_fresh_bars(
             silent[role] = f"version {name} learned from features that are no longer computed as they were"
         else:
             version = load_version(book, coin, name)
-            times = fresh_bars(version, features, ready=ready, after=after)
+            times = fresh_bars(version, features, ready=ready, interval=interval, after=after)
             tables.append(_told(version.decide(features, times), version, role=role, reign=place.reign))
+    if CHAMPION in silent:
+        tables.append(_flat(tables[-1], place))
     added = log.append(place.reign, pd.concat(tables, ignore_index=True), now=now)
     return Fresh(log.decisions(place.reign), added, silent)
 
@@ -173,7 +188,13 @@ def load_version(book: Registry, coin: str, name: str) -> Version:
     card, folder = book.card(coin, name), book.folder(coin, name)
     stack = Stack.load(folder / STACK)
     models = {it: load_bundle(folder / MODELS / it, feature_set_id=card.get("feature_set_id"))[0] for it in stack.models}
-    return Version(name, recipe_of(card), stack, models, _knows_until(stack, folder))
+    return Version(name, recipe_of(card), stack, models, _knows_until(stack, folder), registered_at(book, coin, name))
+
+
+def registered_at(book: Registry, coin: str, name: str) -> pd.Timestamp:
+    """When a version was first written down, as its coin's journal has it."""
+    entries = book.history(coin)
+    return pd.Timestamp(next(entry.at for entry in entries if (entry.action, entry.version) == ("register", name)))
 
 
 def can_read(card: Mapping[str, Any], folder: Path, set_id: str) -> bool:
@@ -194,11 +215,15 @@ def columns_id(folder: Path) -> str:
 
 
 def fresh_bars(
-    version: Version, features: pd.DataFrame, *, ready: Bools, after: pd.Timestamp | None = None
+    version: Version, features: pd.DataFrame, *, ready: Bools, interval: str, after: pd.Timestamp | None = None
 ) -> pd.DatetimeIndex:
-    """Bars that a version may decide: ready, past all it knows, and past the last bar that anyone has decided."""
+    """Bars that a version may decide: ready, past all it knows, past the last bar that anyone has decided, and not yet closed
+    when it was registered.
+    """
     since = version.knows_until if after is None else max(version.knows_until, after)
-    return pd.DatetimeIndex(features.index[np.asarray(ready) & (features.index > since)])
+    closed = pd.DatetimeIndex(features.index) + interval_length(interval)
+    is_fresh = (features.index > since) & (closed > version.registered)
+    return pd.DatetimeIndex(features.index[np.asarray(ready) & is_fresh])
 
 
 def fresh_frame(decisions: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -230,6 +255,12 @@ def _shown(features: pd.DataFrame, rows: np.ndarray, model: Model) -> Samples:
 def _told(decisions: pd.DataFrame, version: Version, *, role: str, reign: int) -> pd.DataFrame:
     told = decisions[list(TOLD)].reset_index(names="open_time")
     return told.assign(role=role, recipe=version.recipe, version=version.name, reign=reign)
+
+
+def _flat(shadows: pd.DataFrame, place: Standing) -> pd.DataFrame:
+    """No position and no opinion of the champion on each bar that its shadow decides."""
+    nothing = dict.fromkeys((*PROBABILITIES, "confidence"), math.nan)
+    return shadows.assign(signal=0, **nothing, role=CHAMPION, recipe=place.recipe, version=place.champion)
 
 
 def _documents(decisions: pd.DataFrame) -> Iterable[dict[str, Any]]:

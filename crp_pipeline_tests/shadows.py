@@ -21,7 +21,8 @@ COIN = "BTC-USDT"
 HORIZON = 6
 NIGHT = 24
 """Bars that a night adds."""
-NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
+NOW = datetime(2024, 1, 31, 0, 15, tzinfo=UTC)
+"""A quarter of an hour after the last bar of the first 720."""
 SIZES = WalkForwardConfig(train_size=300, test_size=100, embargo=HORIZON)
 LABELS = LabelConfig(horizon=HORIZON, volatility_window=20, round_trip_cost_bps=14)
 

@@ -83,7 +83,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
         result = run_backtest(candles, decided, **traded)
         ladder = cost_ladder(candles, decided, **traded)
         regime = volatility_regime(labels["volatility"])
-        files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
+        files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
         return dg.MaterializeResult(
             value=result,
@@ -143,7 +143,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         earned = daily_net_returns(candidates, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
         ledger = Ledger(places.ledger)
         head = ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
-        files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
+        files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
         learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]
         block = max(2 * ceil(own.horizon * (interval_length(own.interval) / pd.Timedelta(1, "D"))), 2)

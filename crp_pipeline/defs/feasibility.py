@@ -50,7 +50,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             volatility=labels["volatility"],
             target_win_rate=own.gate.min_win_rate,
         )
-        stamp(ceilings, "feasibility", behind=[candles, labels], files={"settings": recipe_hash(settings)})
+        stamp(ceilings, "feasibility", behind=[candles, labels], files={"settings": recipe_hash(settings, coin)})
         context.log.info(feasibility_page(found, coin=coin).partition("\n")[0])
         return dg.MaterializeResult(
             value=ceilings,

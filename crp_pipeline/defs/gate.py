@@ -24,8 +24,17 @@ from crp_pipeline.gate.sentinels import sentinel_evidence
 from crp_pipeline.gate.trials import head_to_tell, trial_evidence
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.metrics import daily_returns
-from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, recipe_hash, source_hash
-from crp_pipeline.registry import Registry, champion_of, fingerprint, ledger_head_of
+from crp_pipeline.provenance import (
+    candidate_recipe,
+    code_revision,
+    conflicts,
+    feeds_recipe,
+    kind_of_market,
+    lineage_of,
+    recipe_hash,
+    source_hash,
+)
+from crp_pipeline.registry import NOBODY, Registry, champion_of, fingerprint, ledger_head_of
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
 from crp_pipeline.settings import PipelineSettings
@@ -63,7 +72,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         """PROMOTE, SHADOW, REJECT, INSUFFICIENT_EVIDENCE or IMPOSSIBLE, with every number behind it."""
         coin = context.partition_key
         tables = (candles, features, labels, splits, selection, prior, ensemble)
-        candidate = _candidate(*tables, backtest, comparison, settings, places)
+        candidate = _candidate(*tables, backtest, comparison, (sentinels, shadow), settings, places)
         beside = beside_of(candidate, sentinels, shadow, settings.of(coin), places, tell=context.log.info)
         evidence = measure(candidate, settings.of(coin), beside=beside)
         verdict = judge(evidence, asked, subject=_subject(candidate, settings, places))
@@ -87,6 +96,7 @@ def _candidate(
     decisions: pd.DataFrame,
     result: BacktestResult,
     comparison: pd.DataFrame,
+    witnesses: tuple[pd.DataFrame, ...],
     settings: PipelineSettings,
     places: Places,
 ) -> Candidate:
@@ -102,7 +112,8 @@ def _candidate(
         comparison,
         costs=cost_data(settings, coin),
         latency_p90_ms=_latency_p90_ms(coin, settings, places),
-        files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)},
+        files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings), **kind_of_market(settings)},
+        witnesses=witnesses,
     )
 
 
@@ -120,7 +131,8 @@ def beside_of(
     heads = [head for head in (ledger_head_of(book, coin), candidate.comparison.attrs["ledger"]) if head is not None]
     daily = daily_returns(candidate.result.equity)
     tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
-    tonight = Contender(recipe_key(recipe_hash(settings), candidate.features.attrs["feature_set_id"]), candidate.decisions)
+    recipe = recipe_key(_recipe(coin, settings, places), candidate.features.attrs["feature_set_id"])
+    tonight = Contender(recipe, candidate.decisions)
     against = challenge_evidence(
         tonight,
         champion_of(book, coin),
@@ -142,6 +154,11 @@ def _latency_p90_ms(coin: str, settings: PipelineSettings, places: Places) -> fl
     return float(sum(speed["p90_ms"] for speed in speeds if speed["runtime"] == "native"))
 
 
+def _recipe(coin: str, settings: PipelineSettings, places: Places) -> str:
+    """What the stored models were made by, one for the verdict, the card and the contender of the night."""
+    return candidate_recipe(settings, coin, [read_manifest(places.bundle(coin, name)) for name in settings.roster])
+
+
 def _subject(candidate: Candidate, settings: PipelineSettings, places: Places) -> dict[str, str]:
     """What the verdict is about."""
     coin = candidate.candles.attrs["coin"]
@@ -151,10 +168,13 @@ def _subject(candidate: Candidate, settings: PipelineSettings, places: Places) -
         "coin": coin,
         "data_hash": lineage_of(candidate.candles)["candles"][0],
         "feature_set_id": candidate.features.attrs["feature_set_id"],
-        "recipe": recipe_hash(settings),
+        "settings": recipe_hash(settings, coin),
+        "recipe": _recipe(coin, settings, places),
         "candidate": fingerprint(models, places.stack(coin), decisions=places.decisions(coin)),
         "ledger": head_to_tell(Ledger(places.ledger), coin, earlier_head=earlier),
         "code": code_revision(),
+        "source": source_hash(),
+        "champion": Registry(places.registry).champion(coin) or NOBODY,
     }
 
 

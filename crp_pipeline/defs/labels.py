@@ -21,7 +21,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         coin = candles.attrs["coin"]
         config = settings.of(coin).labels
         made = check_frame(make_labels(candles, config, feeds=feeds), LabelSchema, what=f"labels of {coin}")
-        stamp(made, "labels", behind=[candles, feeds], files={"settings": recipe_hash(settings)})
+        stamp(made, "labels", behind=[candles, feeds], files={"settings": recipe_hash(settings, coin)})
         return dg.MaterializeResult(
             value=made,
             metadata={

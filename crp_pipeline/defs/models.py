@@ -42,7 +42,7 @@ from crp_pipeline.models import (
     without,
 )
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
-from crp_pipeline.provenance import lineage_of, merged, recipe_hash, stamp
+from crp_pipeline.provenance import kind_of_market, lineage_of, merged, recipe_hash, stamp
 from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import recent_roles
@@ -119,7 +119,8 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
             record=_record(features, settings, places, SELECTION),
         )
         metadata = _selection_metadata(selected)
-        stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files={"settings": recipe_hash(settings)})
+        files = {"settings": recipe_hash(settings, context.partition_key), **kind_of_market(settings)}
+        stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files=files)
         return dg.MaterializeResult(value=selected, metadata=metadata)
 
     return selection

@@ -13,7 +13,7 @@ from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import Places, read_verdict
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
-from crp_pipeline.provenance import PLACES, library_versions, recipe_hash
+from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
 from crp_pipeline.registry import Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
 from crp_pipeline.reporting.page import coin_page
@@ -34,8 +34,10 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
         coin, now, book = context.partition_key, datetime.now(UTC), Registry(places.registry)
-        if not is_in_force(gate, settings.gate) or gate.subject["recipe"] != recipe_hash(settings):
+        if not is_in_force(gate, settings.gate) or gate.subject["settings"] != recipe_hash(settings, coin):
             raise RegistryError(f"{coin}: the settings have changed since the gate judged it; materialize `gate` again")
+        if gate.subject["source"] != source_hash():
+            raise RegistryError(f"{coin}: the code has changed since the gate judged it; materialize `gate` again")
         models = {name: places.bundle(coin, name) for name in settings.roster}
         candidate = gather(models, places.stack(coin), places.candidate(coin), decisions=places.decisions(coin))
         card = {

@@ -8,7 +8,7 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.gate.sentinels import Watched, alarms_of, keep_watch, sentinel_evidence, sentinel_table
-from crp_pipeline.provenance import recipe_hash, stamp
+from crp_pipeline.provenance import kind_of_market, recipe_hash, stamp
 from crp_pipeline.reporting.sentinels import feature_alarm_figure, label_shift_figure, leak_meter_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -49,7 +49,8 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         behind = [candles, features, labels, splits, selection, ensemble]
         found = keep_watch(Watched(*behind), settings)
         readings = sentinel_table(found, settings.sentinels)
-        stamp(readings, "sentinels", behind=behind, files={"settings": recipe_hash(settings)})
+        files = {"settings": recipe_hash(settings, context.partition_key), **kind_of_market(settings)}
+        stamp(readings, "sentinels", behind=behind, files=files)
         for sentence in alarms_of(readings, *readings["name"]):
             context.log.warning(f"{context.partition_key}: {sentence}")
         return dg.MaterializeResult(

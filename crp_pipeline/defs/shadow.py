@@ -25,7 +25,8 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         """What champion and shadow decide about bars that they had never seen, kept before the outcome is looked at."""
         coin, log = context.partition_key, ShadowLog(places.shadow(context.partition_key))
         ready = ready_rows(candles) & ~candles["is_repaired"].to_numpy()
-        fresh = decide_fresh_bars(Registry(places.registry), coin, features, ready=ready, log=log, now=datetime.now(UTC))
+        book, now = Registry(places.registry), datetime.now(UTC)
+        fresh = decide_fresh_bars(book, coin, features, ready=ready, interval=settings.interval, log=log, now=now)
         stamp(fresh.decisions, "shadow", behind=[candles, features])
         return dg.MaterializeResult(
             value=fresh.decisions,

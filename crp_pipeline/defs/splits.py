@@ -29,7 +29,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     def splits(candles: pd.DataFrame, labels: pd.DataFrame) -> dg.MaterializeResult:
         """What each bar is to each fold: learned from, purged or tested."""
         found = fold_table(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
-        stamp(found, "splits", behind=[candles, labels], files={"settings": recipe_hash(settings)})
+        stamp(found, "splits", behind=[candles, labels], files={"settings": recipe_hash(settings, candles.attrs["coin"])})
         overlapping = overlaps(folds_of(found), labels.index, labels["label_end"])
         return dg.MaterializeResult(
             value=found,

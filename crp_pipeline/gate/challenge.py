@@ -1,8 +1,10 @@
 """Champion against challenger: on the same past bars, and night after night on bars that nobody had seen.
 
-On past bars both are backtested out of fold and their days are paired. That shows whether a refreshed model of the champion's
-recipe is no worse, which is all that it must show. It cannot show that another recipe is better: whoever looks every night and
-promotes at p < 0.05 promotes noise in one year of three.
+On past bars both are backtested and their days are paired: tonight's decisions out of fold with the champion's out of fold
+and, after these, with what the champion's recipe decided night after night in its reign. On bars that both have out of fold
+they read the same settled folds back and mostly agree, so that only later bars can tell a refreshed model from the champion.
+That shows whether it is no worse, which is all that it must show. It cannot show that another recipe is better: whoever looks
+every night and promotes at p < 0.05 promotes noise in one year of three.
 
 Another recipe is proved on fresh decisions, which were written down before their outcome was known. They are paired in rounds
 of whole UTC days, no shorter than two horizons. Each contender trades only the bars that both decided, enters a round flat and
@@ -10,6 +12,14 @@ leaves it flat, so that no trade and no label is counted in two rounds: under th
 fair coin whatever came before, which decisions of neighbouring bars, that share most of their horizon, are not. Rounds with
 equal results are dropped. The stake on the others is an e-process (`metrics.mixture_e_value`): whether it is looked at once or
 every night, the chance that it ever reaches 20 without skill is at most 1 in 20.
+
+Whoever seats one recipe after the other tries his luck as often. The e-value of each is divided by the number of recipes that
+have been seated in the present reign (Bonferroni), tonight's among them: the chance that the k-th gets there without skill
+is at most 1 in 20 k. An e-value counts rounds and not money, so that many small wins could outweigh a few ruinous losses:
+the mean difference of all rounds must be above 0 as well.
+
+A champion that cannot read today's features decides nothing. It then counts as flat, which is what it would be in production,
+and returns 0 in the rounds.
 
 In a round, positions are closed by time alone and are all of one size. With stops and targets a contender without skill would
 win most rounds as soon as the stop is wider than the target.
@@ -23,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
-from crp_pipeline.contracts import CHALLENGER, CHAMPION, interval_length
+from crp_pipeline.contracts import CHALLENGER, CHAMPION, PROBABILITIES, interval_length
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.metrics import block_bootstrap_interval, daily_returns, mixture_e_value
 from crp_pipeline.models.scoring import log_losses
@@ -31,11 +41,15 @@ from crp_pipeline.settings import PipelineSettings
 
 Backtest = Callable[..., BacktestResult]
 
+_COMPARED = ("signal", *PROBABILITIES, "confidence")
 DAY = pd.Timedelta(1, "D")
 SAME_RETURN = 1e-9
 """Results of a round that differ by less are equal: the same trades on another equity round differently."""
 LARGEST_E_VALUE = 1e9
 """An e-value is told up to here: an infinite number would count as not measured."""
+
+FEWEST_PAIRED_DAYS = 20
+"""Fewer say nothing: a refresh that cannot be compared stays in the shadow until as many days of its reign are paired."""
 
 _UNPAIRED: Mapping[str, float] = {
     "paired_days": 0.0,
@@ -44,6 +58,9 @@ _UNPAIRED: Mapping[str, float] = {
     ),
 }
 """What `paired_evidence` tells where nothing could be compared."""
+
+
+_NOT_FRESH: Mapping[str, float] = {"paired_days_fresh": 0.0, "recipes_tried": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,23 +109,37 @@ def challenge_evidence(
 ) -> dict[str, float]:
     """Every number about tonight's candidate and the champion; differences are the candidate's minus the champion's.
 
-    `champion_margin` is not negative where the rule that applies holds: without a champion 0; for a refreshed model the
-    smaller of its two slacks to the margins of non-inferiority, in margins; for another recipe the e-value minus the one that
-    is needed. `refresh_margin` and `e_value_margin` are these two apart, 0 where the other applies. A margin is NaN where the
-    champion's decisions were not kept. `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both:
-    `run_backtest` with whatever it is told besides execution and sizing.
+    `champion_margin` is not negative where the rule that applies holds: for a refreshed model the smaller of its two slacks to
+    the margins of non-inferiority, in margins; for another recipe the e-value minus the one that is needed. `refresh_margin`
+    and `e_value_margin` are these two apart. A rule that does not apply is kept by `LARGEST_E_VALUE`, however strict it is
+    made; without a champion neither applies. `e_value_margin` is of the e-value divided by `recipes_tried`; `fresh_gain_bps` is
+    `fresh_difference_bps` where it counts. A refresh's margin is NaN, which promotes nothing, while fewer than
+    `FEWEST_PAIRED_DAYS` can be paired; each night of the champion adds to them. `paired_days_fresh` of them lie in its reign.
+
+    `fresh` is of `contracts.FreshDecisionSchema`; `backtest` trades for both: `run_backtest` with whatever it is told besides
+    execution and sizing.
     """
     margins = margins or Margins()
     if champion is None:
-        nothing = {"champion_margin": 0.0, "refresh_margin": 0.0, "e_value_margin": 0.0}
-        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_tally(_no_rounds()), **nothing}
-    paired = paired_evidence(tonight.decisions, champion.decisions, candles, labels, settings, backtest=backtest)
+        free = dict.fromkeys(("champion_margin", "refresh_margin", "e_value_margin", "fresh_gain_bps"), LARGEST_E_VALUE)
+        return {"has_champion": 0.0, "same_recipe": 0.0, **_UNPAIRED, **_NOT_FRESH, **_tally(_no_rounds()), **free}
+    lived, told = decided_in_reign(champion, fresh), (candles, labels, settings)
+    paired = paired_evidence(tonight.decisions, with_reign(champion, lived), *told, backtest=backtest)
+    paired["paired_days_fresh"] = _common_days(tonight.decisions, lived, candles.index.intersection(labels.index))
     tally = _tally(fresh_rounds(fresh, tonight.recipe, champion, candles, settings, backtest=backtest))
     is_refresh = tonight.recipe == champion.recipe
-    refresh = _slack(paired, margins) if is_refresh else 0.0
-    proof = 0.0 if is_refresh else tally["e_value"] - margins.e_value
+    refresh = _slack(paired, margins) if is_refresh else LARGEST_E_VALUE
+    tally["recipes_tried"] = float(recipes_tried(tonight, champion, fresh))
+    proof = LARGEST_E_VALUE if is_refresh else tally["e_value"] / tally["recipes_tried"] - margins.e_value
     margin = {"champion_margin": refresh if is_refresh else proof, "refresh_margin": refresh, "e_value_margin": proof}
-    return {"has_champion": 1.0, "same_recipe": float(is_refresh), **paired, **tally, **margin}
+    gain = {"fresh_gain_bps": LARGEST_E_VALUE if is_refresh else tally["fresh_difference_bps"]}
+    return {"has_champion": 1.0, "same_recipe": float(is_refresh), **paired, **tally, **margin, **gain}
+
+
+def recipes_tried(tonight: Contender, champion: Contender, fresh: pd.DataFrame) -> int:
+    """Recipes other than the champion's that were seated in the present reign and decided something, tonight's among them."""
+    seated = fresh.loc[(fresh["reign"] == champion.reign) & (fresh["role"] == CHALLENGER), "recipe"]
+    return len({*seated, tonight.recipe} - {champion.recipe})
 
 
 def challenge_sentence(evidence: Mapping[str, float], *, margins: Margins | None = None) -> str:
@@ -119,14 +150,31 @@ def challenge_sentence(evidence: Mapping[str, float], *, margins: Margins | None
     if not evidence["same_recipe"]:
         return (
             f"another recipe than the champion's: {evidence['fresh_wins']:.0f} of {evidence['fresh_pairs']:.0f} fresh rounds "
-            f"won, e-value {evidence['e_value']:.4g}, needs >= {margins.e_value:g}; {_paired_phrase(evidence)}"
+            f"won, {evidence['fresh_difference_bps']:+.3g} bps a round, e-value {evidence['e_value']:.4g}, needs "
+            f">= {margins.e_value * evidence['recipes_tried']:g} with {evidence['recipes_tried']:.0f} recipes tried in this "
+            f"reign; {_paired_phrase(evidence)}"
         )
     if math.isnan(evidence["champion_margin"]):
-        return f"a refreshed model of the champion's recipe; {_paired_phrase(evidence)}"
+        told = f"{_paired_phrase(evidence)}; it waits until {FEWEST_PAIRED_DAYS} days can be compared"
+        return f"a refreshed model of the champion's recipe; {told}"
     return (
         f"a refreshed model of the champion's recipe, which must not be worse by more than {margins.pnl_bps:g} bps a day or "
         f"{margins.log_loss:g} nats; {_paired_phrase(evidence)}"
     )
+
+
+def decided_in_reign(champion: Contender, fresh: pd.DataFrame) -> pd.DataFrame:
+    """What the champion's recipe decided night after night in the present reign, about bars that the champion did not keep."""
+    here = fresh[(fresh["reign"] == champion.reign) & (fresh["role"] == CHAMPION) & (fresh["recipe"] == champion.recipe)]
+    lived = here.set_index("open_time")[list(_COMPARED)]
+    return lived if champion.decisions is None else lived[~lived.index.isin(_decided(champion.decisions))]
+
+
+def with_reign(champion: Contender, lived: pd.DataFrame) -> pd.DataFrame:
+    """The decisions that the champion kept, and after them those of its reign."""
+    if champion.decisions is None:
+        return lived
+    return pd.concat([champion.decisions.loc[_decided(champion.decisions), list(_COMPARED)], lived]).sort_index()
 
 
 def paired_evidence(
@@ -170,13 +218,15 @@ def fresh_rounds(
 ) -> pd.DataFrame:
     """One row per round that is over and that both decided in, by its first day: net returns and their `difference`.
 
+    A champion that was asked and had no confidence is flat.
+
     Rounds are counted from the first UTC day on which the challenger's recipe and the champion's decided the same bar in the
     present reign: bars that come later change no earlier round.
     """
     here = fresh[fresh["reign"] == champion.reign].set_index("open_time")
     own = here[(here["role"] == CHALLENGER) & (here["recipe"] == recipe)]
     other = here[(here["role"] == CHAMPION) & (here["recipe"] == champion.recipe)]
-    common = _both_decided(own, other, candles.index)
+    common = pd.DatetimeIndex(candles.index[candles.index.isin(_decided(own)) & candles.index.isin(other.index)])
     if common.empty:
         return _no_rounds()
     begins = common[0].floor("D")
@@ -246,7 +296,9 @@ def _tally(rounds: pd.DataFrame) -> dict[str, float]:
 
 
 def _slack(paired: Mapping[str, float], margins: Margins) -> float:
-    """The smaller distance to the margins of non-inferiority, in margins; NaN where one was not measured."""
+    """The smaller distance to the margins of non-inferiority, in margins; NaN where one was not measured, or on few days."""
+    if paired["paired_days"] < FEWEST_PAIRED_DAYS:
+        return math.nan
     earned = (paired["pnl_difference_bps_low"] + margins.pnl_bps) / margins.pnl_bps
     lost = (margins.log_loss - paired["log_loss_difference_high"]) / margins.log_loss
     return float(np.minimum(earned, lost))
@@ -268,17 +320,25 @@ def _interval(name: str, by_day: "pd.Series[float]", settings: PipelineSettings)
 
 def _paired_phrase(evidence: Mapping[str, float]) -> str:
     if not evidence["paired_days"]:
-        return "on past bars not compared, since one of the two kept no decisions about bars that the other decided"
+        return "on past bars not compared, since the two have no decided bar in common"
     earned, lost = (
         f"{evidence[name]:+.3g} ({evidence[f'{name}_low']:+.3g} to {evidence[f'{name}_high']:+.3g})"
         for name in ("pnl_difference_bps", "log_loss_difference")
     )
-    return f"on {evidence['paired_days']:.0f} past days {earned} bps a day and {lost} nats a bar against the champion"
+    days = f"{evidence['paired_days']:.0f} days ({evidence['paired_days_fresh']:.0f} fresh)"
+    return f"on {days} {earned} bps a day and {lost} nats a bar against the champion"
 
 
 def _both_decided(one: pd.DataFrame, other: pd.DataFrame, among: pd.Index) -> pd.DatetimeIndex:
-    decided = [frame.index[frame["confidence"].notna()] for frame in (one, other)]
-    return pd.DatetimeIndex(among[among.isin(decided[0]) & among.isin(decided[1])])
+    return pd.DatetimeIndex(among[among.isin(_decided(one)) & among.isin(_decided(other))])
+
+
+def _common_days(one: pd.DataFrame | None, other: pd.DataFrame, among: pd.Index) -> float:
+    return 0.0 if one is None else float(_both_decided(one, other, among).floor("D").nunique())
+
+
+def _decided(frame: pd.DataFrame) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(frame.index[frame["confidence"].notna()])
 
 
 def _no_rounds() -> pd.DataFrame:

@@ -22,7 +22,9 @@ USERS_OWN = (Stage.FEASIBILITY, Stage.THRESHOLDS)
 def criteria(config: GateConfig) -> tuple[Criterion, ...]:
     """The criteria in force, in the order in which they are judged; each knows the bound of the house."""
     return tuple(
-        criterion if criterion.stage in USERS_OWN else replace(criterion, standard=house.threshold)
+        criterion
+        if criterion.stage in USERS_OWN or criterion.standard is not None
+        else replace(criterion, standard=house.threshold)
         for criterion, house in zip(_criteria(config), _criteria(GateConfig()), strict=True)
     )
 
@@ -80,7 +82,13 @@ def _skill(config: GateConfig) -> tuple[Criterion, ...]:
     return (
         Criterion("accuracy_over_majority", ">", 0, skill, "lower bound of accuracy minus the share of the commonest class"),
         Criterion("log_loss_gain", ">", 0, skill, "lower bound of log-loss saved against the class prior, in nats"),
-        Criterion("permutation_p", "<=", config.max_permutation_p, skill, "chance of this result with sides dealt at random"),
+        Criterion(
+            "permutation_p",
+            "<=",
+            config.max_permutation_p,
+            skill,
+            "chance of this result with sides dealt at random (1 for one side only)",
+        ),
     )
 
 
@@ -136,15 +144,29 @@ def _thresholds(config: GateConfig) -> tuple[Criterion, ...]:
 
 
 def _risk(config: GateConfig) -> tuple[Criterion, ...]:
-    risk, chance = Stage.RISK, config.min_challenge_pass_probability
+    risk, chance, usual = Stage.RISK, config.min_challenge_pass_probability, GateConfig().min_challenge_pass_probability
     return (
-        Criterion("challenge_breaches", "<=", 0, risk, "limits of the prop firm that the historical path breaks"),
+        Criterion(
+            "challenge_breaches", "<=", 0, risk, "limits of the prop firm that the path as it was breaks before it passes"
+        ),
         Criterion("challenge_pass_probability", ">=", chance, risk, "chance of passing its challenge, over resampled paths"),
+        _told("house_challenge_breaches", 1, risk, "the same by the rules that the house starts from", standard=0),
+        Criterion("house_challenge_pass_probability", ">=", 0, risk, "the same by these rules", standard=usual),
     )
 
 
 def _plausibility() -> tuple[Criterion, ...]:
-    return (Criterion("implausible", "<=", 0, Stage.PLAUSIBILITY, "too accurate for its horizon: a person must look first"),)
+    doubt = Stage.PLAUSIBILITY
+    return (
+        Criterion("implausible", "<=", 0, doubt, "too accurate for its horizon: a person must look first"),
+        _told("house_implausible", 1, doubt, "the same by the caps that the house starts from", standard=0),
+        _told("alarmed_share_shown", 1, doubt, "share of the features that predict too well which models saw", standard=0),
+    )
+
+
+def _told(name: str, most: float, stage: Stage, meaning: str, *, standard: float) -> Criterion:
+    """A criterion that no measured number fails: a promotion against the bound of the house carries its stamp."""
+    return Criterion(name, "<=", most, stage, meaning, standard=standard)
 
 
 def _champion(config: GateConfig) -> tuple[Criterion, ...]:
@@ -162,6 +184,7 @@ def _champion(config: GateConfig) -> tuple[Criterion, ...]:
             ">=",
             config.min_e_value - house,
             champion,
-            f"evidence of another recipe on fresh decisions, minus {house:g}",
+            f"evidence of another recipe on fresh decisions, shared by all recipes tried in this reign, minus {house:g}",
         ),
+        Criterion("fresh_gain_bps", ">", 0, champion, "what another recipe earned more than the champion per fresh round"),
     )

@@ -17,6 +17,7 @@ from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.gate.economics import stress_evidence, trading_evidence
 from crp_pipeline.gate.feasibility import feasibility
+from crp_pipeline.gate.house import house_sentinels
 from crp_pipeline.gate.scores import calibration_of, directed, scored
 from crp_pipeline.metrics import (
     block_bootstrap_interval,
@@ -25,9 +26,10 @@ from crp_pipeline.metrics import (
     tier_calibration_floor,
     wilson_interval,
 )
+from crp_pipeline.models import quarantined_in
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.provenance import Lineage, conflicts, lineage_of, merged
-from crp_pipeline.settings import GateConfig, PipelineSettings
+from crp_pipeline.settings import GateConfig, PipelineSettings, PropFirmRules
 from crp_pipeline.splits import folds_of, overlaps
 
 CHALLENGE_DAYS = 365
@@ -58,13 +60,15 @@ class Candidate:
     """Time from features to forecast that nine in ten inferences of all models together keep."""
     files: Mapping[str, str]
     """Content hashes of the models, the stack and the feeds' settings as they are now, by their names in a lineage."""
+    witnesses: tuple[pd.DataFrame, ...] = ()
+    """Tables of others whose word counts in the verdict, such as the sentinels: they must be about this very candidate."""
 
     @property
     def lineage(self) -> Lineage:
-        """Everything behind every ingredient, the files that would be promoted and the settings in force."""
+        """Everything behind every ingredient and every witness, the files that would be promoted and the settings in force."""
         learned_from = (self.candles, self.features, self.labels, self.roles, self.selection)
         results = (self.prior, self.decisions, self.comparison, self.result.trades)
-        made_from = [lineage_of(table) for table in (*learned_from, *results)]
+        made_from = [lineage_of(table) for table in (*learned_from, *results, *self.witnesses)]
         return merged(*made_from, {name: [found] for name, found in self.files.items()})
 
 
@@ -75,6 +79,7 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
     """
     gate, seed = settings.gate, settings.seed
     traded = with_exits(candidate.decisions, exit_table(candidate.labels["volatility"], settings.horizon, settings.exits))
+    challenged = _challenge(candidate.result, settings, settings.prop_firm)
     chance, high_tier_chance = _chances(candidate, traded, settings)
     measured = {
         **integrity_evidence(
@@ -106,7 +111,8 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
             latency_p90_ms=candidate.latency_p90_ms,
             config=gate,
         ),
-        **_challenge(candidate.result, settings),
+        **challenged,
+        **_house(candidate, challenged, settings),
     }
     return {**measured, **_feasibility(candidate, measured, settings), **beside}
 
@@ -121,13 +127,23 @@ def _diebold_mariano(candidate: Candidate, horizon: int) -> dict[str, float]:
     return {"diebold_mariano": statistic, "diebold_mariano_p": p_value}
 
 
-def _challenge(result: BacktestResult, settings: PipelineSettings) -> dict[str, float]:
+def _house(candidate: Candidate, challenged: Mapping[str, float], settings: PipelineSettings) -> dict[str, float]:
+    """What the defaults say of plausibility, quarantine and the prop firm, whatever the settings ask for."""
+    hidden, usual = quarantined_in(candidate.selection), PropFirmRules()
+    by_usual = challenged if settings.prop_firm == usual else _challenge(candidate.result, settings, usual)
+    return {
+        **house_sentinels(candidate.features, candidate.labels, candidate.decisions, hidden=hidden, settings=settings),
+        **{f"house_{name}": by_usual[name] for name in ("challenge_breaches", "challenge_pass_probability")},
+    }
+
+
+def _challenge(result: BacktestResult, settings: PipelineSettings, rules: PropFirmRules) -> dict[str, float]:
     """The prop firm's challenge on the path as it was, and on days drawn in blocks that outlast a position."""
     return rules_evidence(
         result.equity,
         result.worst_equity,
         result.trades,
-        settings.prop_firm,
+        rules,
         initial=settings.sizing.initial_equity,
         block_days=max(2 * math.ceil(_horizon_days(settings)), 2),
         n_paths=settings.gate.n_resamples,

@@ -12,10 +12,11 @@ Only a PROMOTE verdict that the version itself carries can move the pointer; a r
 from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.registry.candidate import fingerprint, fingerprint_of, gather
 from crp_pipeline.registry.journal import Entry
-from crp_pipeline.registry.registry import Registry
+from crp_pipeline.registry.registry import NOBODY, Registry
 from crp_pipeline.registry.standing import Standing, champion_of, ledger_head_of, recipe_of, standing, version_judged
 
 __all__ = [
+    "NOBODY",
     "NO_ENTRY",
     "Entry",
     "Registry",

@@ -36,6 +36,8 @@ from crp_pipeline.storage import (
 
 POINTER = "champion.json"
 LOCK = ".lock"
+NOBODY = "none"
+"""What the subject of a verdict names as champion where nobody reigned."""
 STAGING = ".new"
 
 
@@ -69,7 +71,9 @@ class Registry:
     def promote(self, coin: str, version: str, verdict: Verdict, *, again: bool = False, now: datetime | None = None) -> None:
         """Make a version champion; raises `RegistryError` unless the verdict is PROMOTE and is the one the version carries.
 
-        A version that was rolled back stays so, however often it is promoted, unless it is promoted `again` on purpose.
+        A version that was rolled back stays so, however often it is promoted, unless it is promoted `again` on purpose. Where
+        the verdict's subject names a champion, that one must still reign: of two that were judged against the same champion
+        only one follows.
         """
         if verdict.outcome is not Outcome.PROMOTE:
             raise RegistryError(
@@ -83,6 +87,7 @@ class Registry:
             if version in before.rolled_back and not again:
                 raise RegistryError(f"{coin}: version {version} was rolled back; promote it with again=True to bring it back")
             if version != before.champion:
+                _require_reign(coin, verdict, before.champion, again=again)
                 journal.append("promote", version, verdict.reason, now)
             self._point(coin, version)
 
@@ -274,3 +279,10 @@ class Registry:
         """No writer of that coin meanwhile; nothing is created where nobody ever wrote."""
         with no_writer(self._folder(coin) / LOCK):
             yield
+
+
+def _require_reign(coin: str, verdict: Verdict, champion: str | None, *, again: bool) -> None:
+    """Raises `RegistryError` unless the champion is the one that the verdict was reached against, if it names one."""
+    judged, reigns = verdict.subject.get("champion"), champion or NOBODY
+    if judged is not None and judged != reigns and not again:
+        raise RegistryError(f"{coin}: the champion was {judged} when the gate judged and is {reigns}; materialize `gate` again")

@@ -14,6 +14,9 @@ from crp_pipeline.registry.candidate import DECISIONS
 from crp_pipeline.registry.registry import Registry
 from crp_pipeline.storage import read_parquet
 
+CIRCUMSTANCES = ("champion", "source")
+"""What a verdict's subject tells of the world it was reached in, not of the candidate."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -61,15 +64,15 @@ def version_judged(book: Registry, coin: str, verdict: Verdict) -> str | None:
     """The version that was registered with this outcome for the very candidate that the verdict is about; None without one.
 
     Whoever judges a candidate twice finds another champion the second time, maybe the candidate itself: the numbers differ, the
-    candidate does not. Of one that may be promoted only the present champion and what was rolled back are found, since a
-    promotion needs the numbers of tonight.
+    candidate does not, and `CIRCUMSTANCES` are none of it. Of one that may be promoted only the present champion and what was
+    rolled back are found, since a promotion needs the numbers of tonight.
     """
     champion = book.champion(coin) if book.history(coin) else None
     for entry in reversed(book.history(coin)):
         if entry.action == "register":
             told = book.card_alone(coin, entry.version)["verdict"]
             same = (
-                told["subject"] == dict(verdict.subject)
+                _without_circumstances(told["subject"]) == _without_circumstances(verdict.subject)
                 and told["outcome"] == verdict.outcome
                 and told["stamp"] == verdict.stamp
             )
@@ -79,6 +82,10 @@ def version_judged(book: Registry, coin: str, verdict: Verdict) -> str | None:
             if same and settled:
                 return entry.version
     return None
+
+
+def _without_circumstances(subject: Mapping[str, str]) -> dict[str, str]:
+    return {name: told for name, told in subject.items() if name not in CIRCUMSTANCES}
 
 
 def ledger_head_of(book: Registry, coin: str) -> str | None:

@@ -22,11 +22,13 @@ from crp_pipeline_tests.e2e.corridor import small_settings
 
 EDGE, NOISE = COINS = ("EDGE-DEMO", "NOISE-DEMO")
 ROSTER = ("lightgbm", "xgboost")
+BEHIND_THE_MODELS = ("ensemble", "backtest", "comparison", "sentinels", "gate")
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
 
 
 def settings_of(root: Path, **changes: object):
-    return small_settings(root, roster=ROSTER, **changes)
+    """The first coin has costs of its own, which must make no difference to who is of whose recipe."""
+    return small_settings(root, roster=ROSTER, coin_overrides={EDGE: {"execution": {"fee_bps": 4.0}}}, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +117,28 @@ def test_a_stack_of_models_of_two_selections_is_not_promoted(root):
 def test_a_model_of_the_whole_set_is_judged_like_any_other_and_names_all_of_it(root):
     config = {"ops": {f"models__{model}": {"config": {"all_features": True}} for model in ROSTER}}
     assert materialize(root, *(f"models/{model}" for model in ROSTER), coin=EDGE, run_config=config) == ""
-    rest = ("ensemble", "backtest", "comparison", "gate")
-    assert materialize(root, *rest, coin=EDGE) == ""
+    assert materialize(root, *BEHIND_THE_MODELS, coin=EDGE) == ""
     assert "mismatched_ingredients" not in failed_criteria(root, EDGE)
     for model in ROSTER:
         _, card = load_bundle(root / "models" / EDGE / f"{model}.bundle")
         assert card["features"] == [feature.name for feature in CATALOG]
         assert card["all_features"] is True
+
+
+@pytest.mark.parametrize("forgotten", ["sentinels", "comparison"])
+def test_models_are_not_promoted_on_what_was_said_of_the_models_before(root, forgotten):
+    config = {"ops": {f"models__{model}": {"config": {"seed": 7}} for model in ROSTER}}
+    rooms = [room for room in (*BEHIND_THE_MODELS, "registry") if room != forgotten]
+    before = Registry(root / "registry").champion(EDGE)
+    assert materialize(root, *(f"models/{model}" for model in ROSTER), *rooms, coin=EDGE, run_config=config) == ""
+    assert failed_criteria(root, EDGE) == ["mismatched_ingredients"]
+    assert Registry(root / "registry").champion(EDGE) == before
+
+
+def test_sentinels_that_were_told_of_a_planted_edge_say_nothing_of_a_real_market(root):
+    real = {"source": "files", "files_dir": root / "raw", "coins": COINS}
+    assert materialize(root, "gate", coin=EDGE, **real) == ""
+    assert "mismatched_ingredients" in failed_criteria(root, EDGE)
 
 
 def test_a_horizon_that_changed_between_two_rooms_is_not_promoted(root):
@@ -148,13 +165,50 @@ def test_a_verdict_under_other_thresholds_promotes_nothing(root):
     assert Registry(root / "registry").champion(EDGE) is None
 
 
+def test_the_next_model_of_a_coin_with_costs_of_its_own_is_of_the_champions_recipe_and_may_follow_it(root):
+    book = Registry(root / "registry")
+    first = book.champion(EDGE)
+    config = {"ops": {"models__lightgbm": {"config": {"seed": 5}}}}
+    assert materialize(root, "models/lightgbm", coin=EDGE, run_config=config) == ""
+    assert materialize(root, *BEHIND_THE_MODELS, "registry", coin=EDGE) == ""
+    told = verdict_of(root, EDGE)["evidence"]
+    assert (told["has_champion"], told["same_recipe"]) == (1, 1)
+    assert book.champion(EDGE) != first
+
+
+def test_a_model_of_another_variant_is_another_recipe_and_must_prove_itself(root):
+    first = Registry(root / "registry").champion(EDGE)
+    config = {"ops": {"models__lightgbm": {"config": {"variant": "lightweight"}}}}
+    assert materialize(root, "models/lightgbm", *BEHIND_THE_MODELS, "registry", coin=EDGE, run_config=config) == ""
+    assert verdict_of(root, EDGE)["evidence"]["same_recipe"] == 0
+    assert {"e_value_margin", "fresh_gain_bps"} <= set(failed_criteria(root, EDGE))
+    assert Registry(root / "registry").champion(EDGE) == first
+
+
+def test_a_verdict_against_a_champion_that_is_gone_or_by_other_code_promotes_nothing(root, monkeypatch):
+    book, told = Registry(root / "registry"), verdict_of(root, EDGE)
+    assert told["subject"]["champion"] == "none"
+    assert materialize(root, "registry", coin=EDGE) == "", "who was promoted on it stays where it is"
+    stale = (root / "gate" / f"{EDGE}.json").read_bytes()
+    monkeypatch.setattr("crp_pipeline.defs.registry.source_hash", lambda: "of tomorrow")
+    assert "the code has changed since the gate judged it; materialize `gate` again" in materialize(root, "registry", coin=EDGE)
+    monkeypatch.undo()
+    first = book.champion(EDGE)
+    config = {"ops": {"models__lightgbm": {"config": {"seed": 5}}}}
+    assert materialize(root, "models/lightgbm", *BEHIND_THE_MODELS, "registry", coin=EDGE, run_config=config) == ""
+    second = book.champion(EDGE)
+    assert second not in {None, first}
+    (root / "gate" / f"{EDGE}.json").write_bytes(stale)
+    assert "the models have changed since the gate judged them" in materialize(root, "registry", coin=EDGE)
+    assert book.champion(EDGE) == second
+
+
 def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
     book = Registry(root / "registry")
     first = book.champion(EDGE)
     config = {"ops": {f"models__{model}": {"config": {"seed": 5}} for model in ROSTER}}
     assert materialize(root, *(f"models/{model}" for model in ROSTER), coin=EDGE, run_config=config) == ""
-    rest = ("ensemble", "backtest", "comparison", "gate", "registry")
-    assert materialize(root, *rest, coin=EDGE) == ""
+    assert materialize(root, *BEHIND_THE_MODELS, "registry", coin=EDGE) == ""
     assert failed_criteria(root, EDGE) == []
     assert book.champion(EDGE) != first
     book.rollback(EDGE, now=NOW, reason="it bleeds")
@@ -168,11 +222,10 @@ def test_tables_that_were_exported_and_imported_give_the_same_verdict(root, tmp_
     for name in TABLES:
         (root / name / f"{EDGE}.parquet").unlink()
     import_dataset(folder, root, feature_set_id=feature_set_id(CATALOG))
-    rest = ("ensemble", "backtest", "comparison", "gate")
     models = tuple(f"models/{name}" for name in ("prior", "selection", *ROSTER))
     # against the champion that it has become, the same candidate would be a refresh
     shutil.rmtree(root / "registry" / EDGE)
-    assert materialize(root, *models, *rest, coin=EDGE) == ""
+    assert materialize(root, *models, *BEHIND_THE_MODELS, coin=EDGE) == ""
     assert verdict_of(root, EDGE) == before
 
 

@@ -1,8 +1,11 @@
 """The champion decides fresh bars night by night through Dagster, before tonight's version is registered."""
 
+from datetime import datetime, timedelta
+
 import dagster as dg
 import pytest
 
+from crp_pipeline.candles import demo_candles
 from crp_pipeline.contracts import CHAMPION, FreshDecisionSchema, check_frame
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.nightly import run_night
@@ -19,6 +22,14 @@ COIN = "EDGE-DEMO"
 FIRST, NEXT = 3_000, 3_024
 
 
+class AfterTheFirstNight(datetime):
+    """The demo market does not go on; the clock is that of its bars, or nothing would be fresh."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return demo_candles(COIN, DemoConfig(n_bars=FIRST)).index[-1].to_pydatetime() + timedelta(hours=1, minutes=15)
+
+
 def plan_of(root, n_bars):
     return floor_plan(small_settings(root, coins=(COIN,), demo=DemoConfig(n_bars=n_bars)))
 
@@ -28,7 +39,9 @@ def nights(tmp_path_factory):
     """The data folder after a night and the rooms before the verdict of the next one, and the champion."""
     root = tmp_path_factory.mktemp("nights")
     with dg.DagsterInstance.ephemeral() as instance:
-        assert run_night(plan_of(root, FIRST), (COIN,), instance) == []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("crp_pipeline.defs.registry.datetime", AfterTheFirstNight)
+            assert run_night(plan_of(root, FIRST), (COIN,), instance) == []
         assert read_parquet(root / "shadow" / f"{COIN}.parquet").empty
         job = plan_of(root, NEXT).resolve_implicit_global_asset_job_def()
         for coin, keys in ((COIN, ["candles"]), (None, ["market"]), (COIN, ["feeds", "features", "shadow"])):

@@ -1,5 +1,7 @@
 """The sentinels on a market without an edge: silent when nothing leaks, loud at each leak that is planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from crp_pipeline.contracts import PROBABILITIES, Fold
 from crp_pipeline.features import compute_features, ready_rows
 from crp_pipeline.gate import sentinels
+from crp_pipeline.gate.house import house_sentinels
 from crp_pipeline.gate.sentinels import (
     Watched,
     canary,
@@ -267,6 +270,23 @@ def test_decisions_that_know_their_own_label_peak_there_and_are_implausible_with
         "unused", source="files", files_dir="unused", coins=("WALK",), sentinels=SentinelConfig(plausibility_horizon="6h")
     )
     assert evidence_of(with_decisions(watched, watched.labels["signal"].to_numpy()), short)["implausible"] == 1
+
+
+def told_by_the_house(watched, *, hidden=(), source="files", **wide):
+    settings = small_settings("unused", source=source, files_dir="unused", coins=("WALK",), horizon=1, **wide)
+    return house_sentinels(watched.features, watched.labels, watched.decisions, hidden=hidden, settings=settings)
+
+
+def test_caps_and_a_quarantine_that_are_widened_are_measured_by_those_of_the_house_too(night):
+    """Decisions that know the coming side, and a feature that does: more than anybody can know."""
+    watched = with_decisions(night[0], night[0].labels["signal"].to_numpy())
+    knowing = replace(watched, features=watched.features.assign(sees=watched.labels["signal"].to_numpy()))
+    wide = SentinelConfig(quarantine=False, max_accuracy=0.999, max_auc=0.999, max_feature_auc=0.999, max_feature_z=99.0)
+    found = told_by_the_house(knowing, sentinels=wide)
+    assert found == {"house_implausible": 1, "alarmed_features_shown": 1, "alarmed_share_shown": 1}
+    assert told_by_the_house(knowing, hidden=["sees"]) == {**found, "alarmed_features_shown": 0, "alarmed_share_shown": 0}
+    assert set(told_by_the_house(knowing, source="demo").values()) == {0.0}
+    assert set(told_by_the_house(night[0]).values()) == {0.0}
 
 
 def test_the_package_says_what_it_gives():

@@ -77,7 +77,7 @@ def test_a_decision_does_change_with_what_was_known(book):
 
 def test_a_decision_that_is_written_down_is_about_a_bar_that_its_version_had_not_seen(book, tmp_path):
     log = ShadowLog(tmp_path / COIN)
-    fresh = decide_fresh_bars(book, COIN, MARKET.features.pipe(stamped), ready=MARKET.ready, log=log, now=NOW)
+    fresh = decide_fresh_bars(book, COIN, MARKET.features.pipe(stamped), ready=MARKET.ready, interval="1h", log=log, now=NOW)
     assert fresh.decisions["open_time"].min() == MARKET.candles.index[LEARNED]
 
 
@@ -93,7 +93,9 @@ def stamped(features):
 def test_a_version_that_would_decide_what_it_learned_is_stopped(book, tmp_path, monkeypatch):
     monkeypatch.setattr(shadowing, "fresh_bars", lambda _, features, **__: pd.DatetimeIndex(features.index[-200:]))
     with pytest.raises(DataContractError, match="must not decide"):
-        decide_fresh_bars(book, COIN, stamped(MARKET.features), ready=MARKET.ready, log=ShadowLog(tmp_path / COIN), now=NOW)
+        decide_fresh_bars(
+            book, COIN, stamped(MARKET.features), ready=MARKET.ready, interval="1h", log=ShadowLog(tmp_path / COIN), now=NOW
+        )
     assert not (tmp_path / COIN).exists()
 
 

@@ -13,16 +13,18 @@ from scipy.stats import t as student
 
 from crp_pipeline.backtest import exit_table, run_backtest
 from crp_pipeline.contracts import CHALLENGER, CHAMPION
-from crp_pipeline.gate import challenge
+from crp_pipeline.gate import GateConfig, Outcome, Stage, challenge, criteria, judge
 from crp_pipeline.gate.challenge import (
     Contender,
     Margins,
     challenge_evidence,
     challenge_sentence,
+    decided_in_reign,
     fresh_rounds,
     paired_evidence,
     recipe_key,
     round_length,
+    with_reign,
 )
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.metrics import daily_returns, e_process, mixture_e_value
@@ -79,7 +81,7 @@ def evidence(tonight, champion=CHAMPIONS, told=NOTHING, **kwargs):
 
 def test_without_a_champion_there_is_nothing_to_compare_and_nothing_fails():
     found = evidence(Contender(B, decided(TIMES, GUESS)), None)
-    assert (found["has_champion"], found["same_recipe"], found["champion_margin"]) == (0, 0, 0)
+    assert (found["has_champion"], found["same_recipe"], found["champion_margin"]) == (0, 0, 1e9)
     assert (found["paired_days"], found["fresh_pairs"], found["e_value"]) == (0, 0, 1)
     assert math.isnan(found["pnl_difference_bps_low"])
     assert found.keys() == evidence(Contender(B, decided(TIMES, GUESS))).keys()
@@ -118,6 +120,40 @@ def test_a_champion_that_kept_no_decisions_is_not_compared_and_it_is_said():
     assert "not compared" in challenge_sentence(found)
 
 
+def test_a_refresh_that_is_worse_only_on_the_bars_since_the_champion_came_is_held_back():
+    """Settled folds are read back: on all older bars tonight's decisions are the champion's own."""
+    since = TIMES[30 * 24] <= TIMES
+    champion = Contender(A, decided(TIMES[~since], CLEVER[~since]), 2)
+    tonight = Contender(A, decided(TIMES, np.where(since, -CLEVER, CLEVER)))
+    blind = evidence(tonight, champion)
+    assert (blind["paired_days"], blind["paired_days_fresh"], blind["champion_margin"]) == (31, 0, 1)
+    seen = evidence(tonight, champion, fresh(decided(TIMES[since], CLEVER[since]), decided(TIMES[:0], 0)))
+    assert (seen["paired_days"], seen["paired_days_fresh"]) == (40, 10)
+    assert seen["champion_margin"] < 0
+    assert "on 40 days (10 fresh)" in challenge_sentence(seen)
+
+
+def test_what_the_champion_kept_is_not_replaced_by_what_it_says_of_the_same_bars_later_or_in_another_reign():
+    since = TIMES[30 * 24] <= TIMES
+    champion = Contender(A, decided(TIMES[~since], CLEVER[~since]), 2)
+    expected = decided(TIMES[~since], CLEVER[~since])[["signal", "p_short", "p_neutral", "p_long", "confidence"]]
+    for told in (fresh(decided(TIMES[~since], 0), decided(TIMES, 1)), fresh(decided(TIMES, 0), decided(TIMES, 1), reign=1)):
+        pd.testing.assert_frame_equal(with_reign(champion, decided_in_reign(champion, told)), expected, check_freq=False)
+
+
+@pytest.mark.parametrize(("days", "is_judged"), [(0, False), (18, False), (19, True), (25, True)])
+def test_a_refresh_of_a_champion_that_kept_nothing_waits_for_twenty_days_and_no_longer(days, is_judged):
+    """The last decision is at 23:00 and its horizon reaches into one day more."""
+    lived = TIMES[: days * 24]
+    told = fresh(decided(lived, GUESS[: len(lived)]), decided(TIMES[:0], 0))
+    found = evidence(Contender(A, decided(TIMES, GUESS)), Contender(A, None, 2), told)
+    assert (found["paired_days_fresh"], found["champion_margin"]) == (
+        days,
+        pytest.approx(1 if is_judged else math.nan, nan_ok=True),
+    )
+    assert ("waits until 20 days" in challenge_sentence(found)) is not is_judged
+
+
 def test_another_recipe_needs_the_e_value_and_nothing_else():
     told = fresh(decided(TIMES, -CLEVER), decided(TIMES, CLEVER))
     found = evidence(Contender(B, decided(TIMES, -CLEVER)), told=told)
@@ -125,8 +161,47 @@ def test_another_recipe_needs_the_e_value_and_nothing_else():
     assert found["e_value"] == mixture_e_value(int(found["fresh_wins"]), int(found["fresh_pairs"]))
     assert found["champion_margin"] == found["e_value"] - 20 > 0
     assert "another recipe than the champion's" in challenge_sentence(found)
-    assert evidence(Contender("c-set-1", decided(TIMES, GUESS)), told=told)["champion_margin"] == -19
-    assert evidence(Contender("b-set-2", decided(TIMES, GUESS)), told=told)["champion_margin"] == -19
+    for unknown in ("c-set-1", "b-set-2"):
+        second = evidence(Contender(unknown, decided(TIMES, GUESS)), told=told)
+        assert (second["e_value"], second["recipes_tried"], second["champion_margin"]) == (1, 2, -19.5)
+
+
+def test_each_recipe_that_was_tried_in_a_reign_makes_the_proof_of_every_other_harder():
+    told = fresh(decided(TIMES, -CLEVER), decided(TIMES, CLEVER))
+    alone = evidence(Contender(B, None), told=told)
+    others = [fresh(decided(TIMES[:1], 0), decided(TIMES[:1], 0), recipe=f"{name}-set-1") for name in "cde"]
+    elsewhere = fresh(decided(TIMES[:1], 0), decided(TIMES[:1], 0), reign=1, recipe="f-set-1")
+    seated = [it[it["role"] == CHALLENGER] for it in (*others, elsewhere)]
+    among_four = evidence(Contender(B, None), told=pd.concat([told, *seated]))
+    assert (alone["recipes_tried"], among_four["recipes_tried"]) == (1, 4)
+    assert among_four["e_value"] == alone["e_value"]
+    assert among_four["e_value_margin"] == alone["e_value"] / 4 - 20
+    assert "needs >= 80 with 4 recipes tried in this reign" in challenge_sentence(among_four)
+
+
+def test_many_small_wins_and_a_few_ruinous_losses_are_evidence_and_no_gain():
+    """Thirty days of +1 bp and five of -500 bps: the signs promote, the money does not."""
+    days = [np.concatenate([[0.0] * 3, [move], [0.0] * 20]) for move in [1e-4] * 30 + [-500e-4] * 5]
+    bars = steps(np.concatenate(days))
+    signal = np.tile(np.eye(24, dtype=int)[2], 35)
+    told = fresh(decided(bars.index, 0), decided(bars.index, signal))
+    labels = pd.DataFrame({"signal": 0.0, "volatility": 0.01, "label_end": bars.index, "weight": 1.0}, index=bars.index)
+    found = challenge_evidence(Contender(B, None), CHAMPIONS, told, bars, labels, settings(execution=FREE))
+    assert (found["fresh_pairs"], found["fresh_wins"]) == (35, 30)
+    assert found["e_value_margin"] > 0
+    assert found["fresh_gain_bps"] == found["fresh_difference_bps"] == pytest.approx(-70.6, abs=1)
+    verdict = judge(found, [criterion for criterion in criteria(GateConfig()) if criterion.stage is Stage.CHAMPION])
+    assert (verdict.outcome, verdict.first_failed.criterion.name) == (Outcome.SHADOW, "fresh_gain_bps")
+
+
+@pytest.mark.parametrize("stricter", [{"min_e_value": 100.0}, {"refresh_margins": 0.5}])
+@pytest.mark.parametrize("champion", [None, CHAMPIONS, Contender(B, CHAMPIONS.decisions, 2)])
+def test_a_stricter_rule_holds_back_nobody_whom_it_is_not_about(champion, stricter):
+    """The same decisions as the champion's pass as a first model and as a refresh, and prove nothing as another recipe."""
+    found = evidence(Contender(A, decided(TIMES, GUESS)), champion)
+    asked = [criterion for criterion in criteria(GateConfig(**stricter)) if criterion.stage is Stage.CHAMPION]
+    needs_proof = champion is not None and champion.recipe != A
+    assert judge(found, asked).outcome is (Outcome.SHADOW if needs_proof else Outcome.PROMOTE)
 
 
 def test_a_recipe_is_the_settings_and_the_features():
@@ -300,6 +375,16 @@ def test_decisions_of_another_reign_recipe_or_role_and_of_one_contender_alone_do
     alone = told[(told["role"] == CHAMPION) | (told["open_time"] >= TIMES[10 * 24])]
     assert fresh_rounds(alone, B, CHAMPIONS, CANDLES, settings()).index[0] == TIMES[10 * 24]
     assert fresh_rounds(told.query("role == 'champion'"), B, CHAMPIONS, CANDLES, settings()).empty
+
+
+def test_a_champion_without_a_confidence_is_flat_and_a_challenger_without_one_is_not_paired():
+    silent = decided(TIMES, 0).assign(confidence=np.nan, p_short=np.nan, p_neutral=np.nan, p_long=np.nan)
+    rounds = fresh_rounds(fresh(silent, decided(TIMES, CLEVER)), B, CHAMPIONS, CANDLES, settings())
+    pd.testing.assert_frame_equal(
+        rounds, fresh_rounds(fresh(decided(TIMES, 0), decided(TIMES, CLEVER)), B, CHAMPIONS, CANDLES, settings())
+    )
+    assert (rounds[CHAMPION] == 0).all()
+    assert fresh_rounds(fresh(decided(TIMES, GUESS), silent), B, CHAMPIONS, CANDLES, settings()).empty
 
 
 def test_a_round_in_which_nobody_decided_is_none():

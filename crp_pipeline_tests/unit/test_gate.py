@@ -30,10 +30,11 @@ from crp_pipeline_tests.random_walk import random_walk
 CONFIG = GateConfig(n_resamples=200)
 ASKED = criteria(CONFIG)
 AT_THE_THRESHOLD = {
-    criterion.name: math.nextafter(criterion.threshold, math.inf) if criterion.comparison == ">" else criterion.threshold
+    criterion.name: math.nextafter(bound, math.inf) if criterion.comparison == ">" else bound
     for criterion in ASKED
+    for bound in [criterion.threshold if criterion.standard is None else criterion.standard]
 }
-"""The worst numbers that still pass."""
+"""The worst numbers that still pass, without a stamp."""
 some_criterion = st.sampled_from(ASKED)
 
 
@@ -156,7 +157,7 @@ def test_what_no_setting_can_change_is_nought():
     above = {c.name for c in ASKED if (c.comparison, c.threshold) == (">", 0)}
     assert above == {
         *("accuracy_over_majority", "log_loss_gain", "net_expectancy_lower_bps"),
-        *("stressed_expectancy_bps", "late_expectancy_bps", "sharpe"),
+        *("stressed_expectancy_bps", "late_expectancy_bps", "sharpe", "fresh_gain_bps"),
     }
 
 
@@ -186,6 +187,20 @@ def test_a_promotion_on_a_loosened_bound_says_so_wherever_it_is_read(setting, va
     assert verdict.stamp in verdict.reason
     assert verdict.to_dict()["stamp"] == verdict.stamp
     assert judge({**AT_THE_THRESHOLD, **evidence}, ASKED).outcome is not Outcome.PROMOTE
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        ({"house_implausible": 1}, "house_implausible is 1, the house asks for <= 0"),
+        ({"alarmed_share_shown": 0.5}, "alarmed_share_shown is 0.5, the house asks for <= 0"),
+        ({"house_challenge_breaches": 1}, "house_challenge_breaches is 1, the house asks for <= 0"),
+        ({"house_challenge_pass_probability": 0.1}, "house_challenge_pass_probability is 0.1, the house asks for >= 0.5"),
+    ],
+)
+def test_a_promotion_that_only_caps_and_rules_of_ones_own_allow_says_so(evidence, told):
+    verdict = judge({**AT_THE_THRESHOLD, **evidence}, ASKED)
+    assert (verdict.outcome, verdict.stamp) == (Outcome.PROMOTE, f"promoted without evidence: {told}")
 
 
 def test_a_loosened_bound_that_was_not_needed_is_not_stamped():

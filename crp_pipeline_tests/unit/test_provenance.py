@@ -7,9 +7,20 @@ import pandas as pd
 import pytest
 
 from crp_pipeline import provenance
-from crp_pipeline.provenance import code_revision, conflicts, feeds_recipe, lineage_of, merged, recipe_hash, stamp
+from crp_pipeline.provenance import (
+    candidate_recipe,
+    code_revision,
+    conflicts,
+    feeds_recipe,
+    lineage_of,
+    merged,
+    recipe_hash,
+    stamp,
+)
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import frame_hash, read_parquet, write_parquet
+
+COIN = "BTC-USDT"
 
 
 def frame(*values):
@@ -63,7 +74,35 @@ def test_lineage_survives_the_disk(tmp_path):
     [({"horizon": 12}, True), ({"seed": 1}, True), ({"selection": {"keep": 9}}, True), ({"threads": 2}, False)],
 )
 def test_the_recipe_changes_with_what_the_results_depend_on(change, is_another):
-    assert (recipe_hash(load_settings(**change)) != recipe_hash(load_settings())) is is_another
+    assert (recipe_hash(load_settings(**change), COIN) != recipe_hash(load_settings(), COIN)) is is_another
+
+
+CARD = {"model_type": "tcn", "variant": "default", "parameters": {"width": 8}, "days_of_history": None, "all_features": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [
+        ({"variant": "lightweight"}, True),
+        ({"parameters": {"width": 16}}, True),
+        ({"days_of_history": 90}, True),
+        ({"all_features": True}, True),
+        ({"seed": 5}, False),
+    ],
+)
+def test_what_a_run_asks_of_a_model_is_another_recipe_and_a_seed_is_luck(change, is_another):
+    other = {**CARD, "model_type": "lightgbm"}
+    known = candidate_recipe(load_settings(), COIN, [CARD, other])
+    assert (candidate_recipe(load_settings(), COIN, [other, {**CARD, **change}]) != known) is is_another
+    assert candidate_recipe(load_settings(seed=3), COIN, [other, CARD]) == known
+    assert candidate_recipe(load_settings(horizon=3), COIN, [other, CARD]) != known
+
+
+def test_the_recipe_of_a_coin_knows_its_own_overrides_and_no_others():
+    other, own = ({"coin_overrides": {coin: {"execution": {"fee_bps": 9.0}}}} for coin in ("ETH-USDT", COIN))
+    plain = recipe_hash(load_settings(), COIN)
+    assert recipe_hash(load_settings(**other), COIN) == plain != recipe_hash(load_settings(**own), COIN)
+    assert recipe_hash(load_settings(**own).of(COIN), COIN) == recipe_hash(load_settings(**own), COIN)
 
 
 FUNDING = {"path": "funding.csv", "available_after": "1D"}
@@ -84,7 +123,7 @@ FUNDING = {"path": "funding.csv", "available_after": "1D"}
 )
 def test_the_recipe_knows_what_a_feed_means_and_not_where_it_lies(feeds, is_another):
     one, other = load_settings(feeds={"funding": FUNDING}), load_settings(feeds=feeds)
-    assert (recipe_hash(one) != recipe_hash(other)) is is_another
+    assert (recipe_hash(one, COIN) != recipe_hash(other, COIN)) is is_another
     assert (feeds_recipe(one) != feeds_recipe(other)) is is_another
 
 

@@ -14,7 +14,7 @@ from crp_pipeline.errors import BundleError, RegistryError
 from crp_pipeline.gate import Criterion, Outcome, Stage, judge
 from crp_pipeline.models import create_model, save_bundle
 from crp_pipeline.provenance import LIBRARIES, code_revision, library_versions
-from crp_pipeline.registry import NO_ENTRY, Registry, fingerprint, fingerprint_of, gather
+from crp_pipeline.registry import NO_ENTRY, NOBODY, Registry, fingerprint, fingerprint_of, gather
 from crp_pipeline.storage import MANIFEST, seal, write_json, write_text
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
@@ -80,6 +80,24 @@ def test_another_byte_another_card_or_another_verdict_is_another_version(book):
         register(book, "trees", REJECTED),
     ]
     assert len(set(versions)) == 4
+
+
+def judged_against(champion):
+    return judge({"trades": 300.0}, (Criterion("trades", ">=", 200),), subject={"coin": COIN, "champion": champion})
+
+
+def test_of_two_that_were_judged_against_the_same_champion_only_one_follows(book):
+    verdicts = judged_against(NOBODY), judged_against(NOBODY)
+    first, second = (register(book, content, found) for content, found in zip(("trees", "nets"), verdicts, strict=True))
+    book.promote(COIN, first, verdicts[0], now=NOW)
+    message = f"{COIN}: the champion was none when the gate judged and is {first}; materialize `gate` again"
+    with pytest.raises(RegistryError, match=message):
+        book.promote(COIN, second, verdicts[1], now=NOW)
+    book.promote(COIN, first, verdicts[0], now=NOW)
+    assert (book.champion(COIN), actions(book)[-1]) == (first, ("promote", first))
+    third = register(book, "trees and nets", judged_against(first))
+    book.promote(COIN, third, judged_against(first), now=NOW)
+    assert book.champion(COIN) == third
 
 
 @pytest.fixture

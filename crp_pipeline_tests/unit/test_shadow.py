@@ -85,7 +85,7 @@ def night(book, log, number, *, of=MARKET, ready=None):
     """The `number`-th night after the versions learned."""
     known = of.until(LEARNED + number * NIGHT)
     ready = known.ready if ready is None else ready[: len(known.features)]
-    return decide_fresh_bars(book, COIN, known.features, ready=ready, log=log, now=NOW + timedelta(days=number))
+    return decide_fresh_bars(book, COIN, known.features, ready=ready, interval="1h", log=log, now=NOW + timedelta(days=number))
 
 
 def lines(log_folder):
@@ -161,7 +161,19 @@ def test_every_night_both_decide_the_bars_that_have_come(book, log, crowned):
         expected = load_version(book, COIN, name).decide(MARKET.features, pd.DatetimeIndex(own["open_time"]))
         told = ["signal", *PROBABILITIES, "confidence"]
         np.testing.assert_allclose(own[told].to_numpy(float), expected[told].to_numpy(float), rtol=0, atol=1e-12)
-    assert [line.at for line in log.read()] == [f"2024-05-0{day}T00:15:00+00:00" for day in (2, 3, 4)]
+    assert [line.at for line in log.read()] == [f"2024-02-0{day}T00:15:00+00:00" for day in (1, 2, 3)]
+
+
+def test_a_bar_that_had_closed_when_a_version_was_registered_is_not_fresh_to_it(book, log, trained):
+    """Its training ended thirty hours before it was registered, in which anybody could have looked at the market."""
+    late = NOW + timedelta(hours=30)
+    register(book, trained[0], Outcome.PROMOTE, recipe="a")
+    shadow = register(book, trained[1], Outcome.SHADOW, recipe="b", now=late)
+    own = night(book, log, 3).decisions.query("role == 'challenger'")
+    assert list(own["open_time"]) == list(MARKET.candles.index[LEARNED + 30 : LEARNED + 3 * NIGHT])
+    assert own["open_time"].iloc[0] + pd.Timedelta("1h") > load_version(book, COIN, shadow).registered == late
+    register(book, trained[1], Outcome.SHADOW, recipe="b", now=late + timedelta(days=9))
+    assert load_version(book, COIN, shadow).registered == late, "whoever is registered again is no younger"
 
 
 def test_a_night_that_is_run_again_adds_nothing(book, log, crowned):
@@ -206,6 +218,25 @@ def test_a_version_of_other_features_is_silent_and_says_why(book, log, trained, 
     fresh = night(book, log, 1)
     assert set(fresh.decisions["role"]) == {CHAMPION}
     assert fresh.silent == {CHALLENGER: f"version {shadow} learned from features that are no longer computed as they were"}
+
+
+def test_a_champion_that_cannot_read_todays_features_is_flat_and_can_be_followed(book, log, trained, tmp_path):
+    """Or nobody of another recipe, which every candidate of tonight is, could ever be held against it."""
+    champion = register(book, trained[0], Outcome.PROMOTE, recipe="a", feature_set_id="set-0")
+    register(book, trained[1], Outcome.SHADOW, recipe="b")
+    for number in (1, 2):
+        fresh = night(book, log, number)
+    own, flat = (fresh.decisions.query("role == @role") for role in (CHALLENGER, CHAMPION))
+    assert fresh.silent == {CHAMPION: f"version {champion} learned from features that are no longer computed as they were"}
+    assert sorted(flat["open_time"]) == sorted(own["open_time"]) == list(MARKET.candles.index[LEARNED : LEARNED + 2 * NIGHT])
+    assert (flat["signal"] == 0).all()
+    assert flat[[*PROBABILITIES, "confidence"]].isna().to_numpy().all()
+    settings, known = (
+        small_settings(tmp_path, horizon=HORIZON, labels={"volatility_window": 20}),
+        MARKET.until(LEARNED + 2 * NIGHT),
+    )
+    told = (fresh.decisions, known.candles, known.labels, settings)
+    assert challenge_evidence(Contender(B, None), champion_of(book, COIN), *told)["fresh_rounds"] == 2
 
 
 def test_a_version_reads_another_feature_set_in_which_its_own_columns_mean_the_same(tmp_path):
@@ -350,7 +381,7 @@ def test_a_line_that_is_none_is_named(written):
 
 def test_nothing_is_written_onto_a_damaged_log(written, book):
     log, path = written
-    path.write_bytes(path.read_bytes().replace(b"2024-05-02", b"2024-05-03", 1))
+    path.write_bytes(path.read_bytes().replace(b"2024-02-01", b"2024-02-09", 1))
     before = path.read_bytes()
     with pytest.raises(DataContractError):
         night(book, log, 4)
@@ -403,9 +434,11 @@ def test_a_bar_without_a_decision_is_written_down_as_undecided(tmp_path):
 
 def test_fresh_bars_begin_after_all_that_is_known_and_all_that_was_decided(book, crowned):
     version, times = load_version(book, COIN, crowned[0]), MARKET.candles.index
-    assert list(fresh_bars(version, MARKET.features, ready=MARKET.ready)) == list(times[LEARNED:])
-    assert list(fresh_bars(version, MARKET.features, ready=MARKET.ready, after=times[3])) == list(times[LEARNED:])
-    assert list(fresh_bars(version, MARKET.features, ready=MARKET.ready, after=times[LEARNED + 9])) == list(
+    assert list(fresh_bars(version, MARKET.features, interval="1h", ready=MARKET.ready)) == list(times[LEARNED:])
+    assert list(fresh_bars(version, MARKET.features, interval="1h", ready=MARKET.ready, after=times[3])) == list(
+        times[LEARNED:]
+    )
+    assert list(fresh_bars(version, MARKET.features, interval="1h", ready=MARKET.ready, after=times[LEARNED + 9])) == list(
         times[LEARNED + 10 :]
     )
 
