@@ -8,13 +8,14 @@ The best of many trials looks good by luck, and how good depends on how many the
 many they are, `Trial` what one is, `recipe` what a user could have varied.
 """
 
-from crp_pipeline.ledger.count import Trials
+from crp_pipeline.ledger.count import SAME_CHOICE, Trials
 from crp_pipeline.ledger.event import Event, Look
 from crp_pipeline.ledger.ledger import Ledger
 from crp_pipeline.ledger.recipe import ensemble_trial, model_trial, rule_trial, shared_facts
 from crp_pipeline.ledger.trial import Trial, flat
 
 __all__ = [
+    "SAME_CHOICE",
     "Event",
     "Ledger",
     "Look",

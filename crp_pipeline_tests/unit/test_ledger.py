@@ -6,16 +6,21 @@ import math
 import multiprocessing
 import shutil
 import statistics
+import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.trials import distinct_choices, head_to_tell, ledger_evidence, ledger_faults, overfitting
 from crp_pipeline.ledger import Ledger, Trial, Trials, ensemble_trial, flat, model_trial, rule_trial, shared_facts
+from crp_pipeline.ledger.count import choices_of
+from crp_pipeline.metrics import probability_of_backtest_overfitting
 from crp_pipeline.settings import PipelineSettings
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
@@ -567,7 +572,9 @@ def tried(sharpes, matrix=None):
     """Trials of these Sharpe ratios."""
     matrix = np.empty((0, 0)) if matrix is None else matrix
     days = pd.date_range("2024-01-01", periods=len(matrix), tz="UTC")
-    return Trials(len(sharpes), np.array(sharpes, dtype=float), matrix, days, ("x",) * matrix.shape[1])
+    told, names = np.array(sharpes, dtype=float), ("x",) * matrix.shape[1]
+    is_baseline = np.zeros(matrix.shape[1], dtype=bool)
+    return Trials(len(told), told, matrix, days, names, is_baseline, is_choice=np.ones(len(told), dtype=bool))
 
 
 def test_the_deflated_sharpe_ratio_of_the_paper_comes_out_of_a_ledger_with_its_trials():
@@ -613,7 +620,7 @@ def test_a_single_trial_is_deflated_by_nothing():
     assert found["trial_sharpe_spread"] == 0
 
 
-@pytest.mark.parametrize("sharpes", [[], [math.nan, math.nan], [0.1, math.nan]])
+@pytest.mark.parametrize("sharpes", [[], [math.nan, math.nan]])
 def test_without_trials_that_could_be_measured_nothing_is_said_of_luck(sharpes):
     found = ledger_evidence(tried(sharpes), np.random.default_rng(4).normal(0.1, 1, 200))
     assert math.isnan(found["deflated_sharpe_ratio"])
@@ -642,35 +649,116 @@ def test_overfitting_is_told_from_thirty_days_on():
         assert 0 <= overfitting(matrix[:n_days]) <= 1
     matrix[:, 2] += 1
     assert overfitting(matrix) == 0
-    assert math.isnan(overfitting(matrix[:, :1])), "of one trial there is nothing to choose"
+    assert overfitting(matrix[:, 2:3]) == 0, "it never loses"
+    assert math.isnan(overfitting(matrix[:, :0])), "without a trial there is nothing to choose"
 
 
 @pytest.mark.parametrize(("n_days", "n_blocks"), [(30, 6), (49, 8), (59, 10), (79, 14), (80, 16), (500, 16)])
 def test_overfitting_uses_as_many_blocks_of_five_days_as_there_are(n_days, n_blocks, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "crp_pipeline.gate.trials.probability_of_backtest_overfitting", lambda _, *, n_blocks: asked.append(n_blocks) or 0.0
+        "crp_pipeline.gate.trials.probability_of_backtest_overfitting",
+        lambda _, *, n_blocks, **_how: asked.append(n_blocks) or 0.0,
     )
     overfitting(np.zeros((n_days, 2)))
     assert asked == [n_blocks]
 
 
 def test_overfitting_of_a_ledger_is_that_of_its_matrix_by_hand(book):
-    """Six blocks of five days: of the twenty halves, those in which the winner ends at or below the middle of the rest."""
+    """Six blocks of five days: of the twenty halves, those in which the winner ends at or below the middle of the rest.
+
+    Beside as many that do nothing the middle is doing nothing: those in which the winner loses.
+    """
     from itertools import combinations
 
     daily = returns(30, names=("a", "b", "c", "d"), seed=3)
     book.append(COIN, "night", [trial(name) for name in daily], daily, now=NOW)
-    blocks, below = daily.to_numpy().reshape(6, 5, 4), []
+    blocks, below, lost = daily.to_numpy().reshape(6, 5, 4), [], []
     for half in combinations(range(6), 3):
         chosen = blocks[list(half)].reshape(15, 4)
         rest = blocks[[block for block in range(6) if block not in half]].reshape(15, 4)
         best = (chosen.mean(axis=0) / chosen.std(axis=0)).argmax()
         tested = rest.mean(axis=0) / rest.std(axis=0)
         below.append((tested < tested[best]).sum() + 1 <= 2)
+        lost.append(tested[best] < 0)
     evidence = ledger_evidence(book.trials(COIN), daily["a"])
-    assert evidence["probability_of_backtest_overfitting"] == pytest.approx(np.mean(below))
+    assert evidence["overfitting_among_contenders"] == pytest.approx(np.mean(below))
+    assert evidence["probability_of_backtest_overfitting"] == pytest.approx(np.mean(lost))
     assert 0 < np.mean(below) < 1
+    assert 0 < np.mean(lost) < 1
+
+
+def test_losing_trials_make_nobody_look_less_overfitted(book):
+    """Neither as baselines nor as contenders."""
+    names = tuple("abcdef")
+    daily = returns(180, names=names, seed=9)
+    book.append(COIN, "night", [trial(name) for name in names], daily, now=NOW)
+    alone = ledger_evidence(book.trials(COIN), daily["a"])["probability_of_backtest_overfitting"]
+    worse = [f"worse {number}" for number in range(12)]
+    losing = returns(180, names=worse, seed=4) - 0.01
+    trials = [Trial(name, {"candidate": name}, is_baseline=number < 5) for number, name in enumerate(worse)]
+    book.append(COIN, "night", trials, losing, now=NOW)
+    beside = ledger_evidence(book.trials(COIN), daily["a"])
+    assert alone > 0.3
+    assert beside["probability_of_backtest_overfitting"] == alone
+    assert beside["distinct_trials"] == 13, "six, and seven that could have been chosen"
+    assert overfitting(book.trials(COIN).returns) == alone
+
+
+def test_an_honest_roster_of_equally_good_choices_is_not_overfitted_and_a_worthless_one_is():
+    def told(edge, n):
+        matrices = [np.random.default_rng(seed).normal(edge, 1, (180, n)) for seed in range(12)]
+        return np.mean([overfitting(distinct_choices(matrix)) for matrix in matrices])
+
+    for n in (1, 2, 4):
+        assert told(0.3, n) < 0.1
+        assert told(0.0, n) == pytest.approx(0.5, abs=0.2)
+
+
+@given(
+    n_trials=st.integers(2, 8),
+    n_copies=st.integers(1, 20),
+    n_days=st.integers(20, 120),
+    noise=st.sampled_from([0.0, 0.05, 0.3]),
+    edge=st.sampled_from([0.0, 0.1, 0.3]),
+    seed=st.integers(0, 10_000),
+)
+@settings(max_examples=40, deadline=None)
+def test_copies_of_any_trial_never_raise_a_deflated_sharpe_ratio(n_trials, n_copies, n_days, noise, edge, seed):
+    rng = np.random.default_rng(seed)
+    own = pd.DataFrame(rng.normal(edge, 1, (n_days, n_trials)), index=pd.date_range("2024-01-01", periods=n_days, tz="UTC"))
+    of = rng.integers(0, n_trials, n_copies)
+    copies = own.to_numpy()[:, of] + noise * rng.normal(0, 1, (n_days, n_copies))
+    best = own[max(own, key=lambda name: own[name].mean() / own[name].std())]
+
+    def deflated(frame):
+        frame = frame.set_axis([f"trial {number}" for number in range(frame.shape[1])], axis=1)
+        with tempfile.TemporaryDirectory() as folder:
+            book = Ledger(folder)
+            book.append(COIN, "night", [trial(name) for name in frame], frame, now=NOW)
+            return ledger_evidence(book.trials(COIN), best)["deflated_sharpe_ratio"]
+
+    alone = deflated(own)
+    with_copies = deflated(pd.concat([own, pd.DataFrame(copies, index=own.index)], axis=1))
+    assert with_copies <= alone + 1e-12
+
+
+def test_copies_of_the_winner_leave_it_the_best_of_twenty_coins():
+    rng = np.random.default_rng(7)
+    daily = pd.DataFrame(rng.normal(0, 1, (250, 20)))
+    best = daily[daily.mean().idxmax()]
+    copies = best.to_numpy()[:, None] + rng.normal(0, 0.05, (250, 500))
+    every = [*(daily[name] for name in daily), *(pd.Series(column) for column in copies.T)]
+    is_choice = choices_of(every)
+    assert is_choice.tolist() == [True] * 20 + [False] * 500
+    sharpes = np.array([one.mean() / one.std() for one in every])
+    none = np.empty((0, 0))
+
+    def deflated(n):
+        trials = Trials(n, sharpes[:n], none, pd.DatetimeIndex([]), (), np.empty(0, dtype=bool), is_choice=is_choice[:n])
+        return ledger_evidence(trials, best)["deflated_sharpe_ratio"]
+
+    assert deflated(520) < deflated(20) < 0.8
 
 
 def test_variants_of_one_edge_are_one_choice_and_do_not_call_it_overfitted():
@@ -679,7 +767,8 @@ def test_variants_of_one_edge_are_one_choice_and_do_not_call_it_overfitted():
     variants = edge[:, None] + rng.normal(0, 0.002, (400, 12))
     worthless = rng.normal(0, 0.01, (400, 4))
     returns = np.column_stack([variants, worthless])
-    assert overfitting(returns) > 0.2, "twelve that are as good as each other: each is as often last as first"
+    ranked = probability_of_backtest_overfitting(returns)
+    assert ranked > 0.2, "twelve that are as good as each other: each is as often last as first"
     choices = distinct_choices(returns)
     assert choices.shape == (400, 5)
     assert overfitting(choices) == 0.0
