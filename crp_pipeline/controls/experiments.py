@@ -35,6 +35,8 @@ class Experiment:
 
     run: Callable[[int], tuple[Outcome, ...]]
     is_null: bool
+    controls: tuple[str, ...]
+    """What it tells the outcomes of, in their order."""
 
 
 def run_experiment(name: str, seed: int) -> tuple[Outcome, ...]:
@@ -87,10 +89,14 @@ def shuffled(seed: int) -> tuple[Outcome, ...]:
 
 
 EXPERIMENTS = {
-    "null": Experiment(null_market, is_null=True),
-    "shuffled": Experiment(shuffled, is_null=False),
-    "planted 0.60": Experiment(planted(0.60), is_null=False),
-    "planted 0.70": Experiment(planted(0.70), is_null=False),
+    "null": Experiment(
+        null_market,
+        is_null=True,
+        controls=("null market", "wide stop, near target", f"best of {N_STRATEGIES}", f"best of {N_STRATEGIES}, deflated"),
+    ),
+    "shuffled": Experiment(shuffled, is_null=False, controls=("shuffled labels",)),
+    "planted 0.60": Experiment(planted(0.60), is_null=False, controls=("planted 0.60", "planted 0.60, dear")),
+    "planted 0.70": Experiment(planted(0.70), is_null=False, controls=("planted 0.70", "planted 0.70, dear")),
 }
 
 
