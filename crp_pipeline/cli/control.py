@@ -20,7 +20,7 @@ def control(
 ) -> None:
     """Run the control suite on this code and add it to its report; exit code 1 when a control does not come out as it must.
 
-    The report holds every seed that was ever run on this code, each as it came out last: a red one is red until it is run again.
+    The report holds every seed that this code was ever run on, each as it came out last: a red one stays until it is run again.
     """
     data_dir = load_settings().data_dir
     report = keep_report(run_suite(runs=runs, seed=seed, workers=workers, progress=typer.echo), data_dir, tell=typer.echo)
