@@ -1,6 +1,5 @@
 """Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
 
-from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
@@ -26,7 +25,7 @@ from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import Places
-from crp_pipeline.defs.trials import night_trials, occasion_of
+from crp_pipeline.defs.trials import append_trials, night_trials
 from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
@@ -141,8 +140,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         )
         trials = night_trials(candidates, models, own, places)
         earned = daily_net_returns(candidates, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
-        ledger = Ledger(places.ledger)
-        head = ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
+        head = append_trials(context, coin, trials, earned, places)
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
         learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]
@@ -151,7 +149,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         return dg.MaterializeResult(
             value=compared,
             metadata={
-                "trials": ledger.count(coin),
+                "trials": "the ledger is damaged" if head is None else Ledger(places.ledger).count(coin),
                 **numbers(luck),
                 "better_than_nothing": ", ".join(better) or "none",
                 "table": table(compared),

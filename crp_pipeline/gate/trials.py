@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.contracts import Floats
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.ledger import SAME_CHOICE, Ledger, Trials
@@ -28,6 +29,8 @@ from crp_pipeline.metrics.performance import DAYS_PER_YEAR
 MOST_BLOCKS = 16
 FEWEST_BLOCKS = 6
 """With fewer there are too few ways to choose half of them: 20 with six."""
+NO_HEAD = f"0:{NO_ENTRY}"
+"""Head of a ledger without any event, which every ledger continues."""
 DAYS_PER_BLOCK = 5
 """The Sharpe ratio of a shorter block is noise."""
 
@@ -151,14 +154,14 @@ def ledger_faults(ledger: Ledger, coin: str, *, earlier_heads: Iterable[str] = (
 def head_to_tell(ledger: Ledger, coin: str, *, earlier_head: str | None) -> str:
     """The head that a verdict carries: the present one, but the earlier one for as long as the ledger does not continue it.
 
-    A verdict that told the present head of a ledger that was cut back would make that its proper beginning.
+    A verdict that told the present head of a ledger that was cut back would make that its proper beginning. Of a damaged ledger
+    that no verdict was told of nothing can be vouched for.
     """
-    if earlier_head is None:
-        return ledger.head(coin)
+    earlier = NO_HEAD if earlier_head is None else earlier_head
     try:
-        return ledger.head(coin) if ledger.continues(coin, earlier_head) else earlier_head
+        return ledger.head(coin) if ledger.continues(coin, earlier) else earlier
     except LedgerError:
-        return earlier_head
+        return earlier
 
 
 def _backtest_days(n_trials: int, sharpe: float) -> float:

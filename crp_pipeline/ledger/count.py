@@ -89,18 +89,25 @@ def counted(events: Iterable[Event]) -> list[Counted]:
     return [trial for recipe in recipes.values() for trial in recipe.trials]
 
 
-def tried(found: list[Counted], days: pd.DatetimeIndex, returns_of: Callable[[Counted], "pd.Series[float]"]) -> Trials:
+def counted_before(events: Iterable[Event]) -> int:
+    """How many trials were made before a ledger was begun anew."""
+    return sum(event.anew.n_trials for event in events if event.anew is not None)
+
+
+def tried(events: Sequence[Event], days: pd.DatetimeIndex, returns_of: Callable[[Counted], "pd.Series[float]"]) -> Trials:
     """The trials, and the matrix of those that share enough of the candidate's `days`.
 
-    They join it in the order of how many of these days they have, as long as the days common to all are at least half of them.
+    Of trials before a ledger was begun anew only the number is known. The others join in the order of how many of these days
+    they have, as long as the days common to all are at least half of them.
     """
+    found = counted(events)
     may_join = [number for number, trial in enumerate(found) if 2 * _most_shared(trial.look, days) >= len(days)]
     columns = {number: returns_of(found[number]).loc[lambda it: it.index.isin(days)] for number in may_join}
     joined, common = _joined({number: pd.DatetimeIndex(column.index) for number, column in columns.items()}, days)
     matrix = [columns[number].loc[common].to_numpy(dtype=np.float64) for number in joined]
     contenders = [it for it in found if not it.look.is_baseline]
     return Trials(
-        n_trials=len(found),
+        n_trials=len(found) + counted_before(events),
         sharpes=np.array([it.look.daily_sharpe for it in contenders], dtype=np.float64),
         returns=np.column_stack(matrix) if matrix else np.empty((0, 0)),
         days=common if matrix else days[:0],

@@ -14,14 +14,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from crp_pipeline.chain import NO_ENTRY
+from crp_pipeline.cli import app
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.trials import distinct_choices, head_to_tell, ledger_evidence, ledger_faults, overfitting
 from crp_pipeline.ledger import Ledger, Trial, Trials, ensemble_trial, flat, model_trial, rule_trial, shared_facts
 from crp_pipeline.ledger.count import choices_of
 from crp_pipeline.metrics import probability_of_backtest_overfitting
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import write_parquet
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
 COIN = "BTC-USDT"
@@ -153,6 +156,12 @@ def test_a_stack_is_another_trial_with_another_member_or_setting_of_its_own():
     assert ensemble_trial("ensemble", [a_model(seed=9)], settings, made="0").key != stack.key
     assert ensemble_trial("ensemble", [a_model(), a_model()], settings, made="0").key != stack.key
     assert ensemble_trial("ensemble", [a_model()], other, made="0").key != stack.key
+    for own in ({"min_win_rate": 0.6}, {"win_rate_of": "all"}, {"win_rate_bound": "lower"}, {"max_calibration_error": 0.2}):
+        moved = PipelineSettings(gate=own)
+        assert ensemble_trial("ensemble", [a_model()], moved, made="0").key != stack.key, "a threshold that was moved"
+        assert a_model(moved).key == a_model().key
+    house = PipelineSettings(gate={"min_trades": 1})
+    assert ensemble_trial("ensemble", [a_model()], house, made="0").key == stack.key
     assert "ensemble.regularization" not in shared_facts(other), "a model does not change with the stack that it is in"
 
 
@@ -421,6 +430,86 @@ def test_a_key_that_is_not_the_recipes_is_found(told):
     path_of(told).write_text(json.dumps(document) + "\n")
     with pytest.raises(LedgerError, match="line 1 of the ledger cannot be read: the key of tcn is not the hash of its recipe"):
         told.verify(COIN)
+
+
+def test_a_ledger_that_is_begun_anew_counts_on_and_is_whole(told):
+    head = told.head(COIN)
+    path_of(told).write_text("".join([lines(told)[0], "{}\n", *lines(told)[2:]]))
+    path_of(told).with_name("trials.head").write_text("0" * 64)
+    assert ledger_faults(told, COIN, earlier_heads=[head])[0] == 1
+    told.start_anew(COIN, reason=" the disk was full ", heads=[head], n_trials=0, now=NOW)
+    assert ledger_faults(told, COIN, earlier_heads=[head]) == (0, "BTC-USDT: the ledger is as it was written")
+    assert told.continues(COIN, told.head(COIN))
+    assert not told.continues(COIN, f"4:{NO_ENTRY}")
+    assert head_to_tell(told, COIN, earlier_head=head) == told.head(COIN)
+    assert told.count(COIN) == told.trials(COIN).n_trials == 3, "what can still be read of it"
+    [event] = told.events(COIN)
+    assert (event.anew.reason, event.anew.heads, event.looks) == ("the disk was full", (head,), ())
+    laid = told.root / COIN / event.anew.aside
+    assert {path.name for path in laid.iterdir()} == {"trials.jsonl", "trials.head", "returns"}
+    assert told.coins() == [COIN]
+    tell(told, trial(seed=9))
+    assert (told.count(COIN), told.trials(COIN).n_in_matrix) == (4, 1)
+    told.verify(COIN)
+
+
+def test_nothing_is_gained_by_losing_a_ledger(told):
+    head = told.head(COIN)
+    for part in ("trials.jsonl", "trials.head"):
+        (told.root / COIN / part).unlink()
+    shutil.rmtree(told.root / COIN / "returns")
+    assert ledger_faults(told, COIN, earlier_heads=[head])[0] == 1
+    told.start_anew(COIN, reason="lost", heads=[head], n_trials=40, now=NOW)
+    assert told.count(COIN) == 40
+    tell(told, trial(seed=9))
+    told.start_anew(COIN, reason="lost again", heads=[told.head(COIN)], n_trials=0, now=NOW + timedelta(days=1))
+    assert told.count(COIN) == 41
+    path_of(told).unlink()
+    told.start_anew(COIN, reason="and again", heads=[], n_trials=0, now=NOW + timedelta(days=2))
+    assert told.count(COIN) == 41, "from those that were laid aside"
+
+
+def test_a_ledger_is_not_begun_anew_without_a_reason(told):
+    before = path_of(told).read_bytes()
+    with pytest.raises(LedgerError, match="BTC-USDT: a ledger is begun anew for a reason"):
+        told.start_anew(COIN, reason=" ", heads=[], n_trials=0, now=NOW)
+    assert path_of(told).read_bytes() == before
+
+
+def test_of_a_damaged_ledger_that_no_verdict_was_told_of_nothing_is_vouched_for(told):
+    path_of(told).write_bytes(b"{}\n")
+    assert head_to_tell(told, COIN, earlier_head=None) == f"0:{NO_ENTRY}"
+
+
+@pytest.fixture
+def asked(told, tmp_path, monkeypatch):
+    """Ask `crp ledger` of the coin, with the head that the latest comparison was told."""
+    (tmp_path / "comparison").mkdir()
+    compared = pd.DataFrame({"candidate": ["tcn"]})
+    compared.attrs["ledger"] = told.head(COIN)
+    write_parquet(tmp_path / "comparison" / f"{COIN}.parquet", compared)
+    monkeypatch.setenv("CRP_DATA_DIR", str(tmp_path))
+    return lambda *how: CliRunner().invoke(app, ["ledger", "--coin", COIN, *how])
+
+
+def test_the_command_tells_a_whole_ledger_and_does_not_begin_it_anew(asked):
+    assert "BTC-USDT: 4 trials, every line and file as it was written" in asked().output
+    refused = asked("--start-anew", "--reason", "for fun")
+    assert "nothing is wrong with the ledger" in str(refused.exception)
+
+
+def test_the_command_finds_a_ledger_that_was_deleted_or_cut_back_and_leads_out(asked, told):
+    cut_back(told, 2)
+    assert "once held 4 events, which the 2 that it holds do not continue" in str(asked().exception)
+    shutil.rmtree(told.root)
+    gone = asked()
+    assert gone.exit_code == 1
+    assert "once held 4 events, which the 0 that it holds do not continue" in str(gone.exception)
+    assert "--start-anew" in str(gone.exception)
+    begun = asked("--start-anew", "--reason", "moved to another disk")
+    assert begun.exit_code == 0
+    assert "after 0 trials: moved to another disk" in begun.output
+    assert asked().exit_code == 0
 
 
 @pytest.mark.parametrize("bad", ["[1]\n", "{}\n", "\n", '{"looks": 7}\n', '{"looks": [7]}\n', "null\n", '"looks"\n'])
