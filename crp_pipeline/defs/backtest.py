@@ -15,12 +15,10 @@ from crp_pipeline.backtest import (
     cost_ladder,
     exit_table,
     run_backtest,
-    settled_rates,
     volatility_regime,
 )
-from crp_pipeline.candles import read_feeds
-from crp_pipeline.candles.files import coin_files, load_candles
 from crp_pipeline.contracts import interval_length
+from crp_pipeline.defs.costs import cost_data
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -33,27 +31,10 @@ from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash, sha256
 
-FUNDING = "funding_rate"
-"""The feed column that is settled between longs and shorts."""
-
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`backtest` and `comparison` per coin."""
     return [_backtest(settings), _comparison(settings, places)]
-
-
-def cost_data(settings: PipelineSettings, coin: str) -> CostData:
-    """The coin's settled funding, from its feed of that name, and its candles of a shorter interval, where there are such.
-
-    Funding is a cost of what was held, charged at its stamp: no decision sees it, so its publication does not matter here.
-    """
-    columns = [feed.rows[FUNDING] for feed in read_feeds(settings.feeds, coin) if FUNDING in feed.rows]
-    files = {} if settings.finer_dir is None else coin_files(settings.finer_dir)
-    finer = load_candles(files[coin]) if coin in files else None
-    return CostData(
-        funding=settled_rates(columns[0]) if columns else None,
-        finer=None if finer is None else finer[~finer.index.duplicated()],
-    )
 
 
 def cost_hashes(settings: PipelineSettings, coin: str, data: CostData) -> dict[str, str]:

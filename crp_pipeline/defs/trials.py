@@ -15,6 +15,7 @@ import pandas as pd
 
 from crp_pipeline.backtest import exit_table
 from crp_pipeline.defs.automation import NIGHT
+from crp_pipeline.defs.costs import cost_data
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions
@@ -78,7 +79,8 @@ def append_model(
     trial = _model_trial(model_type, predictions, card, own)
     exits = exit_table(labels["volatility"], own.horizon, own.exits)
     decisions = {model_type: plain_decisions(predictions)}
-    earned = daily_net_returns(decisions, candles, exits, execution=own.execution, sizing=own.sizing)
+    data = cost_data(settings, coin)
+    earned = daily_net_returns(decisions, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
     append_trials(context, coin, [trial], earned, places)
 
 
