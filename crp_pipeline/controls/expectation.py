@@ -52,6 +52,8 @@ class Expectation:
 EXPECTATIONS: Mapping[str, Expectation] = {
     "null market": Expectation("promoted", at_most=0.0, is_strict=True),
     "wide stop, near target": Expectation("promoted", at_most=0.0, is_strict=True),
+    "null market, six bars ahead": Expectation("promoted", at_most=0.0, is_strict=True),
+    "planted 0.65, six bars ahead": Expectation("promoted", at_least=0.90),
     "shuffled labels": Expectation("accuracy within 3 standard errors of 0.5", at_least=0.99),
     "planted 0.60": Expectation("promoted", at_least=0.90),
     "planted 0.70": Expectation("promoted", at_least=0.90),

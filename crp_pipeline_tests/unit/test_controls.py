@@ -194,7 +194,7 @@ def test_a_process_that_dies_fails_its_own_control_and_no_other(monkeypatch):
     monkeypatch.setattr("crp_pipeline.controls.suite.run_experiment", one_that_dies)
     lines = []
     found = run_suite(runs=3, workers=2, progress=lines.append, now=NOW)
-    assert len(lines) == 6
+    assert len(lines) == 2 + len(EXPERIMENTS)
     lost = {(it.control, it.seed): it.error for it in found.outcomes if it.error}
     assert {control for control, _ in lost} == {*EXPERIMENTS["null"].controls, "shuffled labels"}
     assert lost["null market", 1] == "null on seed 1 came to nothing: its process died"
@@ -243,9 +243,25 @@ def test_the_hash_of_the_source_knows_every_byte(tmp_path, monkeypatch):
 # markets and arithmetic
 
 
+@pytest.mark.parametrize("horizon", [1, 6])
 @pytest.mark.parametrize("accuracy", [0.5, 0.6, 0.7, 0.75])
-def test_a_planted_edge_has_the_accuracy_that_it_was_planted_for(accuracy):
-    assert bayes_accuracy(planted_edge(accuracy)) == pytest.approx(accuracy)
+def test_a_planted_edge_has_the_accuracy_that_it_was_planted_for(accuracy, horizon):
+    assert bayes_accuracy(planted_edge(accuracy, horizon), horizon) == pytest.approx(accuracy)
+
+
+def test_every_experiment_names_its_controls_and_every_expectation_has_one():
+    named = [control for experiment in EXPERIMENTS.values() for control in experiment.controls]
+    assert len(named) == len(set(named))
+    assert set(named) == {*EXPECTATIONS, "best of 100"}
+
+
+def test_labels_of_a_control_six_bars_ahead_overlap_and_those_of_the_next_bar_do_not():
+    candles = random_walk(600).assign(is_repaired=False, segment=0)
+    alone, overlapping = (
+        make_labels(candles, control_settings(0, horizon=horizon).labels)["weight"].mean() for horizon in (1, 6)
+    )
+    assert alone == pytest.approx(1.0)
+    assert overlapping < 0.3
 
 
 def test_a_control_market_moves_as_much_as_the_costs_of_its_edge_assume():
