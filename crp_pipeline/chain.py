@@ -71,6 +71,10 @@ class Chain(Generic[L]):
             raise self._error(f"{self._owner}: the {self._called} ends after line {len(told)}, which is not how it was left")
         return Links(told, hashes, pending)
 
+    def legible(self) -> tuple[L, ...]:
+        """Every line that is a link by itself, whether or not it follows the one before it: what is left of a damaged chain."""
+        return tuple(link for link in map(self._legible, self._lines()[0]) if link is not None)
+
     @property
     def head(self) -> str:
         """The hash that the last line is said to have."""
@@ -93,6 +97,12 @@ class Chain(Generic[L]):
             chain.flush()
             os.fsync(chain.fileno())
         return _line_hash(line)
+
+    def _legible(self, line: bytes) -> L | None:
+        try:
+            return self._read(json.loads(line))
+        except (ValueError, TypeError, KeyError):
+            return None
 
     def _told(self, lines: list[bytes]) -> tuple[L, ...]:
         links: list[L] = []

@@ -23,17 +23,19 @@ from crp_pipeline.storage import read_parquet
 
 
 def run_night(floor_plan: dg.Definitions, coins: Sequence[str], instance: dg.DagsterInstance) -> list[str]:
-    """Run all phases for the coins and return what failed: coins, `market`, `summary`.
+    """Run all phases for the coins and return what failed: coins, `market`, `controls`, `summary`.
 
-    No coin trains on the market of an earlier night: when the market fails, so do all coins.
+    No coin trains on the market of an earlier night: when the market fails, so do all coins. Controls that fail stop nobody.
     """
-    candles, market, corridor, summary = (floor_plan.resolve_job_def(name) for name in PHASES)
+    candles, market, controls, corridor, summary = (floor_plan.resolve_job_def(name) for name in PHASES)
     with_candles = [coin for coin in coins if _run(candles, instance, coin)]
     has_market = bool(with_candles) and _run(market, instance, None)
+    has_controls = not with_candles or _run(controls, instance, None)
     finished = [coin for coin in with_candles if has_market and _run(corridor, instance, coin)]
     has_summary = _run(summary, instance, None)
     failed = [coin for coin in coins if coin not in finished]
-    return failed + ["market"] * (bool(with_candles) and not has_market) + ["summary"] * (not has_summary)
+    over_all = {"market": has_market or not with_candles, "controls": has_controls, "summary": has_summary}
+    return failed + [phase for phase, is_done in over_all.items() if not is_done]
 
 
 def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, coin: str | None) -> bool:

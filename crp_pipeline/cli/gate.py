@@ -1,6 +1,5 @@
-"""`crp feasibility`, `crp evaluate`, `crp ledger`: what is achievable, whether a model is good enough, all that was tried."""
+"""`crp feasibility`, `crp evaluate`: what is achievable, and whether a model is good enough."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +13,9 @@ from crp_pipeline.cli.doors import Coin, app
 from crp_pipeline.gate.evaluation import evaluate_forecast
 from crp_pipeline.gate.feasibility import feasibility
 from crp_pipeline.gate.scoreboard import require_same_labels, stored_labels
-from crp_pipeline.ledger import Ledger
-from crp_pipeline.metrics.performance import DAYS_PER_YEAR
 from crp_pipeline.registry.card import checked_coin
 from crp_pipeline.reporting.feasibility import feasibility_page
 from crp_pipeline.reporting.scoreboard import evaluation_page
-from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
@@ -51,29 +47,6 @@ def show_feasibility(
     if found.refusal is not None:
         typer.echo(f"\n{found.refusal}")
         raise typer.Exit(1)
-
-
-@app.command("ledger")
-def show_ledger(coin: Coin) -> None:
-    """Check a coin's trial ledger and print every trial with its latest Sharpe ratio; exit code 1 when it is damaged."""
-    ledger = Ledger(load_settings().data_dir / "ledger")
-    ledger.verify(checked_coin(coin))
-    rows = [
-        {
-            "at": event.at,
-            "occasion": event.occasion,
-            "trial": look.name,
-            "baseline": "yes" if look.is_baseline else "",
-            "key": look.key[:8],
-            "days": look.n_days,
-            "until": look.last_day,
-            "sharpe": math.nan if look.daily_sharpe is None else look.daily_sharpe * math.sqrt(DAYS_PER_YEAR),
-        }
-        for event in ledger.events(coin)
-        for look in event.looks
-    ]
-    typer.echo(to_text(pd.DataFrame(rows)) if rows else "nothing was tried yet")
-    typer.echo(f"\n{coin}: {ledger.count(coin)} trials, every line and file as it was written")
 
 
 @app.command("evaluate")

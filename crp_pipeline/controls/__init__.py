@@ -6,7 +6,7 @@ A gate that has no such answer for its own code promotes nothing.
 """
 
 from crp_pipeline.controls.expectation import EXPECTATIONS, Expectation, Outcome, control_table
-from crp_pipeline.controls.report import ControlReport, control_evidence, read_report, write_report
+from crp_pipeline.controls.report import ControlReport, control_evidence, keep_report, read_report, write_report
 from crp_pipeline.controls.suite import run_suite
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Outcome",
     "control_evidence",
     "control_table",
+    "keep_report",
     "read_report",
     "run_suite",
     "write_report",

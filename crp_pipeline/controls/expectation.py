@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import inf
+from math import inf, nan
 
 import pandas as pd
 
 from crp_pipeline.metrics import wilson_interval
+
+CHANCE = 0.01
+"""A control that is in order is refuted by chance no more often than this, however short the run."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Outcome:
     verdict: str
     reason: str
     numbers: Mapping[str, float]
+    error: str = ""
+    """Why it came to nothing, where it did: the control has then failed."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,25 @@ class Expectation:
     at_least: float = 0.0
     at_most: float = 1.0
     is_strict: bool = False
-    """True: the observed rate itself must lie within; False: its interval must reach there."""
+    """True: the observed rate itself must lie within; False: it is refuted by an exact binomial test at 1 %."""
 
     def holds(self, successes: int, n: int) -> bool:
         """True when so many of n agree with the expectation; nothing agrees where nothing was run."""
         if n == 0:
             return False
-        low, high = (successes / n,) * 2 if self.is_strict else wilson_interval(successes, n)
-        return high >= self.at_least and low <= self.at_most
+        if self.is_strict:
+            return self.at_least <= successes / n <= self.at_most
+        from scipy.stats import binom
+
+        as_many, as_few = binom.sf(successes - 1, n, self.at_most), binom.cdf(successes, n, self.at_least)
+        return bool(min(as_many, as_few) >= CHANCE)
 
 
 EXPECTATIONS: Mapping[str, Expectation] = {
     "null market": Expectation("promoted", at_most=0.0, is_strict=True),
     "wide stop, near target": Expectation("promoted", at_most=0.0, is_strict=True),
+    "null market, six bars ahead": Expectation("promoted", at_most=0.0, is_strict=True),
+    "planted 0.65, six bars ahead": Expectation("promoted", at_least=0.90),
     "shuffled labels": Expectation("accuracy within 3 standard errors of 0.5", at_least=0.99),
     "planted 0.60": Expectation("promoted", at_least=0.90),
     "planted 0.70": Expectation("promoted", at_least=0.90),
@@ -69,20 +80,22 @@ def failures(outcomes: Iterable[Outcome]) -> tuple[str, ...]:
 
 
 def _row(control: str, found: list[Outcome]) -> dict[str, object]:
-    happened, n = sum(outcome.happened for outcome in found), len(found)
+    finished = [outcome for outcome in found if not outcome.error]
+    happened, n = sum(outcome.happened for outcome in finished), len(finished)
     low, high = wilson_interval(happened, n)
     expected = EXPECTATIONS.get(control)
-    told = pd.DataFrame([outcome.numbers for outcome in found]).median()
+    told = pd.DataFrame([outcome.numbers for outcome in finished]).median()
+    holds = expected is not None and expected.holds(happened, n) and len(finished) == len(found)
     return {
         "control": control,
         "what": expected.what if expected else "uncorrected Sharpe test passes",
         "runs": n,
         "happened": happened,
-        "rate": happened / n,
+        "rate": happened / n if n else nan,
         "low": low,
         "high": high,
         "expected": _bounds(expected) if expected else "-",
-        "holds": "-" if expected is None else "yes" if expected.holds(happened, n) else "NO",
+        "holds": "-" if expected is None else "yes" if holds else "NO",
         **{str(name): float(value) for name, value in told.items()},
     }
 

@@ -21,6 +21,8 @@ N_BARS = 8_000
 FREE = ExecutionModel(fee_bps=0.0, spread_bps=0.0, slippage_bps=0.0, horizon=1)
 NEAR_TARGET = 0.45
 """Target over stop at which a coin flip wins 1 / 1.45 = 69 % of its trades."""
+AHEAD = 6
+"""Bars whose labels overlap those of the bars beside them."""
 N_STRATEGIES = 100
 SHOWN = (
     *("directional_accuracy", "win_rate", "zero_skill_win_rate", "trades", "net_expectancy_bps"),
@@ -35,6 +37,8 @@ class Experiment:
 
     run: Callable[[int], tuple[Outcome, ...]]
     is_null: bool
+    controls: tuple[str, ...]
+    """What it tells the outcomes of, in their order."""
 
 
 def run_experiment(name: str, seed: int) -> tuple[Outcome, ...]:
@@ -76,6 +80,17 @@ def planted(bayes_accuracy: float) -> Callable[[int], tuple[Outcome, ...]]:
     return run
 
 
+def overlapping(accuracy: float, control: str) -> Callable[[int], tuple[Outcome, ...]]:
+    """A market that is forecast six bars ahead, where labels overlap and only the purge parts what is learned from the test."""
+
+    def run(seed: int) -> tuple[Outcome, ...]:
+        settings = control_settings(seed, horizon=AHEAD)
+        night = walk(control_candles(accuracy, n_bars=N_BARS, seed=seed, horizon=AHEAD), settings)
+        return (_promotion(control, seed, night.verdict(settings)),)
+
+    return run
+
+
 def shuffled(seed: int) -> tuple[Outcome, ...]:
     """A market with an edge and labels that belong to other bars: nothing can be right more often than a coin."""
     settings = control_settings(seed)
@@ -87,10 +102,18 @@ def shuffled(seed: int) -> tuple[Outcome, ...]:
 
 
 EXPERIMENTS = {
-    "null": Experiment(null_market, is_null=True),
-    "shuffled": Experiment(shuffled, is_null=False),
-    "planted 0.60": Experiment(planted(0.60), is_null=False),
-    "planted 0.70": Experiment(planted(0.70), is_null=False),
+    "null": Experiment(
+        null_market,
+        is_null=True,
+        controls=("null market", "wide stop, near target", f"best of {N_STRATEGIES}", f"best of {N_STRATEGIES}, deflated"),
+    ),
+    "shuffled": Experiment(shuffled, is_null=False, controls=("shuffled labels",)),
+    "planted 0.60": Experiment(planted(0.60), is_null=False, controls=("planted 0.60", "planted 0.60, dear")),
+    "planted 0.70": Experiment(planted(0.70), is_null=False, controls=("planted 0.70", "planted 0.70, dear")),
+    **{
+        control: Experiment(overlapping(accuracy, control), is_null=False, controls=(control,))
+        for control, accuracy in (("null market, six bars ahead", 0.5), ("planted 0.65, six bars ahead", 0.65))
+    },
 }
 
 

@@ -50,8 +50,8 @@ PROVED_BARS, PROOF_CUTS = 1_500, 2
 Relabel = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 
-def control_settings(seed: int) -> PipelineSettings:
-    """Settings of a control, whatever the installation's own are: the next bar, small stakes, the bounds of the house.
+def control_settings(seed: int, *, horizon: int = 1) -> PipelineSettings:
+    """Settings of a control, whatever the installation's own are: the next bars, small stakes, the bounds of the house.
 
     The win rate is no subject here: how many trades win follows from exits and costs, and the edges are known by accuracy.
     """
@@ -59,14 +59,14 @@ def control_settings(seed: int) -> PipelineSettings:
         source="demo",
         coins=(),
         interval="1h",
-        horizon=1,
+        horizon=horizon,
         seed=seed,
         threads=1,
         roster=(LEARNER,),
-        labels=LabelConfig(horizon=1, neutral_volatility_multiple=0.0, volatility_window=50),
-        walk_forward=WalkForwardConfig(train_size=3_500, test_size=900, embargo=2),
+        labels=LabelConfig(horizon=horizon, neutral_volatility_multiple=0.0, volatility_window=50),
+        walk_forward=WalkForwardConfig(train_size=3_500, test_size=900, embargo=2 * horizon),
         selection=SelectionConfig(keep=30, learn_rows=2_000, watch_rows=500, correlation_rows=1_000),
-        execution=ExecutionModel(horizon=1),
+        execution=ExecutionModel(horizon=horizon),
         exits=ExitConfig(),
         sizing=Sizing(risk_per_trade=0.001),
         ensemble=EnsembleConfig(),

@@ -1,7 +1,8 @@
-"""The night, unattended: candles of every coin, then the market, then one run per coin, then the summary.
+"""The night, unattended: candles of every coin, then market and controls, then one run per coin, then the summary.
 
 The schedule starts the first phase; the sensor starts each next one when every run of the phase before has ended. A coin whose
 candles fail is left out of its night and holds up nobody; when the market fails nobody trains, and the summary follows at once.
+When the controls fail every coin trains and is judged without them, which promotes nothing that they did not vouch for before.
 A night is told by the tag `crp/night`, its date.
 """
 
@@ -14,7 +15,7 @@ from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.settings import PipelineSettings
 
 NIGHT, PHASE = "crp/night", "crp/phase"
-PHASES = ("nightly_candles", "nightly_market", "nightly", "nightly_summary")
+PHASES = ("nightly_candles", "nightly_market", "nightly_controls", "nightly", "nightly_summary")
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 WEEKLY_RUNS = 12
@@ -24,7 +25,8 @@ CORRIDOR = dg.AssetSelection.assets("summary").upstream()
 """What a night makes: all but the models that neither stand in the roster nor are baselines. In Dagster's words `+summary`."""
 
 _CANDLES = dg.AssetSelection.assets("candles")
-_BEFORE_COINS = dg.AssetSelection.assets("market", "controls")
+_MARKET = dg.AssetSelection.assets("market")
+_CONTROLS = dg.AssetSelection.assets("controls")
 _OVER_ALL_COINS = dg.AssetSelection.assets("market", "controls", "summary")
 
 
@@ -32,7 +34,8 @@ def jobs() -> list[UnresolvedAssetJobDefinition]:
     """One job per phase; steps of a run share a process, since a process of their own costs seconds each."""
     selections = (
         _CANDLES,
-        _BEFORE_COINS,
+        _MARKET,
+        _CONTROLS,
         CORRIDOR - _CANDLES - _OVER_ALL_COINS,
         dg.AssetSelection.assets("summary"),
     )
@@ -107,17 +110,20 @@ def sensors(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJobD
 def next_requests(instance: dg.DagsterInstance, coins: Sequence[str]) -> list[dg.RunRequest]:
     """What the latest night needs now: nothing while a run goes on, a coin's first is still to come, or all is done."""
     night, runs = _latest_night(instance)
-    candles, market, corridor, summary = ({coin: run for (of, coin), run in runs.items() if of == phase} for phase in PHASES)
+    candles, market, controls, corridor, summary = (
+        {coin: run for (of, coin), run in runs.items() if of == phase} for phase in PHASES
+    )
     if not set(coins) <= set(candles) or any(run.status not in ENDED for run in runs.values()):
         return []
     with_candles = [coin for coin in coins if candles[coin].status is dg.DagsterRunStatus.SUCCESS]
-    if with_candles and not market:
-        return _requests(PHASES[1], night, [None])
+    to_come = [phase for phase, found in zip(PHASES[1:3], (market, controls), strict=True) if not found]
+    if with_candles and to_come:
+        return [request for phase in to_come for request in _requests(phase, night, [None])]
     has_market = any(run.status is dg.DagsterRunStatus.SUCCESS for run in market.values())
     waiting = [coin for coin in with_candles if has_market and coin not in corridor]
     if waiting:
-        return _requests(PHASES[2], night, waiting)
-    return [] if summary else _requests(PHASES[3], night, [None])
+        return _requests(PHASES[3], night, waiting)
+    return [] if summary else _requests(PHASES[4], night, [None])
 
 
 def _latest_night(instance: dg.DagsterInstance) -> tuple[str, Mapping[tuple[str, str | None], dg.DagsterRun]]:

@@ -1,6 +1,5 @@
 """Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
 
-from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
@@ -16,17 +15,15 @@ from crp_pipeline.backtest import (
     cost_ladder,
     exit_table,
     run_backtest,
-    settled_rates,
     volatility_regime,
 )
-from crp_pipeline.candles import read_feeds
-from crp_pipeline.candles.files import coin_files, load_candles
 from crp_pipeline.contracts import interval_length
+from crp_pipeline.defs.costs import cost_data
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import Places
-from crp_pipeline.defs.trials import night_trials, occasion_of
+from crp_pipeline.defs.trials import append_trials, night_trials
 from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
@@ -34,27 +31,10 @@ from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash, sha256
 
-FUNDING = "funding_rate"
-"""The feed column that is settled between longs and shorts."""
-
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`backtest` and `comparison` per coin."""
     return [_backtest(settings), _comparison(settings, places)]
-
-
-def cost_data(settings: PipelineSettings, coin: str) -> CostData:
-    """The coin's settled funding, from its feed of that name, and its candles of a shorter interval, where there are such.
-
-    Funding is a cost of what was held, charged at its stamp: no decision sees it, so its publication does not matter here.
-    """
-    columns = [feed.rows[FUNDING] for feed in read_feeds(settings.feeds, coin) if FUNDING in feed.rows]
-    files = {} if settings.finer_dir is None else coin_files(settings.finer_dir)
-    finer = load_candles(files[coin]) if coin in files else None
-    return CostData(
-        funding=settled_rates(columns[0]) if columns else None,
-        finer=None if finer is None else finer[~finer.index.duplicated()],
-    )
 
 
 def cost_hashes(settings: PipelineSettings, coin: str, data: CostData) -> dict[str, str]:
@@ -141,8 +121,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         )
         trials = night_trials(candidates, models, own, places)
         earned = daily_net_returns(candidates, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
-        ledger = Ledger(places.ledger)
-        head = ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
+        head = append_trials(context, coin, trials, earned, places)
         files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
         learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]
@@ -151,7 +130,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         return dg.MaterializeResult(
             value=compared,
             metadata={
-                "trials": ledger.count(coin),
+                "trials": "the ledger is damaged" if head is None else Ledger(places.ledger).count(coin),
                 **numbers(luck),
                 "better_than_nothing": ", ".join(better) or "none",
                 "table": table(compared),

@@ -6,7 +6,7 @@ bars that it forecast. The comparison evaluates the same forecasts again on the 
 one trial.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,9 @@ import pandas as pd
 
 from crp_pipeline.backtest import exit_table
 from crp_pipeline.defs.automation import NIGHT
+from crp_pipeline.defs.costs import cost_data
 from crp_pipeline.defs.storage import Places
+from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions
 from crp_pipeline.ledger import Ledger, Trial, ensemble_trial, model_trial, rule_trial
 from crp_pipeline.models import MODEL_CLASSES
@@ -45,6 +47,22 @@ def night_trials(
     return [trials.get(name) or rule_trial(name, settings, made=frame_hash(it)) for name, it in candidates.items()]
 
 
+def append_trials(
+    context: dg.AssetExecutionContext, coin: str, trials: Sequence[Trial], earned: pd.DataFrame, places: Places
+) -> str | None:
+    """Write an event into a coin's ledger and return its head; None where it is damaged, which is told.
+
+    Nothing is written onto a damaged ledger, and nobody stops for it: the gate finds it, says so and promotes nothing.
+    """
+    ledger = Ledger(places.ledger)
+    try:
+        ledger.verify(coin)
+    except LedgerError as error:
+        context.log.warning(f"{error}; nothing is written onto it, and nothing is promoted until `crp ledger` begins another")
+        return None
+    return ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
+
+
 def append_model(
     context: dg.AssetExecutionContext,
     model_type: str,
@@ -61,8 +79,9 @@ def append_model(
     trial = _model_trial(model_type, predictions, card, own)
     exits = exit_table(labels["volatility"], own.horizon, own.exits)
     decisions = {model_type: plain_decisions(predictions)}
-    earned = daily_net_returns(decisions, candles, exits, execution=own.execution, sizing=own.sizing)
-    Ledger(places.ledger).append(coin, occasion_of(context), [trial], earned, now=datetime.now(UTC))
+    data = cost_data(settings, coin)
+    earned = daily_net_returns(decisions, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
+    append_trials(context, coin, [trial], earned, places)
 
 
 def _model_trial(model_type: str, forecast: pd.DataFrame, card: Mapping[str, Any], settings: PipelineSettings) -> Trial:

@@ -6,14 +6,19 @@ something else came out of it: other forecasts, hence another draw to choose fro
 are the same evaluation, whoever looks at them: the asset of a model and the night's comparison, or a run that is repeated.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import Floats
+from crp_pipeline.contracts import Bools, Floats
 from crp_pipeline.ledger.event import Event, Look
+
+SAME_CHOICE = 0.8
+"""Correlation of daily returns from which on two trials are one choice."""
+FEWEST_DAYS = 5
+"""Days below which neither a Sharpe ratio nor a correlation says anything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,10 @@ class Trials:
     """(n_days,) UTC."""
     names: tuple[str, ...]
     """(n_in_matrix,) what the trials of the matrix are called; not unique."""
+    is_baseline: Bools
+    """(n_in_matrix,) True for what could never be chosen."""
+    is_choice: Bools
+    """(n_contenders,) False for what moves with a contender that came before it, and for what has fewer than five days."""
 
     @property
     def n_in_matrix(self) -> int:
@@ -80,22 +89,45 @@ def counted(events: Iterable[Event]) -> list[Counted]:
     return [trial for recipe in recipes.values() for trial in recipe.trials]
 
 
-def tried(found: list[Counted], days: pd.DatetimeIndex, returns_of: Callable[[Counted], "pd.Series[float]"]) -> Trials:
+def counted_before(events: Iterable[Event]) -> int:
+    """How many trials were made before a ledger was begun anew."""
+    return sum(event.anew.n_trials for event in events if event.anew is not None)
+
+
+def tried(events: Sequence[Event], days: pd.DatetimeIndex, returns_of: Callable[[Counted], "pd.Series[float]"]) -> Trials:
     """The trials, and the matrix of those that share enough of the candidate's `days`.
 
-    They join it in the order of how many of these days they have, as long as the days common to all are at least half of them.
+    Of trials before a ledger was begun anew only the number is known. The others join in the order of how many of these days
+    they have, as long as the days common to all are at least half of them.
     """
+    found = counted(events)
     may_join = [number for number, trial in enumerate(found) if 2 * _most_shared(trial.look, days) >= len(days)]
     columns = {number: returns_of(found[number]).loc[lambda it: it.index.isin(days)] for number in may_join}
     joined, common = _joined({number: pd.DatetimeIndex(column.index) for number, column in columns.items()}, days)
     matrix = [columns[number].loc[common].to_numpy(dtype=np.float64) for number in joined]
+    contenders = [it for it in found if not it.look.is_baseline]
     return Trials(
-        n_trials=len(found),
-        sharpes=np.array([it.look.daily_sharpe for it in found if not it.look.is_baseline], dtype=np.float64),
+        n_trials=len(found) + counted_before(events),
+        sharpes=np.array([it.look.daily_sharpe for it in contenders], dtype=np.float64),
         returns=np.column_stack(matrix) if matrix else np.empty((0, 0)),
         days=common if matrix else days[:0],
         names=tuple(found[number].look.name for number in joined),
+        is_baseline=np.array([found[number].look.is_baseline for number in joined], dtype=bool),
+        is_choice=choices_of(list(map(returns_of, contenders))),
     )
+
+
+def choices_of(earned: Sequence["pd.Series[float]"]) -> Bools:
+    """(n_trials,) which trials, in the order in which they came, are a choice of their own.
+
+    One that moves with any before it repeats a choice, and never makes two of those before it one: whoever appends copies
+    changes nothing about the trials that were there.
+    """
+    if not earned:
+        return np.empty(0, dtype=bool)
+    together = pd.concat(list(earned), axis=1).corr(min_periods=FEWEST_DAYS).to_numpy() >= SAME_CHOICE
+    has_days: Bools = np.array([len(one) >= FEWEST_DAYS for one in earned])
+    return has_days & ~np.triu(together, 1).any(axis=0)
 
 
 def _joined(days_of: Mapping[int, pd.DatetimeIndex], days: pd.DatetimeIndex) -> tuple[list[int], pd.DatetimeIndex]:

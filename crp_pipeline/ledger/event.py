@@ -55,8 +55,21 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Anew:
+    """What the first line of a ledger says of the one in whose place it was begun."""
+
+    reason: str
+    heads: tuple[str, ...]
+    """Every head that the earlier ledger is known to have had."""
+    n_trials: int
+    """How many trials are known to have been made by then: they count on."""
+    aside: str
+    """Where the earlier ledger lies, from the coin's folder; empty where there was none."""
+
+
+@dataclass(frozen=True)
 class Event:
-    """Trials that were looked at together, on the same days."""
+    """Trials that were looked at together, on the same days; of a ledger that was begun anew the first event has none."""
 
     at: str
     """UTC, ISO 8601."""
@@ -64,23 +77,28 @@ class Event:
     occasion: str
     """The night, or the run, in which it happened."""
     returns: str
-    """SHA-256 of the file of daily returns, which is named by it."""
+    """SHA-256 of the file of daily returns, which is named by it; empty where there are no trials."""
     looks: tuple[Look, ...]
     previous: str
     """SHA-256 of the line before."""
+    anew: Anew | None = None
 
     @classmethod
     def from_document(cls, document: Any, *, coin: str) -> Self:
         """The event that a line tells; raises `ValueError`, `TypeError` or `KeyError` for what is none, or of another coin."""
         told: Mapping[str, Any] = {**document, "looks": tuple(Look(**look) for look in document["looks"])}
+        if told.get("anew") is not None:
+            told = {**told, "anew": Anew(**{**told["anew"], "heads": tuple(told["anew"]["heads"])})}
         event = cls(**told)
         if event.coin != coin:
             raise ValueError(f"it is about {event.coin}")
+        if (event.anew is None) != bool(event.looks):
+            raise ValueError("it tells of no trial and of no earlier ledger, or of both")
         return event
 
     def document(self) -> dict[str, Any]:
         """The event as JSON values."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "anew" or value is not None}
 
 
 def _hash(returns: "pd.Series[float]") -> str:

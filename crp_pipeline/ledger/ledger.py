@@ -4,13 +4,16 @@ A write puts the file of daily returns in its place, then appends its line, then
 file that no line names counts nothing and stays; for the rest see `chain`, whose repair the next write begins with.
 
 Files and head cannot show that a ledger was cut back to what it was once, or removed: keep a `head` of it elsewhere, and ask
-whether the ledger `continues` it.
+whether the ledger `continues` it. The pipeline keeps one in every registered verdict and one in the latest comparison; what
+was appended after both, which only runs by hand can have done, could be cut off unnoticed.
+
+A ledger that is damaged stays so. `start_anew` lays it aside and begins another, which counts on from where it was.
 """
 
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -22,8 +25,8 @@ import pandas as pd
 
 from crp_pipeline.chain import NO_ENTRY, Chain, Links, no_writer, only_writer
 from crp_pipeline.errors import LedgerError
-from crp_pipeline.ledger.count import Trials, counted, tried
-from crp_pipeline.ledger.event import Event, Look
+from crp_pipeline.ledger.count import Trials, counted, counted_before, tried
+from crp_pipeline.ledger.event import Anew, Event, Look
 from crp_pipeline.ledger.trial import Trial
 from crp_pipeline.storage import write_bytes, write_text
 
@@ -32,6 +35,7 @@ LINES = "trials.jsonl"
 HEAD = "trials.head"
 RETURNS = "returns"
 LOCK = ".lock"
+ASIDE = "aside"
 
 
 class Ledger:
@@ -62,13 +66,35 @@ class Ledger:
             write_text(self._folder(coin) / HEAD, last)
         return f"{len(links.told) + 1}:{last}"
 
+    def start_anew(self, coin: str, *, reason: str, heads: Iterable[str], n_trials: int, now: datetime) -> str:
+        """Lay a ledger aside, begin another with what is known of it, and return the new head.
+
+        `heads` and `n_trials` are what others were told of it. Its trials count on: as many as they know, or as can still be
+        read from it or from one that was laid aside before, whichever are more; what they earned is lost. Raises `LedgerError`
+        without a reason.
+        """
+        folder = self._folder(coin)
+        if not reason.strip():
+            raise LedgerError(f"{coin}: a ledger is begun anew for a reason")
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(folder / LOCK):
+            chain = self._chain(coin)
+            known = max(n_trials, *(self._counted_in(place, coin) for place in (folder, *folder.glob(f"{ASIDE}/*"))))
+            aside = _lay_aside(folder, f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+            at = now.astimezone(UTC).isoformat(timespec="seconds")
+            anew = Anew(reason.strip(), tuple(dict.fromkeys(heads)), known, aside)
+            last = chain.append(Event(at, coin, "begun anew", "", (), NO_ENTRY, anew).document())
+            write_text(folder / HEAD, last)
+        return f"1:{last}"
+
     def events(self, coin: str) -> list[Event]:
         """Every event, oldest first; raises `LedgerError` naming the first line after one that was altered or removed."""
         return list(self._links(coin).told)
 
     def count(self, coin: str) -> int:
         """How many trials there were, by the rule of `count`."""
-        return len(counted(self._links(coin).told))
+        events = self._links(coin).told
+        return len(counted(events)) + counted_before(events)
 
     def trials(self, coin: str, *, days: pd.DatetimeIndex | None = None) -> Trials:
         """Everything that was tried, beside the candidate that has these UTC days; the latest event's where none are told.
@@ -78,30 +104,39 @@ class Ledger:
         with self._reading(coin):
             events, read = self._chain(coin).links().told, cache(partial(self._returns, coin))
             if days is None:
-                days = pd.DatetimeIndex(read(events[-1].returns).index) if events else pd.DatetimeIndex([], tz="UTC")
-            return tried(counted(events), days, lambda trial: read(trial.event.returns)[trial.look.name])
+                latest = [event.returns for event in events if event.looks][-1:]
+                days = pd.DatetimeIndex(read(latest[0]).index) if latest else pd.DatetimeIndex([], tz="UTC")
+            return tried(events, days, lambda trial: read(trial.event.returns)[trial.look.name])
 
     def head(self, coin: str) -> str:
         """How long the ledger is and the hash of its last line, as `<events>:<hash>`."""
         return _head(self._links(coin))
 
     def continues(self, coin: str, earlier_head: str) -> bool:
-        """True when the ledger begins with everything that it held when it had that head."""
+        """True when the ledger begins with everything that it held when it had that head, or was begun in that one's place."""
         length, _, last = earlier_head.partition(":")
         if not re.fullmatch("[0-9]+", length):
             return False
-        hashes = (NO_ENTRY, *self._links(coin).hashes)
-        return int(length) < len(hashes) and hashes[int(length)] == last
+        links = self._links(coin)
+        hashes = (NO_ENTRY, *links.hashes)
+        before = {head for event in links.told if event.anew is not None for head in event.anew.heads}
+        return earlier_head in before or (int(length) < len(hashes) and hashes[int(length)] == last)
 
     def verify(self, coin: str) -> None:
         """Check every line and every file; raises `LedgerError` naming the first that is missing, altered or was cut off."""
         with self._reading(coin):
             for event in self._chain(coin).links().told:
-                self._content(coin, event.returns)
+                if event.looks:
+                    self._content(coin, event.returns)
 
     def coins(self) -> list[str]:
         """Coins of which a trial was ever written down."""
         return sorted(path.parent.name for path in self.root.glob(f"*/{LINES}"))
+
+    def _counted_in(self, folder: Path, coin: str) -> int:
+        """How many trials can be read from the lines of a ledger, whole or not."""
+        events = _chain_in(folder, coin).legible()
+        return len(counted(events)) + counted_before(events)
 
     def _returns(self, coin: str, name: str) -> pd.DataFrame:
         return pd.read_parquet(io.BytesIO(self._content(coin, name)))
@@ -137,8 +172,7 @@ class Ledger:
             return self._chain(coin).links()
 
     def _chain(self, coin: str) -> Chain[Event]:
-        folder, read = self._folder(coin), partial(Event.from_document, coin=coin)
-        return Chain(folder / LINES, folder / HEAD, read, owner=coin, called="ledger", error=LedgerError)
+        return _chain_in(self._folder(coin), coin)
 
     @contextmanager
     def _writing(self, coin: str) -> Iterator[tuple[Chain[Event], Links[Event]]]:
@@ -155,6 +189,23 @@ class Ledger:
     def _reading(self, coin: str) -> Iterator[None]:
         with no_writer(self._folder(coin) / LOCK):
             yield
+
+
+def _chain_in(folder: Path, coin: str) -> Chain[Event]:
+    read = partial(Event.from_document, coin=coin)
+    return Chain(folder / LINES, folder / HEAD, read, owner=coin, called="ledger", error=LedgerError)
+
+
+def _lay_aside(folder: Path, name: str) -> str:
+    """Move what a ledger consists of into a folder of its own, and return where that lies."""
+    found = [folder / part for part in (LINES, HEAD, RETURNS) if (folder / part).exists()]
+    if not found:
+        return ""
+    place = folder / ASIDE / name
+    place.mkdir(parents=True)
+    for path in found:
+        path.rename(place / path.name)
+    return f"{ASIDE}/{name}"
 
 
 def _identity(look: Look) -> tuple[str, str, str]:

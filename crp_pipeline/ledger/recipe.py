@@ -12,6 +12,8 @@ ELSEWHERE = (
     *("feeds", "finer_dir", "coin_overrides", "roster", "ensemble", "gate", "prop_firm"),
 )
 """Settings that do not change what a given candidate earns on given candles, or that are told otherwise."""
+THRESHOLDS = {"min_win_rate", "win_rate_of", "win_rate_bound", "max_calibration_error"}
+"""What of the gate is a user's own to choose; all else of it is the house's and stamped where it is loosened."""
 FACTS = ("model_type", "variant", "parameters", "seed", "days_of_history", "all_features", "feature_set_id")
 """What the card of a stored model says about its making."""
 
@@ -40,7 +42,10 @@ def rule_trial(name: str, settings: PipelineSettings, *, made: str) -> Trial:
 
 
 def ensemble_trial(name: str, members: Sequence[Trial], settings: PipelineSettings, *, made: str) -> Trial:
-    """The trial of a stack of models, which is another with any other member."""
-    own = flat(settings.model_dump(mode="json", include={"ensemble"}))
+    """The trial of a stack of models, which is another with any other member, and with other thresholds of the user's own.
+
+    Who moves a threshold until a candidate passes has chosen among as many candidates.
+    """
+    own = flat(settings.model_dump(mode="json", include={"ensemble": True, "gate": THRESHOLDS}))
     roster = {"roster": [member.name for member in members], "members": [member.key for member in members]}
     return Trial(name, {"candidate": name, **roster, **own, **shared_facts(settings)}, made)

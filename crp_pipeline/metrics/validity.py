@@ -100,7 +100,7 @@ def wilson_interval(successes: float, n: float, *, level: float = 0.95) -> tuple
     return max(0.0, min(middle - reach, share)), min(1.0, max(middle + reach, share))
 
 
-def probability_of_backtest_overfitting(performance: ArrayLike, *, n_blocks: int = 16) -> float:
+def probability_of_backtest_overfitting(performance: ArrayLike, *, n_blocks: int = 16, beside_nothing: bool = False) -> float:
     """How often the trial that is best in one half of the history is at or below the median in the other half.
 
     Combinatorially symmetric cross-validation (Bailey, Borwein, Lopez de Prado and Zhu 2017): `performance` holds
@@ -109,8 +109,10 @@ def probability_of_backtest_overfitting(performance: ArrayLike, *, n_blocks: int
     as in the paper, and so does the middle one of an odd number of trials.
 
     0 when one trial is truly best. About 0.5 when all are worthless, but (n + 1) / 2n for an odd number n of them: 2/3
-    for three, 0.6 for five. Trials that tie take their places by lot, so that copies of one trial give the same. NaN
-    below two trials or two periods per block; `n_blocks` must be even and at most 20 (184,756 halves).
+    for three, 0.6 for five. Trials that tie take their places by lot, so that copies of one trial give the same. With
+    `beside_nothing` as many trials that do nothing, and are never the choice, are ranked beside them: their median is
+    nothing, and what is counted is how often the choice loses (the paper's probability of loss). NaN below two trials,
+    one beside nothing, or two periods per block; `n_blocks` must be even and at most 20 (184,756 halves).
     """
     returns = np.asarray(performance, dtype=float)
     if returns.ndim != 2:
@@ -118,10 +120,12 @@ def probability_of_backtest_overfitting(performance: ArrayLike, *, n_blocks: int
     if n_blocks % 2 or not 2 <= n_blocks <= 20:
         raise ValueError(f"n_blocks must be even and from 2 to 20, got {n_blocks}")
     length = len(returns) // n_blocks
-    if returns.shape[1] < 2 or length < 2 or not np.isfinite(returns).all():
+    fewest = 1 if beside_nothing else 2
+    if returns.shape[1] < fewest or length < 2 or not np.isfinite(returns).all():
         return math.nan
     blocks = returns[-n_blocks * length :].reshape(n_blocks, length, -1)
-    below = [_at_or_below_median(blocks, part) for part in np.array_split(_halves(n_blocks), n_blocks * n_blocks)]
+    n_idle, parts = returns.shape[1] if beside_nothing else 0, np.array_split(_halves(n_blocks), n_blocks * n_blocks)
+    below = [_at_or_below_median(blocks, part, n_idle) for part in parts]
     return float(np.concatenate(below).mean())
 
 
@@ -179,13 +183,14 @@ def _halves(n_blocks: int) -> Bools:
     return mask
 
 
-def _at_or_below_median(blocks: Floats, chosen: Bools) -> Floats:
+def _at_or_below_median(blocks: Floats, chosen: Bools, n_idle: int) -> Floats:
     """Chance that the best trial of the chosen half ranks no higher than the middle of the other half, (ways,).
 
-    0 or 1, but for ties: the best takes each of the tied places with equal chance.
+    0 or 1, but for ties: the best takes each of the tied places with equal chance. So many trials that do nothing are ranked
+    as well, and are never the best.
     """
     best = _block_sharpe(blocks, chosen).argmax(axis=1)
-    tested = _block_sharpe(blocks, ~chosen)
+    tested = np.pad(_block_sharpe(blocks, ~chosen), ((0, 0), (0, n_idle)))
     ahead = tested - tested[np.arange(len(best)), best][:, None]
     tied = np.abs(ahead) <= _SAME
     worse, level = (ahead < -_SAME).sum(axis=1), tied.sum(axis=1)

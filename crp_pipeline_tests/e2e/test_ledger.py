@@ -1,5 +1,6 @@
 """What nights, and runs by hand, write into the ledger of trials."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -100,6 +101,19 @@ def test_whatever_is_asked_of_a_model_outside_the_roster_is_a_trial(root):
         assert book.count(COIN) == before + number
     by_hand(root, "models/xgboost", config=small)
     assert book.count(COIN) == before + len(asked), "the first once more"
+
+
+def test_a_damaged_ledger_stops_no_run_takes_no_line_and_lets_nobody_through(root):
+    lines = root / "ledger" / COIN / "trials.jsonl"
+    lines.write_bytes(b"{}\n" + lines.read_bytes())
+    damaged = lines.read_bytes()
+    by_hand(root, "models/lightgbm", config={"seed": 98})
+    by_hand(root, "ensemble", "backtest", "comparison", "gate")
+    assert lines.read_bytes() == damaged
+    assert comparison_of(root).attrs["ledger"] is None
+    verdict = json.loads((root / "gate" / f"{COIN}.json").read_text(encoding="utf-8"))
+    assert verdict["outcome"] == "REJECT"
+    assert verdict["reason"].startswith("ledger_faults is 1, needs <= 0")
 
 
 def test_other_exits_on_the_same_models_are_as_many_trials_more(root):

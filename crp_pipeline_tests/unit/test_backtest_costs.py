@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from crp_pipeline.backtest import ExecutionModel, Sizing, delay_draws, run_backtest, settled_rates, slippage_draws
 from crp_pipeline.backtest.costs import volatility_slippage
-from crp_pipeline.defs.backtest import cost_data, cost_hashes
+from crp_pipeline.defs.backtest import cost_hashes
+from crp_pipeline.defs.costs import cost_data
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import FeedConfig, SettingsError, load_settings
 from crp_pipeline_tests.unit.test_backtest import BOTH, DOWN, FLAT, FREE, LEVERED, UP, decide, fills, market, trade

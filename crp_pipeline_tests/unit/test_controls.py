@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -15,15 +16,16 @@ from crp_pipeline.controls import (
     Outcome,
     control_evidence,
     control_table,
+    keep_report,
     read_report,
     write_report,
 )
 from crp_pipeline.controls.expectation import Expectation, failures
+from crp_pipeline.controls.experiments import EXPERIMENTS
 from crp_pipeline.controls.market import HOURLY_VOLATILITY, control_candles, planted_edge
 from crp_pipeline.controls.night import control_settings, sharpe_tests, shuffled_labels
 from crp_pipeline.controls.report import report_path
 from crp_pipeline.controls.suite import run_suite
-from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate import GateConfig, criteria, judge
 from crp_pipeline.gate import Outcome as Decision
 from crp_pipeline.labels import make_labels
@@ -59,16 +61,29 @@ def report(found, at=NOW, source="0123456789abcdef"):
         (Expectation("promoted", at_most=0.0, is_strict=True), 0, 60, True),
         (Expectation("promoted", at_most=0.0, is_strict=True), 1, 60, False),
         (Expectation("promoted", at_least=0.9), 20, 20, True),
-        (Expectation("promoted", at_least=0.9), 16, 20, True),  # 80 %, but the interval reaches 92 %
+        (Expectation("promoted", at_least=0.9), 16, 20, True),  # one run in eight comes out so
         (Expectation("promoted", at_least=0.9), 13, 20, False),
         (Expectation("rejected", at_least=1.0, is_strict=True), 19, 20, False),
         (Expectation("passes", at_most=0.05), 4, 60, True),
+        (Expectation("passes", at_most=0.05), 1, 2, True),  # one lucky best of a hundred, on a night of two
+        (Expectation("passes", at_most=0.05), 2, 2, False),
+        (Expectation("promoted", at_most=0.0, is_strict=True), 1, 2, False),
         (Expectation("passes", at_most=0.05), 10, 60, False),
         (Expectation("promoted", at_most=0.0, is_strict=True), 0, 0, False),
     ],
 )
 def test_an_expectation_is_refuted_or_not(expected, successes, n, holds):
     assert expected.holds(successes, n) is holds
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 12, 60])
+@pytest.mark.parametrize("control", [name for name, it in EXPECTATIONS.items() if not it.is_strict])
+def test_chance_refutes_a_control_in_order_at_most_once_in_a_hundred_runs(control, n):
+    """Happening exactly as often as expected: every possible count, weighed by how likely it is."""
+    expected = EXPECTATIONS[control]
+    rate = expected.at_most if expected.at_most < 1 else expected.at_least
+    likely = {k: math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(n + 1)}
+    assert sum(chance for k, chance in likely.items() if not expected.holds(k, n)) <= 0.0100001
 
 
 def test_controls_that_come_out_as_they_must_leave_no_failure():
@@ -116,25 +131,76 @@ def test_code_that_was_never_tried_has_no_report(tmp_path):
     assert read_report(tmp_path, "fedcba9876543210") is None
 
 
-def test_a_damaged_report_is_named(tmp_path):
+@pytest.mark.parametrize("at", ["-20", "no zone"])
+def test_a_damaged_report_is_told_and_missing(tmp_path, at):
     path = write_report(report(as_they_must()), tmp_path)
-    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    with pytest.raises(DataContractError, match=f"{path.name} holds no control report"):
-        read_report(tmp_path, "0123456789abcdef")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[:-20] if at == "-20" else text.replace("+00:00", ""), encoding="utf-8")
+    told = []
+    assert read_report(tmp_path, "0123456789abcdef", tell=told.append) is None
+    assert f"{path.name} holds no control report" in told[0]
+    assert read_report(tmp_path, "0123456789abcdef") is None
+    kept = keep_report(report(as_they_must()), tmp_path, tell=told.append)
+    assert read_report(tmp_path, kept.source).failures == ()
 
 
 def test_the_report_of_other_code_does_not_pass_for_this_one(tmp_path):
     told = write_report(report(as_they_must()), tmp_path)
     told.rename(report_path(tmp_path, "fedcba9876543210"))
-    with pytest.raises(DataContractError, match="is the report of 0123456789abcdef"):
-        read_report(tmp_path, "fedcba9876543210")
+    said = []
+    assert read_report(tmp_path, "fedcba9876543210", tell=said.append) is None
+    assert "is the report of 0123456789abcdef" in said[0]
 
 
-def test_evidence_counts_failures_and_whole_days():
+def test_a_short_green_run_does_not_replace_a_long_red_one(tmp_path):
+    red = [it for it in as_they_must() if it.control != "null market"] + outcomes("null market", 1, 60)
+    keep_report(report(red), tmp_path, tell=print)
+    later = NOW + timedelta(days=2)
+    others = [Outcome("null market", seed, False, "REJECT", "", {}) for seed in (60, 61)]
+    whole = keep_report(report(others, at=later), tmp_path, tell=print)
+    assert whole == read_report(tmp_path, whole.source)
+    assert (whole.failures, whole.null_markets, whole.seconds) == (("null market",), 62, 25.0)
+    assert control_evidence(whole, now=later) == {"control_failures": 1.0, "control_age_days": 0.0, "control_runs": 62.0}
+    again = keep_report(report(others[:1] + outcomes("null market", 0, 1), at=later), tmp_path, tell=print)
+    assert (again.failures, again.null_markets) == ((), 62), "the red seed was run again, and came out otherwise"
+
+
+def test_evidence_counts_failures_and_begun_days():
     told = report(as_they_must(), at=NOW - timedelta(days=3, hours=20))
-    assert control_evidence(told, now=NOW) == {"control_failures": 0.0, "control_age_days": 3.0}
+    assert control_evidence(told, now=NOW) == {"control_failures": 0.0, "control_age_days": 4.0, "control_runs": 3.0}
     red = report(outcomes("null market", 1, 2))
     assert control_evidence(red, now=NOW)["control_failures"] == len(EXPECTATIONS)
+
+
+def test_an_experiment_that_came_to_nothing_fails_its_control_and_counts_as_no_run():
+    lost = Outcome("null market", 99, False, "", "", {}, error="null on seed 99 came to nothing: its process died")
+    told = report([*as_they_must(), lost])
+    assert told.failures == ("null market",)
+    assert told.errors == (lost.error,)
+    assert told.null_markets == 3
+    assert told.table().set_index("control").loc["null market", ["runs", "holds"]].tolist() == [3, "NO"]
+
+
+def one_that_dies(name, seed):
+    """In place of an experiment: one raises, one takes its process with it."""
+    if (name, seed) == ("shuffled", 0):
+        raise ValueError("no bars")
+    if (name, seed) == ("null", 1):
+        os._exit(1)
+    return tuple(Outcome(control, seed, True, "done", "", {}) for control in EXPERIMENTS[name].controls)
+
+
+def test_a_process_that_dies_fails_its_own_control_and_no_other(monkeypatch):
+    monkeypatch.setattr("crp_pipeline.controls.suite.run_experiment", one_that_dies)
+    lines = []
+    found = run_suite(runs=3, workers=2, progress=lines.append, now=NOW)
+    assert len(lines) == 2 + len(EXPERIMENTS)
+    lost = {(it.control, it.seed): it.error for it in found.outcomes if it.error}
+    assert {control for control, _ in lost} == {*EXPERIMENTS["null"].controls, "shuffled labels"}
+    assert lost["null market", 1] == "null on seed 1 came to nothing: its process died"
+    assert lost["shuffled labels", 0] == "shuffled on seed 0 came to nothing: ValueError('no bars')"
+    assert [it.seed for it in found.outcomes if it.control == "null market"] == [0, 1, 2]
+    assert {*lost.values()} == {*found.errors}
 
 
 @pytest.mark.parametrize(
@@ -143,9 +209,11 @@ def test_evidence_counts_failures_and_whole_days():
         (None, "control_failures is not measured, needs <= 0"),
         (report(outcomes("null market", 1, 2)), f"control_failures is {len(EXPECTATIONS)}, needs <= 0"),
         (report(as_they_must(), at=NOW - timedelta(days=30)), "control_age_days is 30, needs <= 8"),
+        (report(as_they_must(), at=NOW - timedelta(days=8, hours=1)), "control_age_days is 9, needs <= 8"),
+        (report(as_they_must(), at=NOW + timedelta(hours=1)), "control_failures is not measured, needs <= 0"),
         (report(as_they_must()), None),
     ],
-    ids=["never run", "red", "too old", "green"],
+    ids=["never run", "red", "too old", "an hour too old", "of the future", "green"],
 )
 def test_a_gate_promotes_only_on_a_green_and_young_report_of_its_own_code(told, failed):
     asked = criteria(GateConfig())
@@ -175,9 +243,25 @@ def test_the_hash_of_the_source_knows_every_byte(tmp_path, monkeypatch):
 # markets and arithmetic
 
 
+@pytest.mark.parametrize("horizon", [1, 6])
 @pytest.mark.parametrize("accuracy", [0.5, 0.6, 0.7, 0.75])
-def test_a_planted_edge_has_the_accuracy_that_it_was_planted_for(accuracy):
-    assert bayes_accuracy(planted_edge(accuracy)) == pytest.approx(accuracy)
+def test_a_planted_edge_has_the_accuracy_that_it_was_planted_for(accuracy, horizon):
+    assert bayes_accuracy(planted_edge(accuracy, horizon), horizon) == pytest.approx(accuracy)
+
+
+def test_every_experiment_names_its_controls_and_every_expectation_has_one():
+    named = [control for experiment in EXPERIMENTS.values() for control in experiment.controls]
+    assert len(named) == len(set(named))
+    assert set(named) == {*EXPECTATIONS, "best of 100"}
+
+
+def test_labels_of_a_control_six_bars_ahead_overlap_and_those_of_the_next_bar_do_not():
+    candles = random_walk(600).assign(is_repaired=False, segment=0)
+    alone, overlapping = (
+        make_labels(candles, control_settings(0, horizon=horizon).labels)["weight"].mean() for horizon in (1, 6)
+    )
+    assert alone == pytest.approx(1.0)
+    assert overlapping < 0.3
 
 
 def test_a_control_market_moves_as_much_as_the_costs_of_its_edge_assume():

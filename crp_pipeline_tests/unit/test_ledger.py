@@ -6,17 +6,25 @@ import math
 import multiprocessing
 import shutil
 import statistics
+import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from crp_pipeline.chain import NO_ENTRY
+from crp_pipeline.cli import app
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.trials import distinct_choices, head_to_tell, ledger_evidence, ledger_faults, overfitting
 from crp_pipeline.ledger import Ledger, Trial, Trials, ensemble_trial, flat, model_trial, rule_trial, shared_facts
+from crp_pipeline.ledger.count import choices_of
+from crp_pipeline.metrics import probability_of_backtest_overfitting
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import write_parquet
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
 COIN = "BTC-USDT"
@@ -148,6 +156,12 @@ def test_a_stack_is_another_trial_with_another_member_or_setting_of_its_own():
     assert ensemble_trial("ensemble", [a_model(seed=9)], settings, made="0").key != stack.key
     assert ensemble_trial("ensemble", [a_model(), a_model()], settings, made="0").key != stack.key
     assert ensemble_trial("ensemble", [a_model()], other, made="0").key != stack.key
+    for own in ({"min_win_rate": 0.6}, {"win_rate_of": "all"}, {"win_rate_bound": "lower"}, {"max_calibration_error": 0.2}):
+        moved = PipelineSettings(gate=own)
+        assert ensemble_trial("ensemble", [a_model()], moved, made="0").key != stack.key, "a threshold that was moved"
+        assert a_model(moved).key == a_model().key
+    house = PipelineSettings(gate={"min_trades": 1})
+    assert ensemble_trial("ensemble", [a_model()], house, made="0").key == stack.key
     assert "ensemble.regularization" not in shared_facts(other), "a model does not change with the stack that it is in"
 
 
@@ -418,6 +432,86 @@ def test_a_key_that_is_not_the_recipes_is_found(told):
         told.verify(COIN)
 
 
+def test_a_ledger_that_is_begun_anew_counts_on_and_is_whole(told):
+    head = told.head(COIN)
+    path_of(told).write_text("".join([lines(told)[0], "{}\n", *lines(told)[2:]]))
+    path_of(told).with_name("trials.head").write_text("0" * 64)
+    assert ledger_faults(told, COIN, earlier_heads=[head])[0] == 1
+    told.start_anew(COIN, reason=" the disk was full ", heads=[head], n_trials=0, now=NOW)
+    assert ledger_faults(told, COIN, earlier_heads=[head]) == (0, "BTC-USDT: the ledger is as it was written")
+    assert told.continues(COIN, told.head(COIN))
+    assert not told.continues(COIN, f"4:{NO_ENTRY}")
+    assert head_to_tell(told, COIN, earlier_head=head) == told.head(COIN)
+    assert told.count(COIN) == told.trials(COIN).n_trials == 3, "what can still be read of it"
+    [event] = told.events(COIN)
+    assert (event.anew.reason, event.anew.heads, event.looks) == ("the disk was full", (head,), ())
+    laid = told.root / COIN / event.anew.aside
+    assert {path.name for path in laid.iterdir()} == {"trials.jsonl", "trials.head", "returns"}
+    assert told.coins() == [COIN]
+    tell(told, trial(seed=9))
+    assert (told.count(COIN), told.trials(COIN).n_in_matrix) == (4, 1)
+    told.verify(COIN)
+
+
+def test_nothing_is_gained_by_losing_a_ledger(told):
+    head = told.head(COIN)
+    for part in ("trials.jsonl", "trials.head"):
+        (told.root / COIN / part).unlink()
+    shutil.rmtree(told.root / COIN / "returns")
+    assert ledger_faults(told, COIN, earlier_heads=[head])[0] == 1
+    told.start_anew(COIN, reason="lost", heads=[head], n_trials=40, now=NOW)
+    assert told.count(COIN) == 40
+    tell(told, trial(seed=9))
+    told.start_anew(COIN, reason="lost again", heads=[told.head(COIN)], n_trials=0, now=NOW + timedelta(days=1))
+    assert told.count(COIN) == 41
+    path_of(told).unlink()
+    told.start_anew(COIN, reason="and again", heads=[], n_trials=0, now=NOW + timedelta(days=2))
+    assert told.count(COIN) == 41, "from those that were laid aside"
+
+
+def test_a_ledger_is_not_begun_anew_without_a_reason(told):
+    before = path_of(told).read_bytes()
+    with pytest.raises(LedgerError, match="BTC-USDT: a ledger is begun anew for a reason"):
+        told.start_anew(COIN, reason=" ", heads=[], n_trials=0, now=NOW)
+    assert path_of(told).read_bytes() == before
+
+
+def test_of_a_damaged_ledger_that_no_verdict_was_told_of_nothing_is_vouched_for(told):
+    path_of(told).write_bytes(b"{}\n")
+    assert head_to_tell(told, COIN, earlier_head=None) == f"0:{NO_ENTRY}"
+
+
+@pytest.fixture
+def asked(told, tmp_path, monkeypatch):
+    """Ask `crp ledger` of the coin, with the head that the latest comparison was told."""
+    (tmp_path / "comparison").mkdir()
+    compared = pd.DataFrame({"candidate": ["tcn"]})
+    compared.attrs["ledger"] = told.head(COIN)
+    write_parquet(tmp_path / "comparison" / f"{COIN}.parquet", compared)
+    monkeypatch.setenv("CRP_DATA_DIR", str(tmp_path))
+    return lambda *how: CliRunner().invoke(app, ["ledger", "--coin", COIN, *how])
+
+
+def test_the_command_tells_a_whole_ledger_and_does_not_begin_it_anew(asked):
+    assert "BTC-USDT: 4 trials, every line and file as it was written" in asked().output
+    refused = asked("--start-anew", "--reason", "for fun")
+    assert "nothing is wrong with the ledger" in str(refused.exception)
+
+
+def test_the_command_finds_a_ledger_that_was_deleted_or_cut_back_and_leads_out(asked, told):
+    cut_back(told, 2)
+    assert "once held 4 events, which the 2 that it holds do not continue" in str(asked().exception)
+    shutil.rmtree(told.root)
+    gone = asked()
+    assert gone.exit_code == 1
+    assert "once held 4 events, which the 0 that it holds do not continue" in str(gone.exception)
+    assert "--start-anew" in str(gone.exception)
+    begun = asked("--start-anew", "--reason", "moved to another disk")
+    assert begun.exit_code == 0
+    assert "after 0 trials: moved to another disk" in begun.output
+    assert asked().exit_code == 0
+
+
 @pytest.mark.parametrize("bad", ["[1]\n", "{}\n", "\n", '{"looks": 7}\n', '{"looks": [7]}\n', "null\n", '"looks"\n'])
 def test_a_line_that_is_no_event_is_named(bad, told):
     path_of(told).write_text("".join([*lines(told), bad]))
@@ -567,7 +661,9 @@ def tried(sharpes, matrix=None):
     """Trials of these Sharpe ratios."""
     matrix = np.empty((0, 0)) if matrix is None else matrix
     days = pd.date_range("2024-01-01", periods=len(matrix), tz="UTC")
-    return Trials(len(sharpes), np.array(sharpes, dtype=float), matrix, days, ("x",) * matrix.shape[1])
+    told, names = np.array(sharpes, dtype=float), ("x",) * matrix.shape[1]
+    is_baseline = np.zeros(matrix.shape[1], dtype=bool)
+    return Trials(len(told), told, matrix, days, names, is_baseline, is_choice=np.ones(len(told), dtype=bool))
 
 
 def test_the_deflated_sharpe_ratio_of_the_paper_comes_out_of_a_ledger_with_its_trials():
@@ -613,7 +709,7 @@ def test_a_single_trial_is_deflated_by_nothing():
     assert found["trial_sharpe_spread"] == 0
 
 
-@pytest.mark.parametrize("sharpes", [[], [math.nan, math.nan], [0.1, math.nan]])
+@pytest.mark.parametrize("sharpes", [[], [math.nan, math.nan]])
 def test_without_trials_that_could_be_measured_nothing_is_said_of_luck(sharpes):
     found = ledger_evidence(tried(sharpes), np.random.default_rng(4).normal(0.1, 1, 200))
     assert math.isnan(found["deflated_sharpe_ratio"])
@@ -642,35 +738,116 @@ def test_overfitting_is_told_from_thirty_days_on():
         assert 0 <= overfitting(matrix[:n_days]) <= 1
     matrix[:, 2] += 1
     assert overfitting(matrix) == 0
-    assert math.isnan(overfitting(matrix[:, :1])), "of one trial there is nothing to choose"
+    assert overfitting(matrix[:, 2:3]) == 0, "it never loses"
+    assert math.isnan(overfitting(matrix[:, :0])), "without a trial there is nothing to choose"
 
 
 @pytest.mark.parametrize(("n_days", "n_blocks"), [(30, 6), (49, 8), (59, 10), (79, 14), (80, 16), (500, 16)])
 def test_overfitting_uses_as_many_blocks_of_five_days_as_there_are(n_days, n_blocks, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "crp_pipeline.gate.trials.probability_of_backtest_overfitting", lambda _, *, n_blocks: asked.append(n_blocks) or 0.0
+        "crp_pipeline.gate.trials.probability_of_backtest_overfitting",
+        lambda _, *, n_blocks, **_how: asked.append(n_blocks) or 0.0,
     )
     overfitting(np.zeros((n_days, 2)))
     assert asked == [n_blocks]
 
 
 def test_overfitting_of_a_ledger_is_that_of_its_matrix_by_hand(book):
-    """Six blocks of five days: of the twenty halves, those in which the winner ends at or below the middle of the rest."""
+    """Six blocks of five days: of the twenty halves, those in which the winner ends at or below the middle of the rest.
+
+    Beside as many that do nothing the middle is doing nothing: those in which the winner loses.
+    """
     from itertools import combinations
 
     daily = returns(30, names=("a", "b", "c", "d"), seed=3)
     book.append(COIN, "night", [trial(name) for name in daily], daily, now=NOW)
-    blocks, below = daily.to_numpy().reshape(6, 5, 4), []
+    blocks, below, lost = daily.to_numpy().reshape(6, 5, 4), [], []
     for half in combinations(range(6), 3):
         chosen = blocks[list(half)].reshape(15, 4)
         rest = blocks[[block for block in range(6) if block not in half]].reshape(15, 4)
         best = (chosen.mean(axis=0) / chosen.std(axis=0)).argmax()
         tested = rest.mean(axis=0) / rest.std(axis=0)
         below.append((tested < tested[best]).sum() + 1 <= 2)
+        lost.append(tested[best] < 0)
     evidence = ledger_evidence(book.trials(COIN), daily["a"])
-    assert evidence["probability_of_backtest_overfitting"] == pytest.approx(np.mean(below))
+    assert evidence["overfitting_among_contenders"] == pytest.approx(np.mean(below))
+    assert evidence["probability_of_backtest_overfitting"] == pytest.approx(np.mean(lost))
     assert 0 < np.mean(below) < 1
+    assert 0 < np.mean(lost) < 1
+
+
+def test_losing_trials_make_nobody_look_less_overfitted(book):
+    """Neither as baselines nor as contenders."""
+    names = tuple("abcdef")
+    daily = returns(180, names=names, seed=9)
+    book.append(COIN, "night", [trial(name) for name in names], daily, now=NOW)
+    alone = ledger_evidence(book.trials(COIN), daily["a"])["probability_of_backtest_overfitting"]
+    worse = [f"worse {number}" for number in range(12)]
+    losing = returns(180, names=worse, seed=4) - 0.01
+    trials = [Trial(name, {"candidate": name}, is_baseline=number < 5) for number, name in enumerate(worse)]
+    book.append(COIN, "night", trials, losing, now=NOW)
+    beside = ledger_evidence(book.trials(COIN), daily["a"])
+    assert alone > 0.3
+    assert beside["probability_of_backtest_overfitting"] == alone
+    assert beside["distinct_trials"] == 13, "six, and seven that could have been chosen"
+    assert overfitting(book.trials(COIN).returns) == alone
+
+
+def test_an_honest_roster_of_equally_good_choices_is_not_overfitted_and_a_worthless_one_is():
+    def told(edge, n):
+        matrices = [np.random.default_rng(seed).normal(edge, 1, (180, n)) for seed in range(12)]
+        return np.mean([overfitting(distinct_choices(matrix)) for matrix in matrices])
+
+    for n in (1, 2, 4):
+        assert told(0.3, n) < 0.1
+        assert told(0.0, n) == pytest.approx(0.5, abs=0.2)
+
+
+@given(
+    n_trials=st.integers(2, 8),
+    n_copies=st.integers(1, 20),
+    n_days=st.integers(20, 120),
+    noise=st.sampled_from([0.0, 0.05, 0.3]),
+    edge=st.sampled_from([0.0, 0.1, 0.3]),
+    seed=st.integers(0, 10_000),
+)
+@settings(max_examples=40, deadline=None)
+def test_copies_of_any_trial_never_raise_a_deflated_sharpe_ratio(n_trials, n_copies, n_days, noise, edge, seed):
+    rng = np.random.default_rng(seed)
+    own = pd.DataFrame(rng.normal(edge, 1, (n_days, n_trials)), index=pd.date_range("2024-01-01", periods=n_days, tz="UTC"))
+    of = rng.integers(0, n_trials, n_copies)
+    copies = own.to_numpy()[:, of] + noise * rng.normal(0, 1, (n_days, n_copies))
+    best = own[max(own, key=lambda name: own[name].mean() / own[name].std())]
+
+    def deflated(frame):
+        frame = frame.set_axis([f"trial {number}" for number in range(frame.shape[1])], axis=1)
+        with tempfile.TemporaryDirectory() as folder:
+            book = Ledger(folder)
+            book.append(COIN, "night", [trial(name) for name in frame], frame, now=NOW)
+            return ledger_evidence(book.trials(COIN), best)["deflated_sharpe_ratio"]
+
+    alone = deflated(own)
+    with_copies = deflated(pd.concat([own, pd.DataFrame(copies, index=own.index)], axis=1))
+    assert with_copies <= alone + 1e-12
+
+
+def test_copies_of_the_winner_leave_it_the_best_of_twenty_coins():
+    rng = np.random.default_rng(7)
+    daily = pd.DataFrame(rng.normal(0, 1, (250, 20)))
+    best = daily[daily.mean().idxmax()]
+    copies = best.to_numpy()[:, None] + rng.normal(0, 0.05, (250, 500))
+    every = [*(daily[name] for name in daily), *(pd.Series(column) for column in copies.T)]
+    is_choice = choices_of(every)
+    assert is_choice.tolist() == [True] * 20 + [False] * 500
+    sharpes = np.array([one.mean() / one.std() for one in every])
+    none = np.empty((0, 0))
+
+    def deflated(n):
+        trials = Trials(n, sharpes[:n], none, pd.DatetimeIndex([]), (), np.empty(0, dtype=bool), is_choice=is_choice[:n])
+        return ledger_evidence(trials, best)["deflated_sharpe_ratio"]
+
+    assert deflated(520) < deflated(20) < 0.8
 
 
 def test_variants_of_one_edge_are_one_choice_and_do_not_call_it_overfitted():
@@ -679,7 +856,8 @@ def test_variants_of_one_edge_are_one_choice_and_do_not_call_it_overfitted():
     variants = edge[:, None] + rng.normal(0, 0.002, (400, 12))
     worthless = rng.normal(0, 0.01, (400, 4))
     returns = np.column_stack([variants, worthless])
-    assert overfitting(returns) > 0.2, "twelve that are as good as each other: each is as often last as first"
+    ranked = probability_of_backtest_overfitting(returns)
+    assert ranked > 0.2, "twelve that are as good as each other: each is as often last as first"
     choices = distinct_choices(returns)
     assert choices.shape == (400, 5)
     assert overfitting(choices) == 0.0
