@@ -102,7 +102,7 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     compared = _comparison(candidates, candles, labels, exits, settings, folder)
     stamp(compared, "comparison", behind=[candles, labels, *known.values(), *forecasts.values(), decisions])
     lap("comparison")
-    watched = Watched(candles, features, labels, roles, selection, decisions)
+    watched = Watched(candles, features, labels, roles, selection, decisions, costs=CostData())
     sentinels = sentinel_table(keep_watch(watched, settings), settings.sentinels)
     lap("sentinels")
     models = {key: it for name in settings.roster for key, it in _model_file(folder, name).items()}
