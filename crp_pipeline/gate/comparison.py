@@ -13,6 +13,7 @@ from crp_pipeline.contracts import PROBABILITIES, Bools
 from crp_pipeline.gate.scores import scored
 from crp_pipeline.metrics import (
     daily_returns,
+    dependent_share_interval,
     sharpe_ratio,
     stepm_survivors,
     superior_predictive_ability,
@@ -56,8 +57,8 @@ def compare(
     """One row per candidate, in the order given: forecast scores and a backtest on the bars that all of them decided.
 
     `candidates` maps names to decisions; `exits` holds `stop_distance` and `target_distance` per bar. A win rate stands beside
-    its interval, the number of trades, the zero-skill rate of the same entries and exits, payoff ratio and coverage. `data`
-    holds settled funding and finer candles.
+    its interval on the effective number of trades, both numbers, the zero-skill rate of the same entries and exits, its payoff
+    ratio and coverage. `data` holds settled funding and finer candles.
     """
     data = data or CostData()
     decided = _decided_by_all(candidates)
@@ -132,10 +133,10 @@ def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig)
 
 def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig) -> dict[str, float]:
     metrics = result.metrics
-    wins = float((result.trades["pnl"] > 0).sum())
-    low, high = wilson_interval(wins, metrics["trades"], level=config.level)
+    effective_n, low, high = dependent_share_interval(result.trades["pnl"] > 0, level=config.level)
     return {
         "trades": metrics["trades"],
+        "effective_trades": effective_n,
         "win_rate": metrics["win_rate"],
         "win_rate_low": low,
         "win_rate_high": high,

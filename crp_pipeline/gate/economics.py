@@ -8,7 +8,7 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, run_backtest
 from crp_pipeline.contracts import Tier
-from crp_pipeline.metrics import block_bootstrap_interval, payoff_ratio, wilson_interval, win_rate
+from crp_pipeline.metrics import block_bootstrap_interval, dependent_share_interval, payoff_ratio, win_rate
 from crp_pipeline.settings import GateConfig
 
 
@@ -77,10 +77,10 @@ def _gated(win_rates: Mapping[str, float], config: GateConfig) -> dict[str, floa
 
 
 def _win_rate(trades: pd.DataFrame, chance: ZeroSkill, prefix: str, config: GateConfig) -> dict[str, float]:
-    n, wins = float(len(trades)), float((trades["pnl"] > 0).sum())
-    low, high = wilson_interval(wins, n, level=config.level)
+    effective_n, low, high = dependent_share_interval(trades["pnl"] > 0, level=config.level)
     return {
-        f"{prefix}trades": n,
+        f"{prefix}trades": float(len(trades)),
+        f"{prefix}effective_trades": effective_n,
         f"{prefix}win_rate": win_rate(trades["pnl"]),
         f"{prefix}win_rate_low": low,
         f"{prefix}win_rate_high": high,

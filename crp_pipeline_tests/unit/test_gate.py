@@ -436,7 +436,7 @@ def test_trading_evidence_by_hand():
     """Long 100 to 110, short 110 to 99, long 99 to 88: two winners of three, one of two on the high tier."""
     result, chances = traded(flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"])
     found = trading_evidence(result, *chances, config=CONFIG, seed=0)
-    assert (found["trades"], found["win_rate"]) == (3.0, pytest.approx(2 / 3))
+    assert (found["trades"], found["effective_trades"], found["win_rate"]) == (3.0, 3.0, pytest.approx(2 / 3))
     assert (found["win_rate_low"], found["win_rate_high"]) == pytest.approx(wilson_by_hand(2 / 3, 3))
     assert (found["high_tier_trades"], found["high_tier_win_rate"]) == (2.0, 0.5)
     assert (found["high_tier_win_rate_low"], found["high_tier_win_rate_high"]) == pytest.approx(wilson_by_hand(1 / 2, 2))
@@ -451,6 +451,25 @@ def test_trading_evidence_by_hand():
     # 2/3 long times 1/3 up plus 1/3 short times 2/3 down
     assert found["zero_skill_win_rate"] == pytest.approx(2 / 3 * 1 / 3 + 1 / 3 * 2 / 3)
     assert (found["coverage"], found["high_tier_coverage"]) == pytest.approx((3 / 5, 2 / 5))
+
+
+def test_winners_in_a_row_count_less_than_their_number_wherever_a_win_rate_is_shown():
+    """Twenty longs win, then twenty lose, ten times over."""
+    moves = np.tile(np.r_[np.full(20, 1.01), np.full(20, 1 / 1.01)], 10)
+    candles = flat_market(np.r_[100, 100 * np.cumprod(moves)])
+    result, chances = traded(candles, [1] * 401, ["high"] * 401)
+    found = trading_evidence(result, *chances, config=CONFIG, seed=0)
+    assert found["trades"] == 400
+    assert found["effective_trades"] == found["high_tier_effective_trades"] < 100
+    expected = wilson_by_hand(found["win_rate"], found["effective_trades"])
+    assert (found["win_rate_low"], found["win_rate_high"]) == pytest.approx(expected)
+    assert f"n 400, effective {found['effective_trades']:.0f})" in win_rate_phrase(found)
+    exits = pd.DataFrame({"stop_distance": 0.9, "target_distance": 0.9}, index=candles.index)
+    longs = {"always_long": rules(candles, horizon=1)["always_long"]}
+    labels = labels_of(candles.index, [1.0] * 401, [1.0] * 401)
+    [row] = compare(longs, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0).to_dict("records")
+    assert row["effective_trades"] == pytest.approx(found["effective_trades"])
+    assert (row["win_rate_low"], row["win_rate_high"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
