@@ -150,6 +150,7 @@ def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: 
         exits=settings.exits,
         volatility=candidate.labels["volatility"].loc[bars.index],
         level=settings.gate.level,
+        data=candidate.costs,
     )
     coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
     ceiling = min(1.0, panel.oracle_win_rate_high / coverage) if coverage > 0 else 1.0

@@ -70,7 +70,7 @@ class Feasibility:
     trades_to_prove: float
     """The same with a chance of 80 % for a model whose true win rate is the target; infinite for a target not above."""
     trades_per_night: float
-    """Independent trades that one night adds: horizons that do not overlap, times coverage."""
+    """Independent trades that one night adds: horizons of a day's bars that do not overlap, times coverage."""
 
     @property
     def ceiling(self) -> float:
@@ -126,19 +126,20 @@ def feasibility(
     target_win_rate: float = 0.68,
     coverage: float = 1.0,
     level: float = 0.95,
-    bars_per_night: float | None = None,
+    data: CostData | None = None,
 ) -> Feasibility:
     """Measure oracle, coin flip, always-long and break-even on these candles.
 
     `costs` is a round trip in basis points, half of it paid on the notional of each fill, or an execution model, whose
     horizon is replaced. `exits` add stop and target at multiples of `volatility`, per bar and known at its close: (n,), by
-    default that of the labels; bars where it is unknown are not asked. `bars_per_night` is a day's worth by default.
+    default that of the labels; bars where it is unknown are not asked. `data` holds settled funding and finer candles, which
+    the oracle pays as the backtest does.
 
     Raises `InsufficientHistoryError` when no bar has a known future, `DataContractError` for other arrays than (n,).
     """
     _share(coverage), _share(target_win_rate), _share(level)
     entries, stops, targets = _positions(candles, horizon, exits, volatility)
-    long, short = _outcomes(candles, entries, stops, targets, _execution(costs, horizon))
+    long, short = _outcomes(candles, entries, stops, targets, _execution(costs, horizon), data or CostData())
     opened = candles["open"].to_numpy(dtype=float)
     move = opened[entries + horizon] / opened[entries] - 1
     wins = np.maximum(long, short) > 0
@@ -165,7 +166,7 @@ def feasibility(
         break_even_accuracy=_break_even_accuracy(np.maximum(long, short), np.minimum(long, short)),
         trades_if_observed=trades_to_certify(hurdle, target_win_rate, power=0.5, level=level),
         trades_to_prove=trades_to_certify(hurdle, target_win_rate, power=POWER, level=level),
-        trades_per_night=coverage * (bars_per_night or _bars_per_day(candles)) / horizon,
+        trades_per_night=coverage * _bars_per_day(candles) / horizon,
     )
 
 
@@ -179,6 +180,7 @@ def feasibility_table(
     exits: ExitConfig | None = None,
     volatility: ArrayLike | None = None,
     target_win_rate: float = 0.68,
+    data: CostData | None = None,
 ) -> pd.DataFrame:
     """One row per horizon and multiple of the costs: win rates of `feasibility`, and the ceiling at each coverage.
 
@@ -189,7 +191,7 @@ def feasibility_table(
         for multiple in cost_multiples:
             found = feasibility(
                 candles, horizon=horizon, costs=_scaled(costs, multiple),
-                exits=exits, volatility=volatility, target_win_rate=target_win_rate,
+                exits=exits, volatility=volatility, target_win_rate=target_win_rate, data=data,
             )  # fmt: skip
             rows.append(
                 {
@@ -260,13 +262,13 @@ def _volatility(candles: pd.DataFrame, volatility: ArrayLike | None) -> Floats:
 
 
 def _outcomes(
-    candles: pd.DataFrame, entries: Ints, stops: Floats, targets: Floats, execution: ExecutionModel
+    candles: pd.DataFrame, entries: Ints, stops: Floats, targets: Floats, execution: ExecutionModel, data: CostData
 ) -> tuple[Floats, Floats]:
     """Net return on entry notional of a long and of a short at each entry, (m,) each."""
     from crp_pipeline.backtest.engine import outcome_of_side
 
     bars, rules = bars_of(candles), rules_of(execution)
-    costs = costs_of(execution, candles, bars, CostData())
+    costs = costs_of(execution, candles, bars, data)
     long, short = (
         outcome_of_side(bars, entries, np.full(len(entries), side), stops, targets, costs, rules)[2] for side in (1, -1)
     )

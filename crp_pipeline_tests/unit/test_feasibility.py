@@ -4,17 +4,20 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
 
+from crp_pipeline.backtest import CostData
 from crp_pipeline.candles import DEMO_COINS, demo_market, load_candles, repair_candles, visible_state
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.gate.evidence import _feasibility
 from crp_pipeline.gate.feasibility import Feasibility, feasibility, feasibility_table, trades_to_certify
 from crp_pipeline.metrics import wilson_interval
-from crp_pipeline.settings import ExecutionModel, ExitConfig
+from crp_pipeline.settings import ExecutionModel, ExitConfig, load_settings
 
 TABLE = json.loads((Path(__file__).parents[1] / "golden" / "data" / "wilson.json").read_text())["sample_size_table"]
 
@@ -136,6 +139,34 @@ def test_costs_may_be_an_execution_model():
     assert found.break_even_accuracy == pytest.approx(plain.break_even_accuracy, rel=1e-3)
 
 
+def test_the_oracle_is_paid_funding_and_pays_for_delay_as_the_backtest_does():
+    """A market that stands still: only who is paid the funding wins, and only where no finer price eats it up."""
+    candles = moving(*[0] * 30).assign(high=101.0, low=99.0)
+    half_hours = candles.index + pd.Timedelta(minutes=30)
+    funding = pd.Series(0.003, half_hours)
+    finer = pd.DataFrame(99.5, half_hours, ["open", "high", "low", "close"])
+    late = ExecutionModel(fee_bps=5, spread_bps=0, slippage_bps=0, latency_ms=1_800_000)
+    told = {"horizon": 1, "costs": late}
+    assert feasibility(candles, **told).oracle_win_rate == 0
+    assert feasibility(candles, **told, data=CostData(funding)).oracle_win_rate == 1
+    assert feasibility(candles, **told, data=CostData(funding, finer)).oracle_win_rate == 0
+    table = feasibility_table(candles, horizons=[1], costs=late, cost_multiples=[1], data=CostData(funding))
+    assert table["ceiling_100%"].to_list() == [1]
+
+
+def test_the_gate_asks_an_oracle_that_has_the_candidates_funding():
+    candles = moving(*[0] * 130).assign(high=101.0, low=99.0)
+    volatility = pd.DataFrame({"volatility": 0.5}, candles.index)
+    settings = load_settings(horizon=1)
+    told = {"candles": candles, "labels": volatility, "result": SimpleNamespace(equity=candles["close"])}
+    coverage = {"high_tier_coverage": 1.0, "coverage": 1.0}
+    unpaid, paid = (
+        _feasibility(SimpleNamespace(**told, costs=data), coverage, settings)["oracle_win_rate"]
+        for data in (CostData(), CostData(pd.Series(0.003, candles.index + pd.Timedelta(minutes=30))))
+    )
+    assert (unpaid, paid) == (0, 1)
+
+
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row['true_p']}_over_{row['threshold']}")
 def test_trades_to_certify_are_those_of_the_reference_table(row):
     threshold, rate = row["threshold"], row["true_p"]
@@ -164,7 +195,7 @@ def test_the_trades_to_prove_a_target_are_counted_from_the_higher_of_break_even_
 def test_a_night_has_as_many_trades_as_its_bars_hold_horizons():
     candles = moving(*[1, -1] * 60)
     assert feasibility(candles, horizon=6, costs=0.0).trades_per_night == 4
-    assert feasibility(candles, horizon=6, costs=0.0, bars_per_night=12, coverage=0.5).trades_per_night == 1
+    assert feasibility(candles, horizon=6, costs=0.0, coverage=0.5).trades_per_night == 2
     quarter_hours = market(*np.arange(100, 150), freq="15min")
     assert feasibility(quarter_hours, horizon=24, costs=0.0).trades_per_night == 4
 
