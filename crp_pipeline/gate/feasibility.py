@@ -66,7 +66,8 @@ class Feasibility:
     """Share of better sides taken at which the mean net return is 0, when the size of the move does not matter; above 1
     not even all of them pay. NaN where both sides earn the same on every bar."""
     trades_if_observed: float
-    """Independent trades after which the target, observed, lies above break-even and coin flip at `level`."""
+    """Independent trades after which the lower end of the gate's two-sided interval at `level` lies above break-even and coin
+    flip, when the target is what was observed."""
     trades_to_prove: float
     """The same with a chance of 80 % for a model whose true win rate is the target; infinite for a target not above."""
     trades_per_night: float
@@ -147,7 +148,6 @@ def feasibility(
     oracle = float(wins.mean())
     low, high = wilson_interval(oracle * effective_n, effective_n, level=level)
     coin_flip, break_even = float(np.r_[long > 0, short > 0].mean()), _break_even_win_rate(np.r_[long, short])
-    hurdle = max(coin_flip, break_even)
     return Feasibility(
         horizon=horizon,
         n=len(wins),
@@ -164,8 +164,7 @@ def feasibility(
         always_long_win_rate=float((long > 0).mean()),
         break_even_win_rate=break_even,
         break_even_accuracy=_break_even_accuracy(np.maximum(long, short), np.minimum(long, short)),
-        trades_if_observed=trades_to_certify(hurdle, target_win_rate, power=0.5, level=level),
-        trades_to_prove=trades_to_certify(hurdle, target_win_rate, power=POWER, level=level),
+        **_needed(max(coin_flip, break_even), target_win_rate, level),
         trades_per_night=coverage * _bars_per_day(candles) / horizon,
     )
 
@@ -214,23 +213,34 @@ def asked_coverage(settings: PipelineSettings) -> float:
     return 1.0 - settings.ensemble.tier_quantiles[1] if settings.gate.win_rate_of == "high" else 1.0
 
 
-def trades_to_certify(threshold: float, win_rate: float, *, power: float = POWER, level: float = 0.95) -> float:
-    """Independent trades whose one-sided Wilson bound exceeds `threshold` with chance `power`, the true rate being `win_rate`.
+def trades_to_certify(
+    threshold: float, win_rate: float, *, power: float = POWER, level: float = 0.95, two_sided: bool = False
+) -> float:
+    """Independent trades whose lower Wilson bound exceeds `threshold` with chance `power`, the true rate being `win_rate`.
 
+    The bound is one-sided at `level`, or the lower end of the two-sided interval at `level`, which is what the gate takes.
     With a power of one half that is the number after which the rate, observed, is proven. Infinite for a rate that is not
     above the threshold. Normal approximation of the power; Wilson's bound is the inverted score test, so it is exact at one
     half.
 
     >>> trades_to_certify(0.5, 0.6)
     153.0
+    >>> trades_to_certify(0.5, 0.6, two_sided=True)
+    194.0
     """
     if win_rate <= threshold:
         return math.inf
     normal = NormalDist()
-    spread = normal.inv_cdf(level) * math.sqrt(threshold * (1 - threshold)) + normal.inv_cdf(power) * math.sqrt(
-        win_rate * (1 - win_rate)
-    )
+    spread = normal.inv_cdf((1 + level) / 2 if two_sided else level) * math.sqrt(threshold * (1 - threshold)) + normal.inv_cdf(
+        power
+    ) * math.sqrt(win_rate * (1 - win_rate))
     return float(max(_FEWEST_TRADES, math.ceil((spread / (win_rate - threshold)) ** 2)))
+
+
+def _needed(hurdle: float, target: float, level: float) -> dict[str, float]:
+    """Trades that bring the lower end of the interval which the gate takes above the hurdle."""
+    powers = {"trades_if_observed": 0.5, "trades_to_prove": POWER}
+    return {name: trades_to_certify(hurdle, target, power=power, level=level, two_sided=True) for name, power in powers.items()}
 
 
 def _positions(

@@ -107,7 +107,8 @@ def _proof(found: Feasibility) -> str:
     if math.isinf(found.trades_to_prove):
         return f"to prove: never, {found.target_win_rate:.0%} is not above what costs and chance ask for"
     return (
-        f"to prove {found.target_win_rate:.0%}: {found.trades_to_prove:,.0f} independent trades for {POWER:.0%} power "
+        f"to prove {found.target_win_rate:.0%} by the lower end of the gate's two-sided interval: "
+        f"{found.trades_to_prove:,.0f} independent trades for {POWER:.0%} power "
         f"({found.trades_if_observed:,.0f} if it is observed exactly), {found.trades_per_night:,.3g} a night: "
         f"{found.nights_to_prove:,.1f} nights ({found.nights_if_observed:,.1f})"
     )

@@ -186,8 +186,11 @@ def test_the_trades_to_prove_a_target_are_counted_from_the_higher_of_break_even_
     assert costly.break_even_win_rate > costly.coin_flip_win_rate
     for found in (cheap, costly):
         hurdle = max(found.break_even_win_rate, found.coin_flip_win_rate)
-        assert found.trades_to_prove == trades_to_certify(hurdle, 0.68)
-        assert found.trades_if_observed == trades_to_certify(hurdle, 0.68, power=0.5)
+        assert found.trades_to_prove == trades_to_certify(hurdle, 0.68, two_sided=True)
+        assert found.trades_if_observed == trades_to_certify(hurdle, 0.68, power=0.5, two_sided=True)
+        n = found.trades_if_observed
+        assert wilson_interval(0.68 * n, n)[0] > hurdle, "the interval that the gate takes"
+        assert wilson_interval(0.68 * (n - 1), n - 1)[0] < hurdle or n == 10
         assert found.nights_to_prove == pytest.approx(found.trades_to_prove / 12)
         assert found.nights_if_observed == pytest.approx(found.trades_if_observed / 12)
 

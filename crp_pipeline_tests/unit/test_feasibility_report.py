@@ -37,7 +37,8 @@ def test_a_possible_target_is_called_so(found):
     page = feasibility_page(replace(found, coverage=0.5, trades_to_prove=85.0, trades_if_observed=39.0), coin="X")
     assert " is possible, " in page
     assert page.endswith(
-        "to prove 68%: 85 independent trades for 80% power (39 if it is observed exactly), 21.6 a night: 3.9 nights (1.8)"
+        "to prove 68% by the lower end of the gate's two-sided interval: 85 independent trades for 80% power "
+        "(39 if it is observed exactly), 21.6 a night: 3.9 nights (1.8)"
     )
 
 
