@@ -82,5 +82,5 @@ def _check(found: Feasibility) -> dg.AssetCheckResult:
         passed=found.is_possible,
         severity=dg.AssetCheckSeverity.ERROR,
         description=found.refusal or "a perfect oracle reaches it",
-        metadata={"ceiling": found.ceiling, "target": found.target_win_rate},
+        metadata={"ceiling": found.highest_at(found.coverage), "target": found.target_win_rate},
     )

@@ -153,10 +153,9 @@ def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: 
         data=candidate.costs,
     )
     coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
-    ceiling = min(1.0, panel.oracle_win_rate_high / coverage) if coverage > 0 else 1.0
     return {
         **{name: float(getattr(panel, name)) for name in FEASIBLE},
-        "oracle_ceiling": ceiling,
+        "oracle_ceiling": panel.highest_at(coverage) if coverage > 0 else 1.0,
     }
 
 

@@ -3,8 +3,9 @@
 At the open after every bar one position is opened long and one short, under the horizon, exits and costs in force. The
 oracle, who knows the future, takes the better of the two: no model that acts on every bar wins more often. One that may
 abstain picks its bars, so on a share c of the bars it wins at most `min(1, oracle / c)`: that is the ceiling. It says what
-is impossible, not what can be learned. Bars whose future touches a hole, a filled-in bar or the end are not asked, as for
-labels.
+is impossible, not what can be learned. A target has the benefit of the doubt, here as in the gate: it is impossible where it
+lies above the ceiling of the upper end of the oracle's interval. Bars whose future touches a hole, a filled-in bar or the end
+are not asked, as for labels.
 """
 
 import math
@@ -75,17 +76,21 @@ class Feasibility:
 
     @property
     def ceiling(self) -> float:
-        """Highest possible win rate at the coverage asked for."""
+        """What the oracle won at the coverage asked for."""
         return self.ceiling_at(self.coverage)
 
     def ceiling_at(self, coverage: float) -> float:
-        """Highest possible win rate of calls on this share of the bars."""
+        """What the oracle won who picked this share of the bars."""
         return min(1.0, self.oracle_win_rate / _share(coverage))
+
+    def highest_at(self, coverage: float) -> float:
+        """The ceiling with the benefit of the doubt: by the upper end of the oracle's interval."""
+        return min(1.0, self.oracle_win_rate_high / _share(coverage))
 
     @property
     def largest_coverage(self) -> float:
-        """Share of the bars beyond which the target is out of reach."""
-        return min(1.0, self.oracle_win_rate / self.target_win_rate)
+        """Share of the bars beyond which the target is out of reach, with the benefit of the doubt."""
+        return min(1.0, self.oracle_win_rate_high / self.target_win_rate)
 
     @property
     def nights_if_observed(self) -> float:
@@ -99,8 +104,8 @@ class Feasibility:
 
     @property
     def is_possible(self) -> bool:
-        """Whether an oracle could have met the target at this coverage on these bars."""
-        return self.target_win_rate <= self.ceiling
+        """Whether an oracle could have met the target at this coverage on such bars, with the benefit of the doubt."""
+        return self.target_win_rate <= self.highest_at(self.coverage)
 
     @property
     def refusal(self) -> str | None:
@@ -110,10 +115,10 @@ class Feasibility:
         oracle = f"{self.oracle_win_rate:.1%} ({self.oracle_win_rate_low:.1%} to {self.oracle_win_rate_high:.1%})"
         return (
             f"a win rate of {self.target_win_rate:.1%} on {self.coverage:.0%} of the bars is impossible: an oracle that knows "
-            f"the future wins at most {self.ceiling:.1%} there, because at a horizon of {self.horizon} the better side earns "
-            f"its {self.cost_bps:.1f} bps of cost on {oracle} of {self.n:,} bars only, where the mean move is "
-            f"{self.mean_move_bps:.1f} bps and a coin flip wins {self.coin_flip_win_rate:.1%}; within reach it is on at most "
-            f"{self.largest_coverage:.1%} of the bars"
+            f"the future wins at most {self.highest_at(self.coverage):.1%} there, because at a horizon of {self.horizon} the "
+            f"better side earns its {self.cost_bps:.1f} bps of cost on {oracle} of {self.n:,} bars only, where the mean move "
+            f"is {self.mean_move_bps:.1f} bps and a coin flip wins {self.coin_flip_win_rate:.1%}; within reach it is on at "
+            f"most {self.largest_coverage:.1%} of the bars"
         )
 
 
