@@ -255,7 +255,10 @@ def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
 
 
 def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dict[str, float]:
-    """How far the tiers' confidences are from their hit rates, and how far chance alone would put honest ones."""
+    """How far the tiers' confidences are from their hit rates, and how far chance alone would put honest ones.
+
+    A stricter level than the house's widens what chance explains and would loosen the criterion: the house's holds then.
+    """
     told = {"confidence": sides["confidence"], "hit": sides["hit"], "tiers": sides["tier"]}
     error, alike, worst = (tier_calibration_error(**told, weighting=weighting) for weighting in ("n", "none", "max"))
     share = float(sides["weight"].mean()) if len(sides) else 1.0
@@ -264,7 +267,7 @@ def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dic
         sides["tier"],
         weighting="n",
         effective_share=share,
-        level=config.level,
+        level=min(config.level, GateConfig().level),
         n_draws=config.n_resamples,
         seed=seed,
     )

@@ -377,6 +377,16 @@ def test_forecast_evidence_by_hand():
     assert found["log_loss_gain"] < found["log_loss_gain_mean"] < found["log_loss_gain_high"]
 
 
+def test_a_stricter_level_excuses_no_larger_calibration_error():
+    floors = {
+        level: forecast_evidence(EIGHT, KNOWING_NOTHING, CAME, horizon_days=1.0, config=replace(CONFIG, level=level), seed=0)[
+            "tier_calibration_floor"
+        ]
+        for level in (0.5, 0.95, 0.999)
+    }
+    assert floors[0.5] < floors[0.95] == floors[0.999]
+
+
 def test_bars_of_a_day_count_as_one_in_the_gain():
     hours = pd.DatetimeIndex([EIGHT_DAYS[0] + pd.Timedelta(hours=hour) for hour in (0, 1, 2, 24)], name="open_time")
     forecast = decisions_of(hours, [(0.1, 0.1, 0.8, "high")] * 3 + [(0.8, 0.1, 0.1, "high")])
