@@ -118,7 +118,7 @@ def beside_of(
     """What sentinels, trial ledger, champion and control suite say about a candidate; told in sentences as well."""
     coin, book, ledger = candidate.candles.attrs["coin"], Registry(places.registry), Ledger(places.ledger)
     heads = [head for head in (ledger_head_of(book, coin), candidate.comparison.attrs["ledger"]) if head is not None]
-    daily = daily_returns(candidate.result.equity)
+    daily = daily_returns(candidate.result.equity, initial=settings.of(coin).sizing.initial_equity)
     tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
     tonight = Contender(recipe_key(recipe_hash(settings), candidate.features.attrs["feature_set_id"]), candidate.decisions)
     against = challenge_evidence(

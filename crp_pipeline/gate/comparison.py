@@ -69,7 +69,9 @@ def compare(
         chance = zero_skill(
             result, candles, decisions, execution, n_permutations=config.n_resamples, seed=seed, level=config.level, data=data
         )
-        rows.append({"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)})
+        rows.append(
+            {"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config, sizing)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -88,7 +90,7 @@ def daily_net_returns(
     def earned(frame: pd.DataFrame) -> "pd.Series[float]":
         decisions = with_exits(frame.loc[decided], exits)
         result = run_backtest(candles, decisions, execution=execution, sizing=sizing, funding=data.funding, finer=data.finer)
-        return daily_returns(result.equity)
+        return daily_returns(result.equity, initial=sizing.initial_equity)
 
     return pd.DataFrame({name: earned(frame) for name, frame in candidates.items()}).rename_axis("day")
 
@@ -131,8 +133,8 @@ def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig)
     return {"log_loss": log_loss, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "effective_n": n}
 
 
-def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig) -> dict[str, float]:
-    metrics = result.metrics
+def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig, sizing: Sizing) -> dict[str, float]:
+    metrics, daily = result.metrics, daily_returns(result.equity, initial=sizing.initial_equity)
     effective_n, low, high = dependent_share_interval(result.trades["pnl"] > 0, level=config.level)
     return {
         "trades": metrics["trades"],
@@ -147,5 +149,5 @@ def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig) ->
         "permutation_p": chance.p_value,
         "max_drawdown": metrics["max_drawdown"],
         "sharpe": metrics["sharpe"],
-        "daily_sharpe": sharpe_ratio(daily_returns(result.equity), periods_per_year=1),
+        "daily_sharpe": sharpe_ratio(daily, periods_per_year=1),
     }

@@ -16,7 +16,7 @@ from crp_pipeline.backtest import CostData, ExecutionModel, Sizing, run_backtest
 from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
 from crp_pipeline.ensemble import Member, Stack
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
-from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
+from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
 from crp_pipeline.gate.criteria import FAULTS
 from crp_pipeline.gate.economics import stress_evidence, trading_evidence
 from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence
@@ -610,6 +610,19 @@ def test_candidates_are_compared_on_the_bars_that_all_of_them_decided():
     # long from bar 3 on: a fall, a rise and three bars that stand still, which are no wins; the last entry is bar 7
     assert (found.loc["late", "trades"], found.loc["late", "win_rate"]) == (5, 0.2)
     assert (found.loc["late", "win_rate_low"], found.loc["late", "win_rate_high"]) == pytest.approx(wilson_by_hand(0.2, 5))
+
+
+def test_the_first_day_is_in_what_the_ledger_keeps_and_in_the_daily_sharpe_ratio():
+    candles = flat_market([100, 110, 99, 88, 96.8, 96.8])
+    longs = {"always_long": rules(candles, horizon=1)["always_long"].iloc[:-1]}
+    exits = pd.DataFrame({"stop_distance": 0.9, "target_distance": 0.9}, index=candles.index[:-1])
+    labels = labels_of(candles.index, [1.0] * 6, [1.0] * 6)
+    told = {"execution": FREE, "sizing": Sizing()}
+    earned = daily_net_returns(longs, candles, exits, **told)["always_long"]
+    assert earned.index.to_list() == candles.index.to_list()
+    [row] = compare(longs, candles, labels, exits, **told, config=CONFIG, seed=0).to_dict("records")
+    assert row["daily_sharpe"] == pytest.approx(earned.mean() / earned.std())
+    assert row["sharpe"] == pytest.approx(row["daily_sharpe"] * math.sqrt(365))
 
 
 def test_no_side_is_taken_where_the_stop_is_unknown():
