@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings.slippage import read_slippage
 
 TRAINABLE = (
@@ -124,9 +125,19 @@ class ExecutionModel:
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the draws of slippage and network."""
 
+    @field_validator("slippage_file")
+    @classmethod
+    def _is_a_sample(cls, path: Path | None) -> Path | None:
+        try:
+            if path is not None:
+                read_slippage(path)
+        except DataContractError as error:
+            raise ValueError(str(error)) from error
+        return path
+
     @property
     def sample_mean_bps(self) -> float:
-        """Mean of the draws from `slippage_file`, 0 without one; raises `DataContractError` for a file that is no sample."""
+        """Mean of the draws from `slippage_file`, 0 without one; raises `DataContractError` where the file is none any more."""
         return 0.0 if self.slippage_file is None else self.cost_factor * float(read_slippage(self.slippage_file).mean())
 
     @property

@@ -12,6 +12,7 @@ from crp_pipeline.backtest.costs import volatility_slippage
 from crp_pipeline.defs.backtest import cost_data, cost_hashes
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import FeedConfig, SettingsError, load_settings
+from crp_pipeline.settings.slippage import read_slippage
 from crp_pipeline_tests.unit.test_backtest import BOTH, DOWN, FLAT, FREE, LEVERED, UP, decide, fills, market, trade
 
 TEN_UNITS = Sizing(initial_equity=1_000, max_leverage=1)
@@ -34,6 +35,14 @@ def test_a_target_pays_the_fee_of_a_maker_and_a_stop_that_of_a_taker():
         [row] = result.trades.to_dict("records")
         assert result.equity.iloc[-1] == pytest.approx(1_000 + row["pnl"], rel=1e-12)
         assert row["costs"] == pytest.approx(row["units"] * (100 * 0.001 + price * fee))
+
+
+@pytest.mark.parametrize("confidence", [1.5, -0.1, np.inf])
+def test_a_confidence_that_is_no_probability_is_refused_before_the_walk_by_its_time(confidence):
+    candles = market(*[FLAT] * 4)
+    decisions = decide(candles, {0: 1, 2: 1}).assign(confidence=[0.5, np.nan, confidence, confidence])
+    with pytest.raises(DataContractError, match=rf"confidence {confidence} at 2024-01-01 14:00.* is not allowed"):
+        run_backtest(candles, decisions, execution=FREE, sizing=TEN_UNITS)
 
 
 @pytest.mark.parametrize(("side", "sign"), [(1, 1), (-1, -1)])
@@ -176,8 +185,18 @@ def test_slippage_from_a_file_is_drawn_from_its_values_and_expected_at_their_mea
 )
 def test_a_file_that_is_no_sample_of_slippage_is_refused(tmp_path, text, message):
     (tmp_path / "fills.csv").write_text(text)
-    with pytest.raises(DataContractError, match=message):
+    key = r"execution\.slippage_file = .*fills.csv'?\)? is not allowed: .*"
+    with pytest.raises(SettingsError, match=key + message):
         load_settings(execution={"slippage_file": tmp_path / "fills.csv"})
+    with pytest.raises(SettingsError, match=r"^coin_overrides\.BTC-USDT\." + key + message):
+        load_settings(coin_overrides={BTC: {"execution": {"slippage_file": tmp_path / "fills.csv"}}})
+    with pytest.raises(DataContractError, match=message):
+        read_slippage(tmp_path / "fills.csv")
+
+
+def test_a_file_of_slippage_that_is_not_there_is_refused_by_its_key():
+    with pytest.raises(SettingsError, match=r"^execution\.slippage_file = 'nope.csv' is not allowed: nope.csv cannot be read"):
+        load_settings(execution={"slippage_file": "nope.csv"})
 
 
 def test_slippage_by_volatility_is_that_share_of_what_was_known_at_the_close_before():
