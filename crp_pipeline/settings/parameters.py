@@ -1,7 +1,7 @@
 """The parameter classes: what steers each stage, with unit, default and range."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -150,18 +150,35 @@ class ExecutionModel:
         scaled = self.slippage_volatility_share * self.assumed_volatility_bps
         return self.fee_bps + self.spread_bps / 2 + self.slippage_bps + drawn + scaled
 
-    def scaled(self, factor: float) -> "ExecutionModel":
+    def scaled(self, factor: float) -> "ScaledExecution":
         """The same market with every cost times `factor`: fees, spread, slippage and funding; not what a delay costs.
 
-        Raises pydantic's `ValidationError` when a cost leaves its range.
+        Whatever settings allow can be scaled. Raises pydantic's `ValidationError` for a negative factor.
         """
-        costs = {name: factor * getattr(self, name) for name in _COSTS}
-        maker = None if self.maker_fee_bps is None else factor * self.maker_fee_bps
-        return replace(self, maker_fee_bps=maker, **costs)
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        costs = {name: factor * told[name] for name in _COSTS if told[name] is not None}
+        return ScaledExecution(**told | costs)
+
+
+_Unbounded = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ScaledExecution(ExecutionModel):
+    """An execution model times a factor: its costs may lie above what settings may ask for."""
+
+    fee_bps: _Unbounded = 5.0
+    maker_fee_bps: _Unbounded | None = None
+    spread_bps: _Unbounded = 2.0
+    slippage_bps: _Unbounded = 1.0
+    slippage_noise_bps: _Unbounded = 0.0
+    slippage_volatility_share: _Unbounded = 0.0
+    funding_bps: float = 0.0
+    cost_factor: _Unbounded = 1.0
 
 
 _COSTS = (
-    *("fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps", "slippage_volatility_share"),
+    *("fee_bps", "maker_fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps", "slippage_volatility_share"),
     *("funding_bps", "cost_factor"),
 )
 

@@ -1,16 +1,17 @@
 """Fees, slippage, funding, delay and order sizes on a handful of bars, with sums worked out by hand."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from crp_pipeline.backtest import ExecutionModel, Sizing, delay_draws, run_backtest, settled_rates, slippage_draws
+from crp_pipeline.backtest import ExecutionModel, Sizing, cost_ladder, delay_draws, run_backtest, settled_rates, slippage_draws
 from crp_pipeline.backtest.costs import volatility_slippage
 from crp_pipeline.defs.backtest import cost_data, cost_hashes
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.gate.feasibility import feasibility_table
 from crp_pipeline.settings import FeedConfig, SettingsError, load_settings
 from crp_pipeline.settings.slippage import read_slippage
 from crp_pipeline_tests.unit.test_backtest import BOTH, DOWN, FLAT, FREE, LEVERED, UP, decide, fills, market, trade
@@ -218,11 +219,28 @@ def test_a_scaled_model_costs_that_many_times_as_much():
     dear = model.scaled(1.5)
     assert dear.cost_per_side_bps == pytest.approx(1.5 * model.cost_per_side_bps)
     assert (dear.maker_fee_bps, dear.funding_bps, dear.cost_factor) == (3, 1.5, 1.5)
-    assert replace(dear, **{name: getattr(model, name) for name in
-                            ("fee_bps", "maker_fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps",
-                             "slippage_volatility_share", "funding_bps", "cost_factor")}) == model  # fmt: skip
-    with pytest.raises(ValidationError, match="less than or equal to 500"):
-        model.scaled(1_000)
+    costs = {"fee_bps", "maker_fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps", "slippage_volatility_share",
+             "funding_bps", "cost_factor"}  # fmt: skip
+    whole, scaled = asdict(model), asdict(dear)
+    assert {name: value for name, value in whole.items() if name not in costs}.items() <= scaled.items()
+    assert all(scaled[name] == 1.5 * whole[name] for name in costs)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        model.scaled(-1)
+
+
+@pytest.mark.parametrize(
+    "dearest",
+    [{"slippage_volatility_share": 4.0}, {"spread_bps": 60.0}, {"fee_bps": 170.0, "maker_fee_bps": 170.0}, {"fee_bps": 400.0}],
+)
+def test_whatever_settings_allow_can_be_asked_at_ten_times_the_costs(dearest):
+    own = load_settings(execution=dearest).execution
+    candles, decisions = market(*[FLAT] * 130), decide(market(*[FLAT] * 130), {0: 1, 50: -1})
+    told = {"execution": replace(own, horizon=1), "sizing": LEVERED}
+    ladder = cost_ladder(candles, decisions, **told, factors=(1.0, 3.0, 10.0))
+    assert ladder["expectancy_bps"].is_monotonic_decreasing
+    table = feasibility_table(candles, horizons=[1], costs=own, cost_multiples=[1, 10])
+    assert table["cost_bps"].iloc[1] == pytest.approx(10 * table["cost_bps"].iloc[0])
+    assert replace(own.scaled(10.0), latency_ms=5.0).cost_per_side_bps == pytest.approx(10 * own.cost_per_side_bps)
 
 
 def test_units_are_rounded_down_to_the_step_and_small_orders_are_not_placed():
