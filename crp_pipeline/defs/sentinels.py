@@ -49,7 +49,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         """Signs of a leak, a lag or a forecast that nobody should believe, with their limits."""
         behind = [candles, features, labels, splits, selection, ensemble]
         own, costs = settings.of(context.partition_key), cost_data(settings, context.partition_key)
-        found = keep_watch(Watched(*behind, costs=costs), own)
+        found = keep_watch(Watched(candles, features, labels, splits, selection, ensemble, costs), own)
         readings = sentinel_table(found, settings.sentinels)
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, context.partition_key, costs)}
         stamp(readings, "sentinels", behind=behind, files=files)

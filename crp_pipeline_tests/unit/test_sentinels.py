@@ -390,14 +390,15 @@ def test_both_walks_pay_the_funding_and_the_delay_that_the_backtest_pays():
 def test_the_night_watches_with_the_coins_own_costs_and_finer_candles(tmp_path, monkeypatch):
     bars_frame(np.full(5, 100.0)).rename_axis("open_time").reset_index().to_csv(tmp_path / "SOL-USDT.csv", index=False)
     settings = load_settings(finer_dir=tmp_path, coin_overrides={"SOL-USDT": {"execution": {"fee_bps": 9.0}}})
-    seen = []
+    seen, behind = [], [pd.DataFrame() for _ in range(6)]
     monkeypatch.setattr(sentinel_room, "keep_watch", lambda *told: seen.append(told) or {}["stop here"])
     [asset] = sentinel_assets(settings)
     with pytest.raises(KeyError, match="stop here"):
-        asset.op.compute_fn.decorated_fn(SimpleNamespace(partition_key="SOL-USDT"), *[pd.DataFrame()] * 6)
+        asset.op.compute_fn.decorated_fn(SimpleNamespace(partition_key="SOL-USDT"), *behind)
     [(watched, own)] = seen
     assert own.execution.fee_bps == 9
     assert len(watched.costs.finer) == 5
+    assert watched.decisions is behind[-1]
 
 
 @pytest.mark.parametrize(
