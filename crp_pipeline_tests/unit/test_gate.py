@@ -514,6 +514,13 @@ def test_dearer_and_later_worlds_are_told_apart_from_the_usual_one():
     assert found["late_expectancy_bps"] == pytest.approx(expectancy(replace(costs, latency_ms=1_800_000)))
     assert max(found["stressed_expectancy_bps"], found["late_expectancy_bps"]) < expectancy(costs)
     assert found["latency_p90_ms"] == 1_800_000
+    assert found["penalised_pnl"] < run_backtest(candles, decisions, execution=costs, sizing=Sizing()).metrics["pnl"]
+    # an inference that is in the execution model already is not counted twice
+    known = replace(costs, latency_ms=1_800_000)
+    again = stress_evidence(
+        candles, decisions, execution=known, sizing=Sizing(), data=CostData(), latency_p90_ms=1_800_000, config=CONFIG
+    )
+    assert again["late_expectancy_bps"] == found["late_expectancy_bps"]
 
 
 def test_a_win_rate_is_shown_with_all_it_must_be_read_with():

@@ -47,8 +47,9 @@ def test_percentiles_are_those_of_the_counted_calls_in_milliseconds():
     native, onnx = measure_latency(model, samples(), n_calls=101, n_warm_up=3, clock=Clock(3, 101))
     # 1 to 101 ms: the middle one is 51
     assert (native.p50_ms, native.p90_ms, native.p99_ms) == pytest.approx((51, 91, 100))
+    assert native.mean_ms == pytest.approx(51)
     assert (onnx.p50_ms, onnx.n_calls) == (pytest.approx(51), 101)
-    assert list(native.row()) == ["model_type", "runtime", "n_calls", "p50_ms", "p90_ms", "p99_ms"]
+    assert list(native.row()) == ["model_type", "runtime", "n_calls", "mean_ms", "p50_ms", "p90_ms", "p99_ms"]
     assert [latency.runtime for latency in (native, onnx)] == ["native", "onnx"]
     assert native == Latency(**native.row())
 
