@@ -15,6 +15,7 @@ from crp_pipeline.backtest import (
     by_side,
     cost_ladder,
     exit_table,
+    latency_penalised,
     run_backtest,
     settled_rates,
     volatility_regime,
@@ -32,7 +33,7 @@ from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import frame_hash, sha256
+from crp_pipeline.storage import frame_hash, read_manifest, sha256
 
 FUNDING = "funding_rate"
 """The feed column that is settled between longs and shorts."""
@@ -40,7 +41,7 @@ FUNDING = "funding_rate"
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`backtest` and `comparison` per coin."""
-    return [_backtest(settings), _comparison(settings, places)]
+    return [_backtest(settings, places), _comparison(settings, places)]
 
 
 def cost_data(settings: PipelineSettings, coin: str) -> CostData:
@@ -67,7 +68,20 @@ def cost_hashes(settings: PipelineSettings, coin: str, data: CostData) -> dict[s
     }
 
 
-def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
+def latencies_ms(coin: str, settings: PipelineSettings, places: Places) -> dict[str, float]:
+    """`mean_ms` and `p90_ms` of all models one after the other, as they were measured when they were stored.
+
+    A card that was written without a mean counts at its slowest tenth.
+    """
+    speeds = [speed for name in settings.roster for speed in read_manifest(places.bundle(coin, name))["latency"]]
+    native = [speed for speed in speeds if speed["runtime"] == "native"]
+    return {
+        "mean_ms": float(sum(speed.get("mean_ms", speed["p90_ms"]) for speed in native)),
+        "p90_ms": float(sum(speed["p90_ms"] for speed in native)),
+    }
+
+
+def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     @dg.asset(group_name="backtest", kinds={"numba"}, partitions_def=coin_partitions(settings))
     def backtest(candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame) -> dg.MaterializeResult[BacktestResult]:
         """Every decision traded at the next open, with spread, slippage, fees, funding, delay, stop, target and horizon."""
@@ -82,6 +96,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
         }
         result = run_backtest(candles, decided, **traded)
         ladder = cost_ladder(candles, decided, **traded)
+        late = latency_penalised(candles, decided, **latencies_ms(coin, settings, places), **traded)
         regime = volatility_regime(labels["volatility"])
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
@@ -95,6 +110,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
                 "by_regime": table(by_regime(result.trades, regime).reset_index()),
                 "break_even_cost_bps": break_even_cost_bps(result),
                 "cost_ladder": table(ladder.reset_index()),
+                "latency": table(late.reset_index()),
                 "last_trades": table(result.trades.tail(10)),
                 "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
             },

@@ -10,7 +10,7 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, run_backtest
 from crp_pipeline.controls import control_evidence, read_report
-from crp_pipeline.defs.backtest import cost_data
+from crp_pipeline.defs.backtest import cost_data, latencies_ms
 from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -29,7 +29,6 @@ from crp_pipeline.registry import Registry, champion_of, fingerprint, ledger_hea
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import read_manifest
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -101,7 +100,7 @@ def _candidate(
         result,
         comparison,
         costs=cost_data(settings, coin),
-        latency_p90_ms=_latency_p90_ms(coin, settings, places),
+        latency_p90_ms=latencies_ms(coin, settings, places)["p90_ms"],
         files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings)},
     )
 
@@ -134,12 +133,6 @@ def beside_of(
     tell(ledger_told)
     tell(f"{coin}: {challenge_sentence(against)}")
     return {**sentinel_evidence(sentinels), **tried, **against, **controlled}
-
-
-def _latency_p90_ms(coin: str, settings: PipelineSettings, places: Places) -> float:
-    """Of all models one after the other, as they were measured when they were stored."""
-    speeds = [speed for name in settings.roster for speed in read_manifest(places.bundle(coin, name))["latency"]]
-    return float(sum(speed["p90_ms"] for speed in speeds if speed["runtime"] == "native"))
 
 
 def _subject(candidate: Candidate, settings: PipelineSettings, places: Places) -> dict[str, str]:

@@ -5,11 +5,15 @@ from itertools import count
 import numpy as np
 import pytest
 
+import crp_pipeline.defs.backtest as backtest_room
 from crp_pipeline.contracts import Samples
+from crp_pipeline.defs.backtest import latencies_ms
+from crp_pipeline.defs.storage import Places
 from crp_pipeline.errors import NotFittedError
 from crp_pipeline.models import Latency, create_model, measure_latency
 from crp_pipeline.models.baselines import Prior
 from crp_pipeline.models.gbdt import XGBoost
+from crp_pipeline.settings import load_settings
 
 
 class Clock:
@@ -78,3 +82,16 @@ def test_a_model_of_many_threads_is_measured_on_one_and_keeps_its_threads(monkey
 def test_an_unfitted_model_has_no_latency():
     with pytest.raises(NotFittedError):
         measure_latency(Prior(), samples())
+
+
+def test_the_models_of_a_roster_answer_one_after_the_other_and_a_card_without_a_mean_counts_at_its_slowest_tenth(
+    tmp_path, monkeypatch
+):
+    native = {"runtime": "native", "p90_ms": 3.0}
+    cards = {
+        "lightgbm": [native | {"mean_ms": 2.0}, {"runtime": "onnx", "mean_ms": 50.0, "p90_ms": 60.0}],
+        "catboost": [native | {"p90_ms": 5.0}],
+    }
+    monkeypatch.setattr(backtest_room, "read_manifest", lambda folder: {"latency": cards[folder.stem]})
+    settings = load_settings(roster=("lightgbm", "catboost"), data_dir=tmp_path)
+    assert latencies_ms("BTC-USDT", settings, Places(tmp_path)) == {"mean_ms": 7.0, "p90_ms": 8.0}
