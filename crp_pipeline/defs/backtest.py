@@ -1,7 +1,7 @@
 """Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from math import ceil
 from typing import Any
 
 import dagster as dg
@@ -22,13 +22,13 @@ from crp_pipeline.backtest import (
 )
 from crp_pipeline.candles import read_feeds
 from crp_pipeline.candles.files import coin_files, load_candles
-from crp_pipeline.contracts import interval_length
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.defs.trials import night_trials, occasion_of
 from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
+from crp_pipeline.gate.scores import block_days, horizon_days
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
@@ -96,7 +96,8 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         }
         result = run_backtest(candles, decided, **traded)
         ladder = cost_ladder(candles, decided, **traded)
-        late = latency_penalised(candles, decided, **latencies_ms(coin, settings, places), **traded)
+        speed = latencies_ms(coin, settings, places)
+        late = latency_penalised(candles, decided, mean_ms=speed["mean_ms"], p90_ms=speed["p90_ms"], **traded)
         regime = volatility_regime(labels["volatility"])
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
@@ -136,33 +137,18 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         """Baselines, each model and the ensemble on the same bars, costs and exits; each of them a trial of the ledger."""
         coin = candles.attrs["coin"]
         own, data = settings.of(coin), cost_data(settings, coin)
-        decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
-        candidates = {
-            **{name: decisions.pop(name) for name in BASELINES},
-            **rules(candles, horizon=own.horizon),
-            **decisions,
-            "ensemble": ensemble,
-        }
+        candidates = _candidates(models, ensemble, rules(candles, horizon=own.horizon))
         exits = exit_table(labels["volatility"], own.horizon, own.exits)
-        compared = compare(
-            candidates,
-            candles,
-            labels,
-            exits,
-            execution=own.execution,
-            sizing=own.sizing,
-            config=own.gate,
-            seed=own.seed,
-            data=data,
-        )
+        traded: dict[str, Any] = {"execution": own.execution, "sizing": own.sizing, "data": data}
+        compared = compare(candidates, candles, labels, exits, config=own.gate, seed=own.seed, **traded)
         trials = night_trials(candidates, models, own, places)
-        earned = daily_net_returns(candidates, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
+        earned = daily_net_returns(candidates, candles, exits, **traded)
         ledger = Ledger(places.ledger)
         head = ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
         files = {"settings": recipe_hash(settings), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
         learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]
-        block = max(2 * ceil(own.horizon * (interval_length(own.interval) / pd.Timedelta(1, "D"))), 2)
+        block = block_days(horizon_days(own))
         luck, better = luck_of_the_best(earned[learned], block=block, config=own.gate, seed=own.seed)
         return dg.MaterializeResult(
             value=compared,
@@ -175,3 +161,12 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         )
 
     return comparison
+
+
+def _candidates(
+    models: Mapping[str, pd.DataFrame], ensemble: pd.DataFrame, plain_rules: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Decisions by name in the order of the table: baselines, rules without a model, models, the ensemble."""
+    decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
+    baselines = {name: decisions.pop(name) for name in BASELINES}
+    return {**baselines, **plain_rules, **decisions, "ensemble": ensemble}

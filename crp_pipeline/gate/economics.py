@@ -57,11 +57,11 @@ def stress_evidence(
     """
     traded: dict[str, Any] = {"sizing": sizing, "funding": data.funding, "finer": data.finer}
     dearer = run_backtest(candles, decisions, execution=execution.scaled(config.stress_cost_factor), **traded)
-    late = latency_penalised(candles, decisions, execution=execution, p90_ms=latency_p90_ms, **traded).loc["p90"]
+    late = latency_penalised(candles, decisions, execution=execution, p90_ms=latency_p90_ms, **traded)
     return {
         "stressed_expectancy_bps": float(dearer.metrics["expectancy_bps"]),
-        "late_expectancy_bps": float(late["penalised_expectancy_bps"]),
-        "penalised_pnl": float(late["penalised_pnl"]),
+        "late_expectancy_bps": float(late["penalised_expectancy_bps"].loc["p90"]),
+        "penalised_pnl": float(late["penalised_pnl"].loc["p90"]),
         "latency_p90_ms": latency_p90_ms,
     }
 

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from crp_pipeline.backtest.costs import CostData, costs_of
-from crp_pipeline.backtest.execution import bars_of, exit_distances, rules_of
+from crp_pipeline.backtest.execution import bar_length_ns, bars_of, exit_distances, rules_of
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.contracts import Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
@@ -321,8 +321,7 @@ def _break_even_accuracy(better: Floats, worse: Floats) -> float:
 
 
 def _bars_per_day(candles: pd.DataFrame) -> float:
-    step = float(np.median(np.diff(pd.DatetimeIndex(candles.index).as_unit("ns").asi8)))
-    return pd.Timedelta("1D").value / step
+    return pd.Timedelta("1D").value / bar_length_ns(candles.index)
 
 
 def _share(value: float) -> float:

@@ -22,6 +22,7 @@ TRAINABLE = (
 INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 Interval = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+_Unbounded = Annotated[float, Field(ge=0)]
 CoinName = Annotated[str, Field(pattern=r"^[A-Z0-9]+([-_][A-Z0-9]+)*$")]
 SnakeCase = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Delay = Annotated[str, Field(pattern=r"^[0-9]{1,4}(ms|s|min|h|D)$")]
@@ -158,9 +159,6 @@ class ExecutionModel:
         told = {field.name: getattr(self, field.name) for field in fields(self)}
         costs = {name: factor * told[name] for name in _COSTS if told[name] is not None}
         return ScaledExecution(**told | costs)
-
-
-_Unbounded = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
