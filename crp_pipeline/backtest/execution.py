@@ -10,6 +10,8 @@ from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
 
+BPS = 1e-4
+"""A basis point."""
 _FOREVER = np.iinfo(np.int64).max
 
 
