@@ -14,7 +14,7 @@ from crp_pipeline.backtest.latency import delay_draws
 from crp_pipeline.backtest.result import BacktestResult, run_backtest
 from crp_pipeline.backtest.rules import Challenge, ChallengeOdds, challenge_odds, rules_evidence
 from crp_pipeline.backtest.skill import ZeroSkill, zero_skill
-from crp_pipeline.backtest.stress import break_even_cost_bps, cost_ladder, latency_penalised
+from crp_pipeline.backtest.stress import break_even_cost_bps, cost_ladder, latency_penalised, slowest_tenth
 from crp_pipeline.backtest.summary import (
     VolatilityRegime,
     by_regime,
@@ -50,6 +50,7 @@ __all__ = [
     "run_backtest",
     "settled_rates",
     "slippage_draws",
+    "slowest_tenth",
     "trade_summary",
     "volatility_regime",
     "zero_skill",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from crp_pipeline.backtest.execution import bar_length_ns
 from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 
@@ -70,14 +71,13 @@ def account_path(
     at_open = np.r_[entry[1:] == leave[:-1], False][: len(entry)]
     _require_same_books(equity, balance[~at_open], leave[~at_open], initial)
     course, bars = np.r_[initial, balance], np.arange(len(time))
-    length = np.diff(time.asi8).min() if len(time) > 1 else 1
     return AccountPath(
         time=time,
         worst=np.minimum(worst_equity.to_numpy(dtype=float), equity.to_numpy(dtype=float)),
         before=course[np.searchsorted(leave, bars, side="left")],
         after=course[np.searchsorted(leave, bars, side="right")],
         opens=_day(time, timezone),
-        closes=_day(time + pd.Timedelta(length - 1, "ns"), timezone),
+        closes=_day(time + pd.Timedelta(bar_length_ns(time) - 1, "ns"), timezone),
         entry=entry,
         leave=leave,
         at_open=at_open,

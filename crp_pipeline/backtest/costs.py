@@ -6,15 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest.execution import Bars
+from crp_pipeline.backtest.execution import BPS, Bars
 from crp_pipeline.backtest.funding import Funding, funding_of
 from crp_pipeline.backtest.latency import delayed_opens
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.contracts import Floats
 from crp_pipeline.settings import ExecutionModel
 from crp_pipeline.settings.slippage import read_slippage
-
-_BPS = 1e-4
 
 
 class Costs(NamedTuple):
@@ -55,9 +53,9 @@ def slippage_draws(n_bars: int, execution: ExecutionModel) -> Floats:
     """
     if execution.slippage_noise_bps == 0 and execution.slippage_file is None:
         return np.empty((0, 2))
-    draws: Floats = np.random.default_rng(execution.seed).exponential(execution.slippage_noise_bps * _BPS, (n_bars, 2))
+    draws: Floats = np.random.default_rng(execution.seed).exponential(execution.slippage_noise_bps * BPS, (n_bars, 2))
     if execution.slippage_file is not None:
-        sample = execution.cost_factor * _BPS * read_slippage(execution.slippage_file)
+        sample = execution.cost_factor * BPS * read_slippage(execution.slippage_file)
         drawn = np.random.default_rng([execution.seed, 1]).random((n_bars, 2))
         draws = draws + sample[(drawn * len(sample)).astype(np.int64)]
     return draws
@@ -84,10 +82,10 @@ def costs_of(execution: ExecutionModel, candles: pd.DataFrame, bars: Bars, data:
     """Basis points as fractions, with draws, delays and funding laid over the candles; `bars` are `bars_of(candles)`."""
     maker = execution.fee_bps if execution.maker_fee_bps is None else execution.maker_fee_bps
     return Costs(
-        fee=execution.fee_bps * _BPS,
-        maker_fee=maker * _BPS,
-        adverse=(execution.spread_bps / 2 + execution.slippage_bps) * _BPS,
-        expected_noise=(execution.slippage_noise_bps + execution.sample_mean_bps) * _BPS,
+        fee=execution.fee_bps * BPS,
+        maker_fee=maker * BPS,
+        adverse=(execution.spread_bps / 2 + execution.slippage_bps) * BPS,
+        expected_noise=(execution.slippage_noise_bps + execution.sample_mean_bps) * BPS,
         noise=slippage_draws(len(candles), execution),
         scaled=volatility_slippage(candles, execution),
         delayed=delayed_opens(candles, bars, execution, data.finer),

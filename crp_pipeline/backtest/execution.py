@@ -10,6 +10,8 @@ from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import ExecutionModel, ExitConfig, Sizing
 
+BPS = 1e-4
+"""A basis point."""
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -126,18 +128,19 @@ def bars_of(candles: pd.DataFrame, *, what: str = "candles") -> Bars:
 def orders_of(decisions: pd.DataFrame, candles: pd.DataFrame) -> Orders:
     """Decisions laid over all candles; bars without one have signal 0.
 
-    Raises `DataContractError` on a decision without a candle, a signal outside {-1, 0, 1}, a stop outside (0, 1) or a
-    target that is not positive.
+    Raises `DataContractError` on a decision without a candle, a signal outside {-1, 0, 1}, a stop outside (0, 1), a target
+    that is not positive or a confidence that is no probability.
     """
     _require_times(decisions, what="decisions")
     place = candles.index.get_indexer(decisions.index)
     if (place < 0).any():
         raise DataContractError(f"decisions: {decisions.index[place < 0][0]} has no candle")
     signal = decisions["signal"].to_numpy(dtype=float)
-    stop, target = _distance(decisions, "stop_distance"), _distance(decisions, "target_distance")
+    stop, target, confidence = (_told(decisions, name) for name in ("stop_distance", "target_distance", "confidence"))
     _require(decisions, signal, np.isin(signal, (-1, 0, 1)), what="signal")
     _require(decisions, stop, np.isnan(stop) | ((stop > 0) & (stop < 1)), what="stop_distance")
     _require(decisions, target, np.isnan(target) | ((target > 0) & np.isfinite(target)), what="target_distance")
+    _require(decisions, confidence, np.isnan(confidence) | ((confidence >= 0) & (confidence <= 1)), what="confidence")
     n = len(candles)
     orders = Orders(np.zeros(n, np.int64), np.full(n, np.nan), np.full(n, np.nan))
     for whole, given in zip(orders, (signal, stop, target), strict=True):
@@ -162,7 +165,7 @@ def _ends(segment: NDArray[Any]) -> Bools:
     return ends
 
 
-def _distance(decisions: pd.DataFrame, name: str) -> Floats:
+def _told(decisions: pd.DataFrame, name: str) -> Floats:
     return decisions[name].to_numpy(dtype=float) if name in decisions else np.full(len(decisions), np.nan)
 
 

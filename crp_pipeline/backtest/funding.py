@@ -10,13 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest.execution import Bars, bar_length_ns
+from crp_pipeline.backtest.execution import BPS, Bars, bar_length_ns
 from crp_pipeline.candles.feeds import JITTER, JITTER_GRID
 from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings import ExecutionModel
 
-_BPS = 1e-4
 EVERY = pd.Timedelta(hours=8)
 """The exchanges' usual stamps: 00, 08 and 16 UTC."""
 
@@ -85,7 +84,7 @@ def _constant(index: pd.DatetimeIndex, execution: ExecutionModel) -> tuple[Ints,
         return np.empty(0, np.int64), np.empty(0)
     last = times[-1] + pd.Timedelta(bar_length_ns(index), unit="ns")
     stamps = pd.date_range(times[0].floor(EVERY), last, freq=EVERY).as_unit("ns").asi8
-    return stamps, np.full(len(stamps), execution.funding_bps * _BPS)
+    return stamps, np.full(len(stamps), execution.funding_bps * BPS)
 
 
 def _checked(rates: "pd.Series[float]", execution: ExecutionModel) -> tuple[Ints, Floats]:

@@ -9,7 +9,8 @@ import pandas as pd
 from crp_pipeline.backtest.costs import CostData, costs_of
 from crp_pipeline.backtest.execution import bars_of, orders_of, rules_of
 from crp_pipeline.backtest.result import BacktestResult
-from crp_pipeline.contracts import Bools, Floats, Ints
+from crp_pipeline.contracts import Bools, Floats
+from crp_pipeline.metrics import expectancy
 from crp_pipeline.settings import ExecutionModel
 
 _CELLS_AT_ONCE = 4_000_000
@@ -65,17 +66,17 @@ def zero_skill(
     means, rates = _shuffled(side > 0, long, short, n_permutations, seed) if len(trades) else (nobody, nobody)
     observed = np.where(side > 0, long, short)
     # summed in another order the same trades differ in the last digits: that is a tie
-    as_good = int((means >= _mean(observed) - 1e-12).sum()) if len(trades) else n_permutations
+    as_good = int((means >= expectancy(observed) - 1e-12).sum()) if len(trades) else n_permutations
     low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
-    share_long = _mean((side > 0).astype(float))
+    share_long = expectancy((side > 0).astype(float))
     return ZeroSkill(
         trades=len(trades),
-        observed_win_rate=_mean((observed > 0).astype(float)),
-        observed_expectancy_bps=1e4 * _mean(observed),
-        win_rate=share_long * _mean((long > 0).astype(float)) + (1 - share_long) * _mean((short > 0).astype(float)),
+        observed_win_rate=expectancy((observed > 0).astype(float)),
+        observed_expectancy_bps=1e4 * expectancy(observed),
+        win_rate=share_long * expectancy((long > 0).astype(float)) + (1 - share_long) * expectancy((short > 0).astype(float)),
         win_rate_low=float(low),
         win_rate_high=float(high),
-        expectancy_bps=1e4 * (share_long * _mean(long) + (1 - share_long) * _mean(short)),
+        expectancy_bps=1e4 * (share_long * expectancy(long) + (1 - share_long) * expectancy(short)),
         p_value=(1 + as_good) / (1 + n_permutations),
     )
 
@@ -111,7 +112,3 @@ def _permutations(is_long: Bools, n: int, rng: np.random.Generator) -> Iterator[
     step = max(1, _CELLS_AT_ONCE // len(is_long))
     for done in range(0, n, step):
         yield rng.permuted(np.tile(is_long, (min(step, n - done), 1)), axis=1)
-
-
-def _mean(values: Floats | Ints) -> float:
-    return float(values.mean()) if len(values) else float("nan")

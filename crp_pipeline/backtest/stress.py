@@ -4,6 +4,7 @@ Reruns take `candles`, `decisions`, `execution` and `sizing` as `run_backtest` d
 funding and finer candles, where there are any.
 """
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from crp_pipeline.metrics import expectancy
 from crp_pipeline.settings import ExecutionModel, Sizing
 
 COST_FACTORS = (1.0, 1.5, 2.0, 3.0)
+LONGEST_DELAY_MS = 3_600_000.0
+"""An hour, the longest delay that an execution model can have."""
 _TOLD = ("trades", "win_rate", "expectancy_bps", "pnl", "sharpe")
 
 
@@ -55,25 +58,40 @@ def latency_penalised(
     *,
     execution: ExecutionModel,
     sizing: Sizing,
-    mean_ms: float,
     p90_ms: float,
+    mean_ms: float | None = None,
     **market: Any,
 ) -> pd.DataFrame:
-    """What is left when every order is late: rows `none`, `mean` and `p90`, indexed by `latency`.
+    """What is left when every order is late: rows `none`, `mean` where it is given, and `p90`, indexed by `latency`.
 
-    `latency_ms` of inference, without any delay in the first row and with the network of `execution` in the others, the numbers
-    of the cost ladder, `delay_cost` in units of equity, and `penalised_pnl`. No entry is filled better for being late, but a
-    smaller account may lose less later on: `penalised_pnl` is the smaller of the walk's and that of the walk without delay, so
-    that a favourable drift is never credited.
+    `latency_ms` before the network, without any delay in the first row, the numbers of the cost ladder, `delay_cost` in units
+    of equity, `penalised_pnl` and `penalised_expectancy_bps`. No entry is filled better for being late, but a smaller account
+    may lose less later on, and another walk trades other bars: the penalised numbers are the smaller of the walk's and of that
+    without delay, so that a favourable drift is never credited. `mean` draws the network of `execution`, `p90` is
+    `slowest_tenth`.
     """
-    at_once = replace(execution, latency_ms=0.0, network_ms=0.0)
-    late = {"mean": replace(execution, latency_ms=mean_ms), "p90": replace(execution, latency_ms=p90_ms)}
-    delays = {"none": at_once, **late}
-    walks = {name: run_backtest(candles, decisions, execution=delay, sizing=sizing, **market) for name, delay in delays.items()}
-    rows = [_told(walk) | {"delay_cost": float(walk.trades["delay_cost"].sum())} for walk in walks.values()]
-    table = pd.DataFrame(rows, index=pd.Index(list(walks), name="latency"))
-    table.insert(0, "latency_ms", [0.0, mean_ms, p90_ms])
-    return table.assign(penalised_pnl=np.minimum(table["pnl"], walks["none"].metrics["pnl"]))
+    delays = {"none": replace(execution, latency_ms=0.0, network_ms=0.0)}
+    if mean_ms is not None:
+        delays["mean"] = replace(execution, latency_ms=mean_ms)
+    delays["p90"] = slowest_tenth(execution, p90_ms)
+    walks = [run_backtest(candles, decisions, execution=delay, sizing=sizing, **market) for delay in delays.values()]
+    rows = [
+        {"latency_ms": delay.latency_ms, **_told(walk), "delay_cost": float(walk.trades["delay_cost"].sum())}
+        for delay, walk in zip(delays.values(), walks, strict=True)
+    ]
+    table, at_once = pd.DataFrame(rows, index=pd.Index(list(delays), name="latency")), rows[0]
+    penalised = {f"penalised_{name}": np.minimum(table[name], at_once[name]) for name in ("pnl", "expectancy_bps")}
+    return table.assign(**penalised)
+
+
+def slowest_tenth(execution: ExecutionModel, p90_ms: float) -> ExecutionModel:
+    """Every order as late as the slowest tenth of the inferences and the slowest tenth of the ways to the exchange.
+
+    `latency_ms` of the model *is* an inference time, so the larger of it and the measured `p90_ms` counts, not their sum. The
+    network is exponential, and nine in ten of its draws stay below ln(10) times its mean: that is on every order, undrawn.
+    """
+    late = max(execution.latency_ms, p90_ms) + math.log(10) * execution.network_ms
+    return replace(execution, latency_ms=min(late, LONGEST_DELAY_MS), network_ms=0.0)
 
 
 def _told(walk: BacktestResult) -> dict[str, float]:

@@ -9,9 +9,10 @@ import typer
 
 from crp_pipeline.candles import load_candles, repair_candles
 from crp_pipeline.candles.contract import commonest_interval
+from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.cli.doors import Coin, app
 from crp_pipeline.gate.evaluation import evaluate_forecast
-from crp_pipeline.gate.feasibility import feasibility
+from crp_pipeline.gate.feasibility import asked_coverage, feasibility
 from crp_pipeline.gate.scoreboard import require_same_labels, stored_labels
 from crp_pipeline.registry.card import checked_coin
 from crp_pipeline.reporting.feasibility import feasibility_page
@@ -28,10 +29,16 @@ def show_feasibility(
     horizon: Annotated[int | None, typer.Option("--horizon", min=1, help="Bars; that of the settings unless given.")] = None,
     cost_bps: Annotated[float | None, typer.Option("--cost-bps", min=0, help="Of a round trip; else by the settings.")] = None,
     min_win_rate: Annotated[float | None, typer.Option("--min-win-rate", min=0.01, max=0.99)] = None,
-    coverage: Annotated[float, typer.Option("--coverage", min=0.001, max=1, help="Share of the bars that are acted on.")] = 1.0,
+    coverage: Annotated[
+        float | None,
+        typer.Option("--coverage", min=0.001, max=1, help="Share of the bars that are acted on; as the gate asks."),
+    ] = None,
 ) -> None:
-    """Print what win rate an oracle, a coin flip and always long would have; exit code 1 when the target is impossible."""
-    settings = load_settings()
+    """Print what win rate an oracle, a coin flip and always long would have; exit code 1 when the target is impossible.
+
+    A file that is named after a coin is asked with that coin's own costs; settled funding and finer candles are not read.
+    """
+    settings = load_settings().of(candles.stem)
     bars = load_candles(candles)
     sound, _ = repair_candles(bars, commonest_interval(bars.index), max_gap=settings.max_gap)
     found = feasibility(
@@ -39,8 +46,9 @@ def show_feasibility(
         horizon=settings.horizon if horizon is None else horizon,
         costs=settings.execution if cost_bps is None else cost_bps,
         exits=settings.exits,
+        volatility=causal_volatility(sound, settings.labels.volatility_window),
         target_win_rate=settings.gate.min_win_rate if min_win_rate is None else min_win_rate,
-        coverage=coverage,
+        coverage=asked_coverage(settings) if coverage is None else coverage,
         level=settings.gate.level,
     )
     typer.echo(feasibility_page(found, coin=candles.stem))

@@ -160,7 +160,7 @@ def walk(candles: pd.DataFrame, settings: PipelineSettings, *, relabel: Relabel 
     roster = {name: predictions[name] for name in settings.roster}
     stack = fit_stack(roster, learned, folds_of(roles), seed=settings.seed, config=settings.ensemble)
     decisions = stamp(stack.decide(roster), "ensemble", behind=[learned, roles, *roster.values()])
-    watched = Watched(candles, features, learned, roles, selection, decisions)
+    watched = Watched(candles, features, learned, roles, selection, decisions, costs=CostData())
     sentinels = sentinel_evidence(sentinel_table(keep_watch(watched, settings), settings.sentinels))
     return Night(candles, features, learned, roles, selection, predictions, stack, decisions, sentinels)
 

@@ -1,6 +1,6 @@
 """Room 7 in Dagster: what the decisions would have earned, and how every other candidate did."""
 
-from math import ceil
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,46 +8,35 @@ import pandas as pd
 
 from crp_pipeline.backtest import (
     BacktestResult,
-    CostData,
     break_even_cost_bps,
     by_regime,
     by_side,
     cost_ladder,
     exit_table,
+    latency_penalised,
     run_backtest,
     volatility_regime,
 )
-from crp_pipeline.contracts import interval_length
-from crp_pipeline.defs.costs import cost_data
+from crp_pipeline.defs.costs import cost_data, cost_hashes, latencies_ms
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.defs.trials import append_trials, night_trials
 from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
+from crp_pipeline.gate.scores import block_days, horizon_days
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import recipe_hash, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import frame_hash, sha256
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
     """`backtest` and `comparison` per coin."""
-    return [_backtest(settings), _comparison(settings, places)]
+    return [_backtest(settings, places), _comparison(settings, places)]
 
 
-def cost_hashes(settings: PipelineSettings, coin: str, data: CostData) -> dict[str, str]:
-    """Content hashes of what costs were taken from, by name in a lineage."""
-    sample = settings.of(coin).execution.slippage_file
-    return {
-        **({} if data.funding is None else {"costs.funding": frame_hash(data.funding.to_frame())}),
-        **({} if data.finer is None else {"costs.finer": frame_hash(data.finer)}),
-        **({} if sample is None else {"costs.slippage": sha256(sample)}),
-    }
-
-
-def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
+def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     @dg.asset(group_name="backtest", kinds={"numba"}, partitions_def=coin_partitions(settings))
     def backtest(candles: pd.DataFrame, labels: pd.DataFrame, ensemble: pd.DataFrame) -> dg.MaterializeResult[BacktestResult]:
         """Every decision traded at the next open, with spread, slippage, fees, funding, delay, stop, target and horizon."""
@@ -62,6 +51,8 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
         }
         result = run_backtest(candles, decided, **traded)
         ladder = cost_ladder(candles, decided, **traded)
+        speed = latencies_ms(coin, settings, places)
+        late = latency_penalised(candles, decided, mean_ms=speed["mean_ms"], p90_ms=speed["p90_ms"], **traded)
         regime = volatility_regime(labels["volatility"])
         files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
@@ -75,6 +66,7 @@ def _backtest(settings: PipelineSettings) -> dg.AssetsDefinition:
                 "by_regime": table(by_regime(result.trades, regime).reset_index()),
                 "break_even_cost_bps": break_even_cost_bps(result),
                 "cost_ladder": table(ladder.reset_index()),
+                "latency": table(late.reset_index()),
                 "last_trades": table(result.trades.tail(10)),
                 "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
             },
@@ -100,32 +92,17 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         """Baselines, each model and the ensemble on the same bars, costs and exits; each of them a trial of the ledger."""
         coin = candles.attrs["coin"]
         own, data = settings.of(coin), cost_data(settings, coin)
-        decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
-        candidates = {
-            **{name: decisions.pop(name) for name in BASELINES},
-            **rules(candles, horizon=own.horizon),
-            **decisions,
-            "ensemble": ensemble,
-        }
+        candidates = _candidates(models, ensemble, rules(candles, horizon=own.horizon))
         exits = exit_table(labels["volatility"], own.horizon, own.exits)
-        compared = compare(
-            candidates,
-            candles,
-            labels,
-            exits,
-            execution=own.execution,
-            sizing=own.sizing,
-            config=own.gate,
-            seed=own.seed,
-            data=data,
-        )
+        traded: dict[str, Any] = {"execution": own.execution, "sizing": own.sizing, "data": data}
+        compared = compare(candidates, candles, labels, exits, config=own.gate, seed=own.seed, **traded)
         trials = night_trials(candidates, models, own, places)
-        earned = daily_net_returns(candidates, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
+        earned = daily_net_returns(candidates, candles, exits, **traded)
         head = append_trials(context, coin, trials, earned, places)
         files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
         learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]
-        block = max(2 * ceil(own.horizon * (interval_length(own.interval) / pd.Timedelta(1, "D"))), 2)
+        block = block_days(horizon_days(own))
         luck, better = luck_of_the_best(earned[learned], block=block, config=own.gate, seed=own.seed)
         return dg.MaterializeResult(
             value=compared,
@@ -138,3 +115,12 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         )
 
     return comparison
+
+
+def _candidates(
+    models: Mapping[str, pd.DataFrame], ensemble: pd.DataFrame, plain_rules: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Decisions by name in the order of the table: baselines, rules without a model, models, the ensemble."""
+    decisions = {name: plain_decisions(forecast) for name, forecast in models.items()}
+    baselines = {name: decisions.pop(name) for name in BASELINES}
+    return {**baselines, **plain_rules, **decisions, "ensemble": ensemble}

@@ -1,9 +1,11 @@
-"""What a coin's trades cost beyond its settings: funding that was settled, and finer candles to fill a delayed order at."""
+"""What trades cost beyond the settings: funding that was settled, finer candles for a late order, the models' delay."""
 
 from crp_pipeline.backtest import CostData, settled_rates
 from crp_pipeline.candles import read_feeds
 from crp_pipeline.candles.files import coin_files, load_candles
+from crp_pipeline.defs.storage import Places
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash, read_manifest, sha256
 
 FUNDING = "funding_rate"
 """The feed column that is settled between longs and shorts."""
@@ -21,3 +23,26 @@ def cost_data(settings: PipelineSettings, coin: str) -> CostData:
         funding=settled_rates(columns[0]) if columns else None,
         finer=None if finer is None else finer[~finer.index.duplicated()],
     )
+
+
+def cost_hashes(settings: PipelineSettings, coin: str, data: CostData) -> dict[str, str]:
+    """Content hashes of what costs were taken from, by name in a lineage."""
+    sample = settings.of(coin).execution.slippage_file
+    return {
+        **({} if data.funding is None else {"costs.funding": frame_hash(data.funding.to_frame())}),
+        **({} if data.finer is None else {"costs.finer": frame_hash(data.finer)}),
+        **({} if sample is None else {"costs.slippage": sha256(sample)}),
+    }
+
+
+def latencies_ms(coin: str, settings: PipelineSettings, places: Places) -> dict[str, float]:
+    """`mean_ms` and `p90_ms` of all models one after the other, as they were measured when they were stored.
+
+    A card that was written without a mean counts at its slowest tenth.
+    """
+    speeds = [speed for name in settings.roster for speed in read_manifest(places.bundle(coin, name))["latency"]]
+    native = [speed for speed in speeds if speed["runtime"] == "native"]
+    return {
+        "mean_ms": float(sum(speed.get("mean_ms", speed["p90_ms"]) for speed in native)),
+        "p90_ms": float(sum(speed["p90_ms"] for speed in native)),
+    }

@@ -3,6 +3,7 @@
 import dagster as dg
 import pandas as pd
 
+from crp_pipeline.defs.costs import cost_data, cost_hashes
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
@@ -31,7 +32,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:
         """Win rates of an oracle, a coin flip and always long under the costs and exits in force, and what proof takes."""
         coin = context.partition_key
-        own = settings.of(coin)
+        own, data = settings.of(coin), cost_data(settings, coin)
         found = feasibility(
             candles,
             horizon=own.horizon,
@@ -41,6 +42,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             target_win_rate=own.gate.min_win_rate,
             coverage=asked_coverage(own),
             level=own.gate.level,
+            data=data,
         )
         ceilings = feasibility_table(
             candles,
@@ -49,8 +51,10 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             exits=own.exits,
             volatility=labels["volatility"],
             target_win_rate=own.gate.min_win_rate,
+            data=data,
         )
-        stamp(ceilings, "feasibility", behind=[candles, labels], files={"settings": recipe_hash(settings, coin)})
+        files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
+        stamp(ceilings, "feasibility", behind=[candles, labels], files=files)
         context.log.info(feasibility_page(found, coin=coin).partition("\n")[0])
         return dg.MaterializeResult(
             value=ceilings,
@@ -78,5 +82,5 @@ def _check(found: Feasibility) -> dg.AssetCheckResult:
         passed=found.is_possible,
         severity=dg.AssetCheckSeverity.ERROR,
         description=found.refusal or "a perfect oracle reaches it",
-        metadata={"ceiling": found.ceiling, "target": found.target_win_rate},
+        metadata={"ceiling": found.highest_at(found.coverage), "target": found.target_win_rate},
     )

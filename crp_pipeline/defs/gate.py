@@ -10,7 +10,7 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, run_backtest
 from crp_pipeline.controls import control_evidence, read_report
-from crp_pipeline.defs.costs import cost_data
+from crp_pipeline.defs.costs import cost_data, latencies_ms
 from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -111,7 +111,7 @@ def _candidate(
         result,
         comparison,
         costs=cost_data(settings, coin),
-        latency_p90_ms=_latency_p90_ms(coin, settings, places),
+        latency_p90_ms=latencies_ms(coin, settings, places)["p90_ms"],
         files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings), **kind_of_market(settings)},
         witnesses=witnesses,
     )
@@ -129,7 +129,7 @@ def beside_of(
     """What sentinels, trial ledger, champion and control suite say about a candidate; told in sentences as well."""
     coin, book, ledger = candidate.candles.attrs["coin"], Registry(places.registry), Ledger(places.ledger)
     heads = [head for head in (ledger_head_of(book, coin), candidate.comparison.attrs["ledger"]) if head is not None]
-    daily = daily_returns(candidate.result.equity)
+    daily = daily_returns(candidate.result.equity, initial=settings.of(coin).sizing.initial_equity)
     tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
     recipe = recipe_key(_recipe(coin, settings, places), candidate.features.attrs["feature_set_id"])
     tonight = Contender(recipe, candidate.decisions)
@@ -146,12 +146,6 @@ def beside_of(
     tell(ledger_told)
     tell(f"{coin}: {challenge_sentence(against)}")
     return {**sentinel_evidence(sentinels), **tried, **against, **controlled}
-
-
-def _latency_p90_ms(coin: str, settings: PipelineSettings, places: Places) -> float:
-    """Of all models one after the other, as they were measured when they were stored."""
-    speeds = [speed for name in settings.roster for speed in read_manifest(places.bundle(coin, name))["latency"]]
-    return float(sum(speed["p90_ms"] for speed in speeds if speed["runtime"] == "native"))
 
 
 def _recipe(coin: str, settings: PipelineSettings, places: Places) -> str:

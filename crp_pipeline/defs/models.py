@@ -182,8 +182,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             record=_record(features, settings, places, model_type, bundle),
         )
         predictions, behind = trained.predictions, [features, labels, splits, *(before[it] for it in inputs if it == SELECTION)]
-        recipe = {**recipe_facts(spec), "coin": coin, "seed": seed, "days_of_history": config.days_of_history}
-        recipe["all_features"] = sees_all
+        recipe = _facts(spec, config, coin=coin, seed=seed, all_features=sees_all)
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
         stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
         append_model(context, model_type, predictions, card, candles, labels, settings, places)
@@ -195,6 +194,11 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         )
 
     return model
+
+
+def _facts(spec: ModelSpec, config: TrainingConfig, **run: Any) -> dict[str, Any]:
+    """What a card says of the recipe and of the run that it was made in."""
+    return {**recipe_facts(spec), "days_of_history": config.days_of_history, **run}
 
 
 def _shown(features: pd.DataFrame, selection: pd.DataFrame | None, model_type: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import dagster as dg
 import pandas as pd
 
+from crp_pipeline.defs.costs import cost_data, cost_hashes
 from crp_pipeline.defs.models import SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -47,9 +48,14 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:
         """Signs of a leak, a lag or a forecast that nobody should believe, with their limits."""
         behind = [candles, features, labels, splits, selection, ensemble]
-        found = keep_watch(Watched(*behind), settings)
+        own, costs = settings.of(context.partition_key), cost_data(settings, context.partition_key)
+        found = keep_watch(Watched(candles, features, labels, splits, selection, ensemble, costs), own)
         readings = sentinel_table(found, settings.sentinels)
-        files = {"settings": recipe_hash(settings, context.partition_key), **kind_of_market(settings)}
+        files = {
+            "settings": recipe_hash(settings, context.partition_key),
+            **kind_of_market(settings),
+            **cost_hashes(settings, context.partition_key, costs),
+        }
         stamp(readings, "sentinels", behind=behind, files=files)
         for sentence in alarms_of(readings, *readings["name"]):
             context.log.warning(f"{context.partition_key}: {sentence}")

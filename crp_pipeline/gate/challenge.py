@@ -35,6 +35,7 @@ import pandas as pd
 from crp_pipeline.backtest import BacktestResult, exit_table, run_backtest
 from crp_pipeline.contracts import CHALLENGER, CHAMPION, PROBABILITIES, interval_length
 from crp_pipeline.gate.comparison import with_exits
+from crp_pipeline.gate.scores import block_days, horizon_days
 from crp_pipeline.metrics import block_bootstrap_interval, daily_returns, mixture_e_value
 from crp_pipeline.models.scoring import log_losses
 from crp_pipeline.settings import PipelineSettings
@@ -249,7 +250,7 @@ def fresh_rounds(
 
 def round_length(settings: PipelineSettings) -> pd.Timedelta:
     """Whole days, no shorter than two horizons."""
-    return max(math.ceil(2 * _horizon_days(settings)), 1) * DAY
+    return max(math.ceil(2 * horizon_days(settings)), 1) * DAY
 
 
 def _daily(
@@ -305,11 +306,11 @@ def _slack(paired: Mapping[str, float], margins: Margins) -> float:
 
 
 def _interval(name: str, by_day: "pd.Series[float]", settings: PipelineSettings) -> dict[str, float]:
-    gate, horizon = settings.gate, _horizon_days(settings)
+    gate, horizon = settings.gate, horizon_days(settings)
     low, high = block_bootstrap_interval(
         by_day.to_numpy(),
         np.mean,
-        block=max(2 * math.ceil(horizon), 2),
+        block=block_days(horizon),
         level=gate.level,
         n_resamples=gate.n_resamples,
         seed=settings.seed,
@@ -343,7 +344,3 @@ def _decided(frame: pd.DataFrame) -> pd.DatetimeIndex:
 
 def _no_rounds() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype="float64") for name in (CHALLENGER, CHAMPION, "difference")})
-
-
-def _horizon_days(settings: PipelineSettings) -> float:
-    return settings.horizon * (interval_length(settings.interval) / DAY)

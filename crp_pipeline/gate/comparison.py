@@ -13,6 +13,7 @@ from crp_pipeline.contracts import PROBABILITIES, Bools
 from crp_pipeline.gate.scores import scored
 from crp_pipeline.metrics import (
     daily_returns,
+    dependent_share_interval,
     sharpe_ratio,
     stepm_survivors,
     superior_predictive_ability,
@@ -56,8 +57,8 @@ def compare(
     """One row per candidate, in the order given: forecast scores and a backtest on the bars that all of them decided.
 
     `candidates` maps names to decisions; `exits` holds `stop_distance` and `target_distance` per bar. A win rate stands beside
-    its interval, the number of trades, the zero-skill rate of the same entries and exits, payoff ratio and coverage. `data`
-    holds settled funding and finer candles.
+    its interval on the effective number of trades, both numbers, the zero-skill rate of the same entries and exits, its payoff
+    ratio and coverage. `data` holds settled funding and finer candles.
     """
     data = data or CostData()
     decided = _decided_by_all(candidates)
@@ -68,7 +69,9 @@ def compare(
         chance = zero_skill(
             result, candles, decisions, execution, n_permutations=config.n_resamples, seed=seed, level=config.level, data=data
         )
-        rows.append({"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config)})
+        rows.append(
+            {"candidate": name, **_forecast(frame.loc[decided], labels, config), **_economics(result, chance, config, sizing)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -87,7 +90,7 @@ def daily_net_returns(
     def earned(frame: pd.DataFrame) -> "pd.Series[float]":
         decisions = with_exits(frame.loc[decided], exits)
         result = run_backtest(candles, decisions, execution=execution, sizing=sizing, funding=data.funding, finer=data.finer)
-        return daily_returns(result.equity)
+        return daily_returns(result.equity, initial=sizing.initial_equity)
 
     return pd.DataFrame({name: earned(frame) for name, frame in candidates.items()}).rename_axis("day")
 
@@ -130,12 +133,12 @@ def _forecast(decisions: pd.DataFrame, labels: pd.DataFrame, config: GateConfig)
     return {"log_loss": log_loss, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "effective_n": n}
 
 
-def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig) -> dict[str, float]:
-    metrics = result.metrics
-    wins = float((result.trades["pnl"] > 0).sum())
-    low, high = wilson_interval(wins, metrics["trades"], level=config.level)
+def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig, sizing: Sizing) -> dict[str, float]:
+    metrics, daily = result.metrics, daily_returns(result.equity, initial=sizing.initial_equity)
+    effective_n, low, high = dependent_share_interval(result.trades["pnl"] > 0, level=config.level)
     return {
         "trades": metrics["trades"],
+        "effective_trades": effective_n,
         "win_rate": metrics["win_rate"],
         "win_rate_low": low,
         "win_rate_high": high,
@@ -146,5 +149,5 @@ def _economics(result: BacktestResult, chance: ZeroSkill, config: GateConfig) ->
         "permutation_p": chance.p_value,
         "max_drawdown": metrics["max_drawdown"],
         "sharpe": metrics["sharpe"],
-        "daily_sharpe": sharpe_ratio(daily_returns(result.equity), periods_per_year=1),
+        "daily_sharpe": sharpe_ratio(daily, periods_per_year=1),
     }

@@ -1,14 +1,14 @@
 """What the trades of a candidate earned, what chance would have earned with them, and how much worse the world may be."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, run_backtest
+from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, latency_penalised, run_backtest
 from crp_pipeline.contracts import Tier
-from crp_pipeline.metrics import block_bootstrap_interval, payoff_ratio, wilson_interval, win_rate
+from crp_pipeline.metrics import block_bootstrap_interval, dependent_share_interval, payoff_ratio, win_rate
 from crp_pipeline.settings import GateConfig
 
 
@@ -52,19 +52,16 @@ def stress_evidence(
 ) -> dict[str, float]:
     """Mean net return per trade of the same decisions under dearer and later execution, in bps.
 
-    `stressed`: every cost times `stress_cost_factor`. `late`: each order as late as the slowest tenth of the measured
-    inferences, on top of the network.
+    `stressed`: every cost times `stress_cost_factor`. `late`: each order as late as `backtest.stress.slowest_tenth` says, and
+    no better than without any delay; `penalised_pnl` is what such orders earn.
     """
-    worlds = {
-        "stressed": execution.scaled(config.stress_cost_factor),
-        "late": replace(execution, latency_ms=execution.latency_ms + latency_p90_ms),
-    }
-    results = {
-        name: run_backtest(candles, decisions, execution=world, sizing=sizing, funding=data.funding, finer=data.finer)
-        for name, world in worlds.items()
-    }
+    traded: dict[str, Any] = {"sizing": sizing, "funding": data.funding, "finer": data.finer}
+    dearer = run_backtest(candles, decisions, execution=execution.scaled(config.stress_cost_factor), **traded)
+    late = latency_penalised(candles, decisions, execution=execution, p90_ms=latency_p90_ms, **traded)
     return {
-        **{f"{name}_expectancy_bps": float(result.metrics["expectancy_bps"]) for name, result in results.items()},
+        "stressed_expectancy_bps": float(dearer.metrics["expectancy_bps"]),
+        "late_expectancy_bps": float(late["penalised_expectancy_bps"].loc["p90"]),
+        "penalised_pnl": float(late["penalised_pnl"].loc["p90"]),
         "latency_p90_ms": latency_p90_ms,
     }
 
@@ -77,10 +74,10 @@ def _gated(win_rates: Mapping[str, float], config: GateConfig) -> dict[str, floa
 
 
 def _win_rate(trades: pd.DataFrame, chance: ZeroSkill, prefix: str, config: GateConfig) -> dict[str, float]:
-    n, wins = float(len(trades)), float((trades["pnl"] > 0).sum())
-    low, high = wilson_interval(wins, n, level=config.level)
+    effective_n, low, high = dependent_share_interval(trades["pnl"] > 0, level=config.level)
     return {
-        f"{prefix}trades": n,
+        f"{prefix}trades": float(len(trades)),
+        f"{prefix}effective_trades": effective_n,
         f"{prefix}win_rate": win_rate(trades["pnl"]),
         f"{prefix}win_rate_low": low,
         f"{prefix}win_rate_high": high,

@@ -12,13 +12,13 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, CostData, ZeroSkill, break_even_cost_bps, exit_table, zero_skill
 from crp_pipeline.backtest.rules import rules_evidence
-from crp_pipeline.contracts import Tier, interval_length
+from crp_pipeline.contracts import Tier
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.gate.economics import stress_evidence, trading_evidence
 from crp_pipeline.gate.feasibility import feasibility
 from crp_pipeline.gate.house import house_sentinels
-from crp_pipeline.gate.scores import calibration_of, directed, scored
+from crp_pipeline.gate.scores import block_days, calibration_of, directed, horizon_days, scored
 from crp_pipeline.metrics import (
     block_bootstrap_interval,
     diebold_mariano,
@@ -95,7 +95,7 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
             candidate.decisions,
             candidate.prior,
             candidate.labels,
-            horizon_days=_horizon_days(settings),
+            horizon_days=horizon_days(settings),
             config=gate,
             seed=seed,
         ),
@@ -145,7 +145,7 @@ def _challenge(result: BacktestResult, settings: PipelineSettings, rules: PropFi
         result.trades,
         rules,
         initial=settings.sizing.initial_equity,
-        block_days=max(2 * math.ceil(_horizon_days(settings)), 2),
+        block_days=block_days(horizon_days(settings)),
         n_paths=settings.gate.n_resamples,
         max_days=CHALLENGE_DAYS,
         seed=settings.seed,
@@ -166,17 +166,13 @@ def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: 
         exits=settings.exits,
         volatility=candidate.labels["volatility"].loc[bars.index],
         level=settings.gate.level,
+        data=candidate.costs,
     )
     coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
-    ceiling = min(1.0, panel.oracle_win_rate_high / coverage) if coverage > 0 else 1.0
     return {
         **{name: float(getattr(panel, name)) for name in FEASIBLE},
-        "oracle_ceiling": ceiling,
+        "oracle_ceiling": panel.highest_at(coverage) if coverage > 0 else 1.0,
     }
-
-
-def _horizon_days(settings: PipelineSettings) -> float:
-    return settings.horizon * (interval_length(settings.interval) / pd.Timedelta(1, "D"))
 
 
 def _chances(candidate: Candidate, traded: pd.DataFrame, settings: PipelineSettings) -> tuple[ZeroSkill, ZeroSkill]:
@@ -271,7 +267,10 @@ def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
 
 
 def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dict[str, float]:
-    """How far the tiers' confidences are from their hit rates, and how far chance alone would put honest ones."""
+    """How far the tiers' confidences are from their hit rates, and how far chance alone would put honest ones.
+
+    A stricter level than the house's widens what chance explains and would loosen the criterion: the house's holds then.
+    """
     told = {"confidence": sides["confidence"], "hit": sides["hit"], "tiers": sides["tier"]}
     error, alike, worst = (tier_calibration_error(**told, weighting=weighting) for weighting in ("n", "none", "max"))
     share = float(sides["weight"].mean()) if len(sides) else 1.0
@@ -280,7 +279,7 @@ def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dic
         sides["tier"],
         weighting="n",
         effective_share=share,
-        level=config.level,
+        level=min(config.level, GateConfig().level),
         n_draws=config.n_resamples,
         seed=seed,
     )
@@ -305,9 +304,8 @@ def _log_loss_gain(
     if saved.empty:
         return math.nan, math.nan, math.nan
     daily = saved.groupby(pd.DatetimeIndex(saved.index).floor("D")).mean().to_numpy()
-    block = max(2 * math.ceil(horizon_days), 2)
     low, high = block_bootstrap_interval(
-        daily, np.mean, block=block, level=config.level, n_resamples=config.n_resamples, seed=seed
+        daily, np.mean, block=block_days(horizon_days), level=config.level, n_resamples=config.n_resamples, seed=seed
     )
     return low, float(daily.mean()), high
 

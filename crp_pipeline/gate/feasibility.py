@@ -3,8 +3,9 @@
 At the open after every bar one position is opened long and one short, under the horizon, exits and costs in force. The
 oracle, who knows the future, takes the better of the two: no model that acts on every bar wins more often. One that may
 abstain picks its bars, so on a share c of the bars it wins at most `min(1, oracle / c)`: that is the ceiling. It says what
-is impossible, not what can be learned. Bars whose future touches a hole, a filled-in bar or the end are not asked, as for
-labels.
+is impossible, not what can be learned. A target has the benefit of the doubt, here as in the gate: it is impossible where it
+lies above the ceiling of the upper end of the oracle's interval. Bars whose future touches a hole, a filled-in bar or the end
+are not asked, as for labels.
 """
 
 import math
@@ -17,7 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from crp_pipeline.backtest.costs import CostData, costs_of
-from crp_pipeline.backtest.execution import bars_of, exit_distances, rules_of
+from crp_pipeline.backtest.execution import bar_length_ns, bars_of, exit_distances, rules_of
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.contracts import Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
@@ -66,25 +67,30 @@ class Feasibility:
     """Share of better sides taken at which the mean net return is 0, when the size of the move does not matter; above 1
     not even all of them pay. NaN where both sides earn the same on every bar."""
     trades_if_observed: float
-    """Independent trades after which the target, observed, lies above break-even and coin flip at `level`."""
+    """Independent trades after which the lower end of the gate's two-sided interval at `level` lies above break-even and coin
+    flip, when the target is what was observed."""
     trades_to_prove: float
     """The same with a chance of 80 % for a model whose true win rate is the target; infinite for a target not above."""
     trades_per_night: float
-    """Independent trades that one night adds: horizons that do not overlap, times coverage."""
+    """Independent trades that one night adds: horizons of a day's bars that do not overlap, times coverage."""
 
     @property
     def ceiling(self) -> float:
-        """Highest possible win rate at the coverage asked for."""
+        """What the oracle won at the coverage asked for."""
         return self.ceiling_at(self.coverage)
 
     def ceiling_at(self, coverage: float) -> float:
-        """Highest possible win rate of calls on this share of the bars."""
+        """What the oracle won who picked this share of the bars."""
         return min(1.0, self.oracle_win_rate / _share(coverage))
+
+    def highest_at(self, coverage: float) -> float:
+        """The ceiling with the benefit of the doubt: by the upper end of the oracle's interval."""
+        return min(1.0, self.oracle_win_rate_high / _share(coverage))
 
     @property
     def largest_coverage(self) -> float:
-        """Share of the bars beyond which the target is out of reach."""
-        return min(1.0, self.oracle_win_rate / self.target_win_rate)
+        """Share of the bars beyond which the target is out of reach, with the benefit of the doubt."""
+        return min(1.0, self.oracle_win_rate_high / self.target_win_rate)
 
     @property
     def nights_if_observed(self) -> float:
@@ -98,8 +104,8 @@ class Feasibility:
 
     @property
     def is_possible(self) -> bool:
-        """Whether an oracle could have met the target at this coverage on these bars."""
-        return self.target_win_rate <= self.ceiling
+        """Whether an oracle could have met the target at this coverage on such bars, with the benefit of the doubt."""
+        return self.target_win_rate <= self.highest_at(self.coverage)
 
     @property
     def refusal(self) -> str | None:
@@ -109,10 +115,10 @@ class Feasibility:
         oracle = f"{self.oracle_win_rate:.1%} ({self.oracle_win_rate_low:.1%} to {self.oracle_win_rate_high:.1%})"
         return (
             f"a win rate of {self.target_win_rate:.1%} on {self.coverage:.0%} of the bars is impossible: an oracle that knows "
-            f"the future wins at most {self.ceiling:.1%} there, because at a horizon of {self.horizon} the better side earns "
-            f"its {self.cost_bps:.1f} bps of cost on {oracle} of {self.n:,} bars only, where the mean move is "
-            f"{self.mean_move_bps:.1f} bps and a coin flip wins {self.coin_flip_win_rate:.1%}; within reach it is on at most "
-            f"{self.largest_coverage:.1%} of the bars"
+            f"the future wins at most {self.highest_at(self.coverage):.1%} there, because at a horizon of {self.horizon} the "
+            f"better side earns its {self.cost_bps:.1f} bps of cost on {oracle} of {self.n:,} bars only, where the mean move "
+            f"is {self.mean_move_bps:.1f} bps and a coin flip wins {self.coin_flip_win_rate:.1%}; within reach it is on at "
+            f"most {self.largest_coverage:.1%} of the bars"
         )
 
 
@@ -126,19 +132,20 @@ def feasibility(
     target_win_rate: float = 0.68,
     coverage: float = 1.0,
     level: float = 0.95,
-    bars_per_night: float | None = None,
+    data: CostData | None = None,
 ) -> Feasibility:
     """Measure oracle, coin flip, always-long and break-even on these candles.
 
     `costs` is a round trip in basis points, half of it paid on the notional of each fill, or an execution model, whose
     horizon is replaced. `exits` add stop and target at multiples of `volatility`, per bar and known at its close: (n,), by
-    default that of the labels; bars where it is unknown are not asked. `bars_per_night` is a day's worth by default.
+    default that of the labels; bars where it is unknown are not asked. `data` holds settled funding and finer candles, which
+    the oracle pays as the backtest does.
 
     Raises `InsufficientHistoryError` when no bar has a known future, `DataContractError` for other arrays than (n,).
     """
     _share(coverage), _share(target_win_rate), _share(level)
     entries, stops, targets = _positions(candles, horizon, exits, volatility)
-    long, short = _outcomes(candles, entries, stops, targets, _execution(costs, horizon))
+    long, short = _outcomes(candles, entries, stops, targets, _execution(costs, horizon), data or CostData())
     opened = candles["open"].to_numpy(dtype=float)
     move = opened[entries + horizon] / opened[entries] - 1
     wins = np.maximum(long, short) > 0
@@ -146,7 +153,6 @@ def feasibility(
     oracle = float(wins.mean())
     low, high = wilson_interval(oracle * effective_n, effective_n, level=level)
     coin_flip, break_even = float(np.r_[long > 0, short > 0].mean()), _break_even_win_rate(np.r_[long, short])
-    hurdle = max(coin_flip, break_even)
     return Feasibility(
         horizon=horizon,
         n=len(wins),
@@ -163,9 +169,8 @@ def feasibility(
         always_long_win_rate=float((long > 0).mean()),
         break_even_win_rate=break_even,
         break_even_accuracy=_break_even_accuracy(np.maximum(long, short), np.minimum(long, short)),
-        trades_if_observed=trades_to_certify(hurdle, target_win_rate, power=0.5, level=level),
-        trades_to_prove=trades_to_certify(hurdle, target_win_rate, power=POWER, level=level),
-        trades_per_night=coverage * (bars_per_night or _bars_per_day(candles)) / horizon,
+        **_needed(max(coin_flip, break_even), target_win_rate, level),
+        trades_per_night=coverage * _bars_per_day(candles) / horizon,
     )
 
 
@@ -179,6 +184,7 @@ def feasibility_table(
     exits: ExitConfig | None = None,
     volatility: ArrayLike | None = None,
     target_win_rate: float = 0.68,
+    data: CostData | None = None,
 ) -> pd.DataFrame:
     """One row per horizon and multiple of the costs: win rates of `feasibility`, and the ceiling at each coverage.
 
@@ -189,7 +195,7 @@ def feasibility_table(
         for multiple in cost_multiples:
             found = feasibility(
                 candles, horizon=horizon, costs=_scaled(costs, multiple),
-                exits=exits, volatility=volatility, target_win_rate=target_win_rate,
+                exits=exits, volatility=volatility, target_win_rate=target_win_rate, data=data,
             )  # fmt: skip
             rows.append(
                 {
@@ -212,23 +218,34 @@ def asked_coverage(settings: PipelineSettings) -> float:
     return 1.0 - settings.ensemble.tier_quantiles[1] if settings.gate.win_rate_of == "high" else 1.0
 
 
-def trades_to_certify(threshold: float, win_rate: float, *, power: float = POWER, level: float = 0.95) -> float:
-    """Independent trades whose one-sided Wilson bound exceeds `threshold` with chance `power`, the true rate being `win_rate`.
+def trades_to_certify(
+    threshold: float, win_rate: float, *, power: float = POWER, level: float = 0.95, two_sided: bool = False
+) -> float:
+    """Independent trades whose lower Wilson bound exceeds `threshold` with chance `power`, the true rate being `win_rate`.
 
+    The bound is one-sided at `level`, or the lower end of the two-sided interval at `level`, which is what the gate takes.
     With a power of one half that is the number after which the rate, observed, is proven. Infinite for a rate that is not
     above the threshold. Normal approximation of the power; Wilson's bound is the inverted score test, so it is exact at one
     half.
 
     >>> trades_to_certify(0.5, 0.6)
     153.0
+    >>> trades_to_certify(0.5, 0.6, two_sided=True)
+    194.0
     """
     if win_rate <= threshold:
         return math.inf
     normal = NormalDist()
-    spread = normal.inv_cdf(level) * math.sqrt(threshold * (1 - threshold)) + normal.inv_cdf(power) * math.sqrt(
-        win_rate * (1 - win_rate)
-    )
+    spread = normal.inv_cdf((1 + level) / 2 if two_sided else level) * math.sqrt(threshold * (1 - threshold)) + normal.inv_cdf(
+        power
+    ) * math.sqrt(win_rate * (1 - win_rate))
     return float(max(_FEWEST_TRADES, math.ceil((spread / (win_rate - threshold)) ** 2)))
+
+
+def _needed(hurdle: float, target: float, level: float) -> dict[str, float]:
+    """Trades that bring the lower end of the interval which the gate takes above the hurdle."""
+    powers = {"trades_if_observed": 0.5, "trades_to_prove": POWER}
+    return {name: trades_to_certify(hurdle, target, power=power, level=level, two_sided=True) for name, power in powers.items()}
 
 
 def _positions(
@@ -260,13 +277,13 @@ def _volatility(candles: pd.DataFrame, volatility: ArrayLike | None) -> Floats:
 
 
 def _outcomes(
-    candles: pd.DataFrame, entries: Ints, stops: Floats, targets: Floats, execution: ExecutionModel
+    candles: pd.DataFrame, entries: Ints, stops: Floats, targets: Floats, execution: ExecutionModel, data: CostData
 ) -> tuple[Floats, Floats]:
     """Net return on entry notional of a long and of a short at each entry, (m,) each."""
     from crp_pipeline.backtest.engine import outcome_of_side
 
     bars, rules = bars_of(candles), rules_of(execution)
-    costs = costs_of(execution, candles, bars, CostData())
+    costs = costs_of(execution, candles, bars, data)
     long, short = (
         outcome_of_side(bars, entries, np.full(len(entries), side), stops, targets, costs, rules)[2] for side in (1, -1)
     )
@@ -304,8 +321,7 @@ def _break_even_accuracy(better: Floats, worse: Floats) -> float:
 
 
 def _bars_per_day(candles: pd.DataFrame) -> float:
-    step = float(np.median(np.diff(pd.DatetimeIndex(candles.index).as_unit("ns").asi8)))
-    return pd.Timedelta("1D").value / step
+    return pd.Timedelta("1D").value / bar_length_ns(candles.index)
 
 
 def _share(value: float) -> float:

@@ -1,9 +1,23 @@
-"""How forecasts did against what came, bar by bar: the tables that evidence, pictures and reports share."""
+"""How forecasts did against what came, bar by bar: the tables and blocks of days that evidence, pictures and reports share."""
+
+import math
 
 import pandas as pd
 
+from crp_pipeline.contracts import interval_length
 from crp_pipeline.metrics import calibration_curve, expected_calibration_error
 from crp_pipeline.models.scoring import log_losses
+from crp_pipeline.settings import PipelineSettings
+
+
+def horizon_days(settings: PipelineSettings) -> float:
+    """How long a decision is held at most, in days."""
+    return settings.horizon * (interval_length(settings.interval) / pd.Timedelta(1, "D"))
+
+
+def block_days(horizon: float) -> int:
+    """Days of a block that outlasts what neighbouring days share: two horizons of so many days, and never fewer than two."""
+    return max(2 * math.ceil(horizon), 2)
 
 
 def scored(decisions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:

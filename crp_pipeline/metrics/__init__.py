@@ -49,7 +49,9 @@ from crp_pipeline.metrics.sequential import e_process, log_mixture_e_value, mixt
 from crp_pipeline.metrics.sessions import SESSIONS, trading_session
 from crp_pipeline.metrics.stability import mean_jaccard, selection_stability
 from crp_pipeline.metrics.validity import (
+    ShareInterval,
     deflated_sharpe_ratio,
+    dependent_share_interval,
     effective_sample_size,
     expected_maximum_sharpe,
     minimum_backtest_length,
@@ -64,6 +66,7 @@ __all__ = [
     "BrierDecomposition",
     "CalibrationFloor",
     "DieboldMariano",
+    "ShareInterval",
     "SuperiorAbility",
     "accuracy",
     "average_drawdown",
@@ -78,6 +81,7 @@ __all__ = [
     "calmar_ratio",
     "daily_returns",
     "deflated_sharpe_ratio",
+    "dependent_share_interval",
     "diebold_mariano",
     "directional_accuracy",
     "directional_auc",

@@ -8,6 +8,7 @@ argument without meaning (a level of 1.5, no trials) is a `ValueError` that name
 import math
 from itertools import combinations
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -148,6 +149,25 @@ def effective_sample_size(values: ArrayLike, *, max_lag: int) -> float:
     lags = range(1, min(max_lag, n - 1) + 1)
     shared = sum((1 - lag / (max_lag + 1)) * float(centred[lag:] @ centred[:-lag]) for lag in lags) / variance
     return n / max(1.0, 1 + 2 * shared)
+
+
+class ShareInterval(NamedTuple):
+    """How much a sequence that may hang together says about a share."""
+
+    effective_n: float
+    low: float
+    high: float
+
+
+def dependent_share_interval(happened: ArrayLike, *, level: float = 0.95) -> ShareInterval:
+    """`wilson_interval` of how often something happened, (n,) in time order, on the effective sample size.
+
+    Neighbours may share a regime: autocorrelation up to the square root of n steps is counted. NaN without any, and the plain
+    interval where all are alike, which tell nothing of what neighbours share.
+    """
+    came = np.asarray(happened, dtype=float)
+    n = effective_sample_size(came, max_lag=math.isqrt(len(came))) if len(came) > 1 else float(len(came))
+    return ShareInterval(n, *wilson_interval(float(came.mean()) * n if len(came) else 0.0, n, level=level))
 
 
 def _sharpe_variance(sharpe: float, skew: float, kurtosis: float) -> float:

@@ -17,11 +17,12 @@ Runtime = Literal["native", "onnx"]
 
 @dataclass(frozen=True)
 class Latency:
-    """Percentiles, by nearest rank, of the time of one prediction of one row, in milliseconds."""
+    """Mean and percentiles, by nearest rank, of the time of one prediction of one row, in milliseconds."""
 
     model_type: str
     runtime: Runtime
     n_calls: int
+    mean_ms: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -71,4 +72,4 @@ def _seconds(
 
 def _latency(model: Model, runtime: Runtime, seconds: Floats) -> Latency:
     p50, p90, p99 = (1_000 * nearest_rank_percentile(seconds, percent) for percent in (50, 90, 99))
-    return Latency(model.model_type, runtime, len(seconds), p50, p90, p99)
+    return Latency(model.model_type, runtime, len(seconds), 1_000 * float(seconds.mean()), p50, p90, p99)

@@ -59,7 +59,7 @@ def feasibility_figure(found: Feasibility, *, coin: str) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=INK)
     ceilings = [found.ceiling_at(share) for share in COVERAGES]
-    colors = [GOOD if ceiling >= found.target_win_rate else BAD for ceiling in ceilings]
+    colors = [GOOD if found.highest_at(share) >= found.target_win_rate else BAD for share in COVERAGES]
     axes.bar(range(len(COVERAGES)), 100 * np.array(ceilings), color=colors, width=0.6, alpha=0.55)
     for place, ceiling in enumerate(ceilings):
         axes.annotate(f"{ceiling:.0%}", (place, 100 * ceiling), ha="center", va="bottom", fontsize=8, color=INK)
@@ -87,7 +87,7 @@ def feasibility_figure(found: Feasibility, *, coin: str) -> Figure:
 def _ceiling_words(found: Feasibility, coverage: float, span: str) -> str:
     if coverage == 1:
         return f"{span} an oracle that knows the future and acts on every bar"
-    return "an oracle that picks its bars" + ("" if found.ceiling_at(coverage) >= found.target_win_rate else ", still too low")
+    return "an oracle that picks its bars" + ("" if found.highest_at(coverage) >= found.target_win_rate else ", still too low")
 
 
 def _accuracy(found: Feasibility) -> str:
@@ -107,7 +107,8 @@ def _proof(found: Feasibility) -> str:
     if math.isinf(found.trades_to_prove):
         return f"to prove: never, {found.target_win_rate:.0%} is not above what costs and chance ask for"
     return (
-        f"to prove {found.target_win_rate:.0%}: {found.trades_to_prove:,.0f} independent trades for {POWER:.0%} power "
+        f"to prove {found.target_win_rate:.0%} by the lower end of the gate's two-sided interval: "
+        f"{found.trades_to_prove:,.0f} independent trades for {POWER:.0%} power "
         f"({found.trades_if_observed:,.0f} if it is observed exactly), {found.trades_per_night:,.3g} a night: "
         f"{found.nights_to_prove:,.1f} nights ({found.nights_if_observed:,.1f})"
     )

@@ -59,13 +59,19 @@ def flags_table(flags: Sequence[Flag]) -> pd.DataFrame:
 
 
 def win_rate_phrase(evidence: Mapping[str, float], *, prefix: str = "") -> str:
-    """A win rate with its interval, n, zero-skill rate, payoff and coverage: it is never shown without them."""
+    """A win rate with its interval, n, zero-skill rate, payoff and coverage: it is never shown without them.
+
+    Where trades hang together, the effective n that the interval is of stands beside n.
+    """
     number = {name: evidence.get(prefix + name, math.nan) for name in _WIN_RATE_PARTS}
     if not number["trades"] > 0:
         return "no trades"
     rate, low, high = number["win_rate"], number["win_rate_low"], number["win_rate_high"]
+    counted = f"n {number['trades']:,.0f}"
+    if number["effective_trades"] < number["trades"] - 0.5:
+        counted += f", effective {number['effective_trades']:,.0f}"
     return (
-        f"{rate:.1%} ({low:.1%} to {high:.1%}, n {number['trades']:,.0f}); zero skill {number['zero_skill_win_rate']:.1%}, "
+        f"{rate:.1%} ({low:.1%} to {high:.1%}, {counted}); zero skill {number['zero_skill_win_rate']:.1%}, "
         f"payoff {number['payoff_ratio']:.2f}, coverage {number['coverage']:.0%}"
     )
 
@@ -79,7 +85,10 @@ def fleet_sentence(verdicts: Sequence[Verdict], config: GateConfig, *, n_coins: 
     return f"{promoted} of {n_coins} coins promoted; the rule '{rule}' asks for {needed} and {answer}"
 
 
-_WIN_RATE_PARTS = ("trades", "win_rate", "win_rate_low", "win_rate_high", "zero_skill_win_rate", "payoff_ratio", "coverage")
+_WIN_RATE_PARTS = (
+    *("trades", "effective_trades", "win_rate", "win_rate_low", "win_rate_high"),
+    *("zero_skill_win_rate", "payoff_ratio", "coverage"),
+)
 
 
 def _row(coin: str, verdict: Verdict, champion: str) -> dict[str, object]:

@@ -1,15 +1,16 @@
 """The parameter classes: what steers each stage, with unit, default and range."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.settings.slippage import read_slippage
 
 TRAINABLE = (
@@ -21,6 +22,7 @@ TRAINABLE = (
 INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d")
 Interval = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+_Unbounded = Annotated[float, Field(ge=0)]
 CoinName = Annotated[str, Field(pattern=r"^[A-Z0-9]+([-_][A-Z0-9]+)*$")]
 SnakeCase = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Delay = Annotated[str, Field(pattern=r"^[0-9]{1,4}(ms|s|min|h|D)$")]
@@ -124,9 +126,19 @@ class ExecutionModel:
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the draws of slippage and network."""
 
+    @field_validator("slippage_file")
+    @classmethod
+    def _is_a_sample(cls, path: Path | None) -> Path | None:
+        try:
+            if path is not None:
+                read_slippage(path)
+        except DataContractError as error:
+            raise ValueError(str(error)) from error
+        return path
+
     @property
     def sample_mean_bps(self) -> float:
-        """Mean of the draws from `slippage_file`, 0 without one; raises `DataContractError` for a file that is no sample."""
+        """Mean of the draws from `slippage_file`, 0 without one; raises `DataContractError` where the file is none any more."""
         return 0.0 if self.slippage_file is None else self.cost_factor * float(read_slippage(self.slippage_file).mean())
 
     @property
@@ -139,18 +151,32 @@ class ExecutionModel:
         scaled = self.slippage_volatility_share * self.assumed_volatility_bps
         return self.fee_bps + self.spread_bps / 2 + self.slippage_bps + drawn + scaled
 
-    def scaled(self, factor: float) -> "ExecutionModel":
+    def scaled(self, factor: float) -> "ScaledExecution":
         """The same market with every cost times `factor`: fees, spread, slippage and funding; not what a delay costs.
 
-        Raises pydantic's `ValidationError` when a cost leaves its range.
+        Whatever settings allow can be scaled. Raises pydantic's `ValidationError` for a negative factor.
         """
-        costs = {name: factor * getattr(self, name) for name in _COSTS}
-        maker = None if self.maker_fee_bps is None else factor * self.maker_fee_bps
-        return replace(self, maker_fee_bps=maker, **costs)
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        costs = {name: factor * told[name] for name in _COSTS if told[name] is not None}
+        return ScaledExecution(**told | costs)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ScaledExecution(ExecutionModel):
+    """An execution model times a factor: its costs may lie above what settings may ask for."""
+
+    fee_bps: _Unbounded = 5.0
+    maker_fee_bps: _Unbounded | None = None
+    spread_bps: _Unbounded = 2.0
+    slippage_bps: _Unbounded = 1.0
+    slippage_noise_bps: _Unbounded = 0.0
+    slippage_volatility_share: _Unbounded = 0.0
+    funding_bps: float = 0.0
+    cost_factor: _Unbounded = 1.0
 
 
 _COSTS = (
-    *("fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps", "slippage_volatility_share"),
+    *("fee_bps", "maker_fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps", "slippage_volatility_share"),
     *("funding_bps", "cost_factor"),
 )
 

@@ -102,7 +102,7 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     compared = _comparison(candidates, candles, labels, exits, settings, folder)
     stamp(compared, "comparison", behind=[candles, labels, *known.values(), *forecasts.values(), decisions])
     lap("comparison")
-    watched = Watched(candles, features, labels, roles, selection, decisions)
+    watched = Watched(candles, features, labels, roles, selection, decisions, costs=CostData())
     sentinels = sentinel_table(keep_watch(watched, settings), settings.sentinels)
     lap("sentinels")
     models = {key: it for name in settings.roster for key, it in _model_file(folder, name).items()}
@@ -229,7 +229,7 @@ def _verdict(candidate: Candidate, sentinels: pd.DataFrame, settings: PipelineSe
         "candidate": fingerprint(_bundles(folder, settings), folder / "stack.json"),
         "code": code_revision(),
     }
-    daily = daily_returns(candidate.result.equity)
+    daily = daily_returns(candidate.result.equity, initial=settings.sizing.initial_equity)
     tried, _ = trial_evidence(Ledger(folder / "ledger"), coin, daily, earlier_heads=(), level=settings.gate.level)
     nobody = challenge_evidence(Contender("", None), None, pd.DataFrame(), candidate.candles, candidate.labels, settings)
     beside = {**sentinel_evidence(sentinels), **tried, **nobody, "control_failures": 0.0, "control_age_days": 0.0}

@@ -56,9 +56,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def append(self, event, n_days, luck):
         self.now += timedelta(hours=1)
         days = pd.date_range("2024-01-01", periods=n_days, tz="UTC")
-        values = np.random.default_rng([luck, n_days]).normal(size=(n_days, len(event)))
+        columns = [np.random.default_rng([luck, n_days, place, len(event)]).normal(size=n_days) for place in range(len(event))]
         trials = [Trial(name, {"candidate": name, "seed": seed}, f"{name} {luck}") for name, seed in event.items()]
-        return self.book.append(COIN, "night", trials, pd.DataFrame(values, days, list(event)), now=self.now)
+        return self.book.append(COIN, "night", trials, pd.DataFrame(np.transpose(columns), days, list(event)), now=self.now)
 
     def remember(self, event, n_days, luck):
         """What of an event the ledger has not been told yet."""

@@ -1,18 +1,19 @@
 """Fees, slippage, funding, delay and order sizes on a handful of bars, with sums worked out by hand."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from crp_pipeline.backtest import ExecutionModel, Sizing, delay_draws, run_backtest, settled_rates, slippage_draws
+from crp_pipeline.backtest import ExecutionModel, Sizing, cost_ladder, delay_draws, run_backtest, settled_rates, slippage_draws
 from crp_pipeline.backtest.costs import volatility_slippage
-from crp_pipeline.defs.backtest import cost_hashes
-from crp_pipeline.defs.costs import cost_data
+from crp_pipeline.defs.costs import cost_data, cost_hashes
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.gate.feasibility import feasibility_table
 from crp_pipeline.settings import FeedConfig, SettingsError, load_settings
+from crp_pipeline.settings.slippage import read_slippage
 from crp_pipeline_tests.unit.test_backtest import BOTH, DOWN, FLAT, FREE, LEVERED, UP, decide, fills, market, trade
 
 TEN_UNITS = Sizing(initial_equity=1_000, max_leverage=1)
@@ -35,6 +36,14 @@ def test_a_target_pays_the_fee_of_a_maker_and_a_stop_that_of_a_taker():
         [row] = result.trades.to_dict("records")
         assert result.equity.iloc[-1] == pytest.approx(1_000 + row["pnl"], rel=1e-12)
         assert row["costs"] == pytest.approx(row["units"] * (100 * 0.001 + price * fee))
+
+
+@pytest.mark.parametrize("confidence", [1.5, -0.1, np.inf])
+def test_a_confidence_that_is_no_probability_is_refused_before_the_walk_by_its_time(confidence):
+    candles = market(*[FLAT] * 4)
+    decisions = decide(candles, {0: 1, 2: 1}).assign(confidence=[0.5, np.nan, confidence, confidence])
+    with pytest.raises(DataContractError, match=rf"confidence {confidence} at 2024-01-01 14:00.* is not allowed"):
+        run_backtest(candles, decisions, execution=FREE, sizing=TEN_UNITS)
 
 
 @pytest.mark.parametrize(("side", "sign"), [(1, 1), (-1, -1)])
@@ -177,8 +186,18 @@ def test_slippage_from_a_file_is_drawn_from_its_values_and_expected_at_their_mea
 )
 def test_a_file_that_is_no_sample_of_slippage_is_refused(tmp_path, text, message):
     (tmp_path / "fills.csv").write_text(text)
-    with pytest.raises(DataContractError, match=message):
+    key = r"execution\.slippage_file = .*fills.csv'?\)? is not allowed: .*"
+    with pytest.raises(SettingsError, match=key + message):
         load_settings(execution={"slippage_file": tmp_path / "fills.csv"})
+    with pytest.raises(SettingsError, match=r"^coin_overrides\.BTC-USDT\." + key + message):
+        load_settings(coin_overrides={BTC: {"execution": {"slippage_file": tmp_path / "fills.csv"}}})
+    with pytest.raises(DataContractError, match=message):
+        read_slippage(tmp_path / "fills.csv")
+
+
+def test_a_file_of_slippage_that_is_not_there_is_refused_by_its_key():
+    with pytest.raises(SettingsError, match=r"^execution\.slippage_file = 'nope.csv' is not allowed: nope.csv cannot be read"):
+        load_settings(execution={"slippage_file": "nope.csv"})
 
 
 def test_slippage_by_volatility_is_that_share_of_what_was_known_at_the_close_before():
@@ -200,11 +219,28 @@ def test_a_scaled_model_costs_that_many_times_as_much():
     dear = model.scaled(1.5)
     assert dear.cost_per_side_bps == pytest.approx(1.5 * model.cost_per_side_bps)
     assert (dear.maker_fee_bps, dear.funding_bps, dear.cost_factor) == (3, 1.5, 1.5)
-    assert replace(dear, **{name: getattr(model, name) for name in
-                            ("fee_bps", "maker_fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps",
-                             "slippage_volatility_share", "funding_bps", "cost_factor")}) == model  # fmt: skip
-    with pytest.raises(ValidationError, match="less than or equal to 500"):
-        model.scaled(1_000)
+    costs = {"fee_bps", "maker_fee_bps", "spread_bps", "slippage_bps", "slippage_noise_bps", "slippage_volatility_share",
+             "funding_bps", "cost_factor"}  # fmt: skip
+    whole, scaled = asdict(model), asdict(dear)
+    assert {name: value for name, value in whole.items() if name not in costs}.items() <= scaled.items()
+    assert all(scaled[name] == 1.5 * whole[name] for name in costs)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        model.scaled(-1)
+
+
+@pytest.mark.parametrize(
+    "dearest",
+    [{"slippage_volatility_share": 4.0}, {"spread_bps": 60.0}, {"fee_bps": 170.0, "maker_fee_bps": 170.0}, {"fee_bps": 400.0}],
+)
+def test_whatever_settings_allow_can_be_asked_at_ten_times_the_costs(dearest):
+    own = load_settings(execution=dearest).execution
+    candles, decisions = market(*[FLAT] * 130), decide(market(*[FLAT] * 130), {0: 1, 50: -1})
+    told = {"execution": replace(own, horizon=1), "sizing": LEVERED}
+    ladder = cost_ladder(candles, decisions, **told, factors=(1.0, 3.0, 10.0))
+    assert ladder["expectancy_bps"].is_monotonic_decreasing
+    table = feasibility_table(candles, horizons=[1], costs=own, cost_multiples=[1, 10])
+    assert table["cost_bps"].iloc[1] == pytest.approx(10 * table["cost_bps"].iloc[0])
+    assert replace(own.scaled(10.0), latency_ms=5.0).cost_per_side_bps == pytest.approx(10 * own.cost_per_side_bps)
 
 
 def test_units_are_rounded_down_to_the_step_and_small_orders_are_not_placed():

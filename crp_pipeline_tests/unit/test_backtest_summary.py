@@ -17,6 +17,7 @@ from crp_pipeline.backtest import (
     equity_summary,
     latency_penalised,
     run_backtest,
+    slowest_tenth,
     trade_summary,
     volatility_regime,
 )
@@ -191,4 +192,20 @@ def test_a_walk_that_gains_by_being_late_is_not_credited(market, decisions):
     table = latency_penalised(market, wrong, execution=EXECUTION, sizing=sizing, mean_ms=60_000, p90_ms=600_000)
     assert table.loc["mean", "pnl"] > table.loc["none", "pnl"] + 100
     assert table.loc["mean", "penalised_pnl"] == table.loc["none", "pnl"]
+    assert (table["penalised_expectancy_bps"] <= table["expectancy_bps"]).all()
+    assert (table["penalised_expectancy_bps"] <= table.loc["none", "expectancy_bps"]).all()
     assert table.loc["p90", "penalised_pnl"] == table.loc["p90", "pnl"] < table.loc["none", "pnl"]
+
+
+def test_the_slowest_tenth_is_that_of_the_inference_or_the_models_own_and_of_the_network():
+    own = replace(EXECUTION, latency_ms=300.0, network_ms=100.0)
+    assert [slowest_tenth(own, p90).latency_ms for p90 in (50.0, 400.0)] == pytest.approx([530.26, 630.26], abs=0.01)
+    assert slowest_tenth(own, 50.0).network_ms == 0
+    assert slowest_tenth(replace(own, network_ms=3_600_000.0), 50.0).latency_ms == 3_600_000
+    drawn = np.random.default_rng(0).exponential(100.0, 100_000)
+    assert np.mean(drawn <= slowest_tenth(own, 50.0).latency_ms - 300) == pytest.approx(0.9, abs=0.005)
+
+
+def test_without_a_mean_there_is_no_row_of_it(market, decisions):
+    table = latency_penalised(market, decisions, execution=EXECUTION, sizing=SIZING, p90_ms=600_000)
+    assert table.index.to_list() == ["none", "p90"]

@@ -4,17 +4,24 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
+from typer.testing import CliRunner
 
+from crp_pipeline.backtest import CostData
 from crp_pipeline.candles import DEMO_COINS, demo_market, load_candles, repair_candles, visible_state
+from crp_pipeline.candles.volatility import causal_volatility
+from crp_pipeline.cli import app
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
-from crp_pipeline.gate.feasibility import Feasibility, feasibility, feasibility_table, trades_to_certify
+from crp_pipeline.gate.evidence import _feasibility
+from crp_pipeline.gate.feasibility import Feasibility, asked_coverage, feasibility, feasibility_table, trades_to_certify
 from crp_pipeline.metrics import wilson_interval
-from crp_pipeline.settings import ExecutionModel, ExitConfig
+from crp_pipeline.reporting.feasibility import feasibility_page
+from crp_pipeline.settings import ExecutionModel, ExitConfig, load_settings
 
 TABLE = json.loads((Path(__file__).parents[1] / "golden" / "data" / "wilson.json").read_text())["sample_size_table"]
 
@@ -86,22 +93,22 @@ def test_the_ceiling_of_an_oracle_that_may_abstain_is_its_rate_over_the_coverage
     found = feasibility(moving(1, -0.5, 0.1, 2, 0), horizon=1, costs=20.0, coverage=0.8)
     assert found.ceiling == pytest.approx(0.75)
     assert (found.ceiling_at(1.0), found.ceiling_at(0.5)) == (0.6, 1.0)
-    assert found.largest_coverage == pytest.approx(0.6 / 0.68)
+    assert found.highest_at(0.95) == pytest.approx(found.oracle_win_rate_high / 0.95)
+    assert found.largest_coverage == pytest.approx(1.0)
     assert found.is_possible
     assert found.refusal is None
     assert found.trades_per_night == pytest.approx(0.8 * 24)
 
 
 def test_a_target_above_the_ceiling_is_refused_with_the_numbers():
-    found = feasibility(moving(1, -0.5, 0.1, 2, 0), horizon=1, costs=20.0)
+    found = feasibility(moving(*[1, -0.5, 0.1, 2, 0] * 60), horizon=1, costs=20.0)
     assert not found.is_possible
     assert found.refusal == (
-        "a win rate of 68.0% on 100% of the bars is impossible: an oracle that knows the future wins at most 60.0% there, "
-        "because at a horizon of 1 the better side earns its 20.0 bps of cost on 60.0% (23.1% to 88.2%) of 5 bars only, "
-        "where the mean move is 72.0 bps and a coin flip wins 30.0%; within reach it is on at most 88.2% of the bars"
+        "a win rate of 68.0% on 100% of the bars is impossible: an oracle that knows the future wins at most 65.4% there, "
+        "because at a horizon of 1 the better side earns its 20.0 bps of cost on 60.0% (54.4% to 65.4%) of 300 bars only, "
+        "where the mean move is 72.0 bps and a coin flip wins 30.0%; within reach it is on at most 96.2% of the bars"
     )
-    at_the_ceiling = feasibility(moving(1, -0.5, 0.1, 2, 0), horizon=1, costs=20.0, target_win_rate=0.6)
-    assert at_the_ceiling.is_possible
+    assert replace(found, target_win_rate=0.65).is_possible, "above what the oracle won, within what it may be"
 
 
 def test_a_market_that_stands_still_wins_nothing():
@@ -109,7 +116,7 @@ def test_a_market_that_stands_still_wins_nothing():
     assert (found.oracle_win_rate, found.coin_flip_win_rate, found.break_even_win_rate) == (0, 0, 1)
     assert math.isnan(found.break_even_accuracy)
     assert (found.trades_to_prove, found.nights_to_prove) == (math.inf, math.inf)
-    assert "at most 0.0% there" in found.refusal
+    assert "of cost on 0.0% (0.0% to 11.4%) of 30 bars only" in found.refusal
 
 
 def test_without_costs_and_flat_bars_the_oracle_always_wins_and_the_coin_half_of_the_time():
@@ -136,6 +143,65 @@ def test_costs_may_be_an_execution_model():
     assert found.break_even_accuracy == pytest.approx(plain.break_even_accuracy, rel=1e-3)
 
 
+def test_the_oracle_is_paid_funding_and_pays_for_delay_as_the_backtest_does():
+    """A market that stands still: only who is paid the funding wins, and only where no finer price eats it up."""
+    candles = moving(*[0] * 30).assign(high=101.0, low=99.0)
+    half_hours = candles.index + pd.Timedelta(minutes=30)
+    funding = pd.Series(0.003, half_hours)
+    finer = pd.DataFrame(99.5, half_hours, ["open", "high", "low", "close"])
+    late = ExecutionModel(fee_bps=5, spread_bps=0, slippage_bps=0, latency_ms=1_800_000)
+    told = {"horizon": 1, "costs": late}
+    assert feasibility(candles, **told).oracle_win_rate == 0
+    assert feasibility(candles, **told, data=CostData(funding)).oracle_win_rate == 1
+    assert feasibility(candles, **told, data=CostData(funding, finer)).oracle_win_rate == 0
+    table = feasibility_table(candles, horizons=[1], costs=late, cost_multiples=[1], data=CostData(funding))
+    assert table["ceiling_100%"].to_list() == [1]
+
+
+@pytest.mark.parametrize("target", [0.60, 0.62, 0.65, 0.66, 0.70])
+def test_the_panel_the_gate_and_the_command_refuse_the_same_targets(target, tmp_path, monkeypatch):
+    """At a short window of volatility, of the high tier's share of bars, with the coin's own fee."""
+    monkeypatch.chdir(tmp_path)
+    candles = moving(*np.random.default_rng(5).normal(0, 0.2, 400))
+    candles.assign(volume=1.0).reset_index().to_csv("SOL-USDT.csv", index=False)
+    told = {
+        "CRP_HORIZON": "1", "CRP_LABELS__VOLATILITY_WINDOW": "20", "CRP_GATE__MIN_WIN_RATE": str(target),
+        "CRP_ENSEMBLE__TIER_QUANTILES": "[0.1, 0.2]", "CRP_COIN_OVERRIDES": '{"SOL-USDT": {"execution": {"fee_bps": 2.0}}}',
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    own = load_settings().of("SOL-USDT")
+    volatility = pd.Series(causal_volatility(candles, 20), candles.index)
+    panel = feasibility(
+        candles, horizon=1, costs=own.execution, exits=own.exits, volatility=volatility, target_win_rate=target, coverage=0.8
+    )
+    assert asked_coverage(own) == pytest.approx(0.8)
+    candidate = SimpleNamespace(
+        candles=candles,
+        labels=volatility.to_frame("volatility"),
+        result=SimpleNamespace(equity=candles["close"]),
+        costs=CostData(),
+    )
+    gate = _feasibility(candidate, {"high_tier_coverage": asked_coverage(own)}, own)
+    assert panel.is_possible == (gate["oracle_ceiling"] >= target)
+    printed = CliRunner().invoke(app, ["feasibility", "--csv", "SOL-USDT.csv"])
+    assert printed.exit_code == int(not panel.is_possible)
+    assert feasibility_page(panel, coin="SOL-USDT") in printed.output
+
+
+def test_the_gate_asks_an_oracle_that_has_the_candidates_funding():
+    candles = moving(*[0] * 130).assign(high=101.0, low=99.0)
+    volatility = pd.DataFrame({"volatility": 0.5}, candles.index)
+    settings = load_settings(horizon=1)
+    told = {"candles": candles, "labels": volatility, "result": SimpleNamespace(equity=candles["close"])}
+    coverage = {"high_tier_coverage": 1.0, "coverage": 1.0}
+    unpaid, paid = (
+        _feasibility(SimpleNamespace(**told, costs=data), coverage, settings)["oracle_win_rate"]
+        for data in (CostData(), CostData(pd.Series(0.003, candles.index + pd.Timedelta(minutes=30))))
+    )
+    assert (unpaid, paid) == (0, 1)
+
+
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row['true_p']}_over_{row['threshold']}")
 def test_trades_to_certify_are_those_of_the_reference_table(row):
     threshold, rate = row["threshold"], row["true_p"]
@@ -155,8 +221,11 @@ def test_the_trades_to_prove_a_target_are_counted_from_the_higher_of_break_even_
     assert costly.break_even_win_rate > costly.coin_flip_win_rate
     for found in (cheap, costly):
         hurdle = max(found.break_even_win_rate, found.coin_flip_win_rate)
-        assert found.trades_to_prove == trades_to_certify(hurdle, 0.68)
-        assert found.trades_if_observed == trades_to_certify(hurdle, 0.68, power=0.5)
+        assert found.trades_to_prove == trades_to_certify(hurdle, 0.68, two_sided=True)
+        assert found.trades_if_observed == trades_to_certify(hurdle, 0.68, power=0.5, two_sided=True)
+        n = found.trades_if_observed
+        assert wilson_interval(0.68 * n, n)[0] > hurdle, "the interval that the gate takes"
+        assert wilson_interval(0.68 * (n - 1), n - 1)[0] < hurdle or n == 10
         assert found.nights_to_prove == pytest.approx(found.trades_to_prove / 12)
         assert found.nights_if_observed == pytest.approx(found.trades_if_observed / 12)
 
@@ -164,7 +233,7 @@ def test_the_trades_to_prove_a_target_are_counted_from_the_higher_of_break_even_
 def test_a_night_has_as_many_trades_as_its_bars_hold_horizons():
     candles = moving(*[1, -1] * 60)
     assert feasibility(candles, horizon=6, costs=0.0).trades_per_night == 4
-    assert feasibility(candles, horizon=6, costs=0.0, bars_per_night=12, coverage=0.5).trades_per_night == 1
+    assert feasibility(candles, horizon=6, costs=0.0, coverage=0.5).trades_per_night == 2
     quarter_hours = market(*np.arange(100, 150), freq="15min")
     assert feasibility(quarter_hours, horizon=24, costs=0.0).trades_per_night == 4
 

@@ -19,13 +19,13 @@ from crp_pipeline_tests.unit.test_feasibility import moving
 
 @pytest.fixture(scope="module")
 def found():
-    return feasibility(moving(1, -0.5, 0.1, 2, 0), horizon=1, costs=20.0, coverage=0.9)
+    return feasibility(moving(*[1, -0.5, 0.1, 2, 0] * 60), horizon=1, costs=20.0, coverage=0.98)
 
 
 def test_the_page_answers_first_and_then_gives_every_win_rate(found):
     page = feasibility_page(found, coin="BTC-USDT").splitlines()
-    assert page[0] == "BTC-USDT: a win rate of 68% on 90% of the bars is IMPOSSIBLE, within reach on up to 88.2% of them"
-    assert page[1] == "horizon 1, costs 20.0 bps, mean move 72.0 bps, volatility 88.4 bps, 5 bars (5 independent)"
+    assert page[0] == "BTC-USDT: a win rate of 68% on 98% of the bars is IMPOSSIBLE, within reach on up to 96.2% of them"
+    assert page[1] == "horizon 1, costs 20.0 bps, mean move 72.0 bps, volatility 88.4 bps, 300 bars (300 independent)"
     assert [line.split("  ")[0] for line in page[5:-2]] == [
         *("target", "ceiling at 100%", "ceiling at 50%", "ceiling at 33%", "ceiling at 10%"),
         *("break-even", "coin flip", "always long", "break-even accuracy"),
@@ -37,7 +37,8 @@ def test_a_possible_target_is_called_so(found):
     page = feasibility_page(replace(found, coverage=0.5, trades_to_prove=85.0, trades_if_observed=39.0), coin="X")
     assert " is possible, " in page
     assert page.endswith(
-        "to prove 68%: 85 independent trades for 80% power (39 if it is observed exactly), 21.6 a night: 3.9 nights (1.8)"
+        "to prove 68% by the lower end of the gate's two-sided interval: 85 independent trades for 80% power "
+        "(39 if it is observed exactly), 23.5 a night: 3.6 nights (1.7)"
     )
 
 
@@ -52,7 +53,7 @@ def test_what_cannot_be_proven_and_what_cannot_pay_is_said_in_words(found):
 
 
 def test_a_ceiling_that_is_still_too_low_is_marked(found):
-    poor = win_rates_table(replace(found, oracle_win_rate=0.2)).set_index("win rate")["meaning"]
+    poor = win_rates_table(replace(found, oracle_win_rate=0.2, oracle_win_rate_high=0.25)).set_index("win rate")["meaning"]
     assert poor["ceiling at 50%"] == "an oracle that picks its bars, still too low"
     assert poor["ceiling at 10%"] == "an oracle that picks its bars"
 
@@ -66,11 +67,11 @@ def test_the_table_of_ceilings_speaks_in_percent():
 
 
 def test_the_picture_colours_each_coverage_by_whether_the_target_fits(found):
-    figure = feasibility_figure(replace(found, oracle_win_rate=0.3), coin="BTC-USDT")
+    figure = feasibility_figure(replace(found, oracle_win_rate=0.3, oracle_win_rate_high=0.32), coin="BTC-USDT")
     colours = [bar.get_facecolor() for bar in figure.axes[0].patches]
     assert colours[0] == colours[1]
     assert colours[2] == colours[3] != colours[0]
-    assert figure.axes[0].get_title() == "BTC-USDT: 68% on 90% of 5 bars is impossible, horizon 1, costs 20.0 bps"
+    assert figure.axes[0].get_title() == "BTC-USDT: 68% on 98% of 300 bars is impossible, horizon 1, costs 20.0 bps"
     assert {line.get_label().rsplit(" ", 1)[0] for line in figure.axes[0].lines} == {
         "target", "break-even", "coin flip", "always long",
     }  # fmt: skip

@@ -16,7 +16,7 @@ from crp_pipeline.backtest import CostData, ExecutionModel, Sizing, run_backtest
 from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
 from crp_pipeline.ensemble import Member, Stack
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
-from crp_pipeline.gate.comparison import compare, plain_decisions, rules, with_exits
+from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
 from crp_pipeline.gate.criteria import FAULTS
 from crp_pipeline.gate.economics import stress_evidence, trading_evidence
 from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence
@@ -392,6 +392,16 @@ def test_forecast_evidence_by_hand():
     assert found["log_loss_gain"] < found["log_loss_gain_mean"] < found["log_loss_gain_high"]
 
 
+def test_a_stricter_level_excuses_no_larger_calibration_error():
+    floors = {
+        level: forecast_evidence(EIGHT, KNOWING_NOTHING, CAME, horizon_days=1.0, config=replace(CONFIG, level=level), seed=0)[
+            "tier_calibration_floor"
+        ]
+        for level in (0.5, 0.95, 0.999)
+    }
+    assert floors[0.5] < floors[0.95] == floors[0.999]
+
+
 def test_bars_of_a_day_count_as_one_in_the_gain():
     hours = pd.DatetimeIndex([EIGHT_DAYS[0] + pd.Timedelta(hours=hour) for hour in (0, 1, 2, 24)], name="open_time")
     forecast = decisions_of(hours, [(0.1, 0.1, 0.8, "high")] * 3 + [(0.8, 0.1, 0.1, "high")])
@@ -451,7 +461,7 @@ def test_trading_evidence_by_hand():
     """Long 100 to 110, short 110 to 99, long 99 to 88: two winners of three, one of two on the high tier."""
     result, chances = traded(flat_market([100, 110, 99, 88, 88]), [1, -1, 1, 0, 0], ["high", "low", "high", "none", "none"])
     found = trading_evidence(result, *chances, config=CONFIG, seed=0)
-    assert (found["trades"], found["win_rate"]) == (3.0, pytest.approx(2 / 3))
+    assert (found["trades"], found["effective_trades"], found["win_rate"]) == (3.0, 3.0, pytest.approx(2 / 3))
     assert (found["win_rate_low"], found["win_rate_high"]) == pytest.approx(wilson_by_hand(2 / 3, 3))
     assert (found["high_tier_trades"], found["high_tier_win_rate"]) == (2.0, 0.5)
     assert (found["high_tier_win_rate_low"], found["high_tier_win_rate_high"]) == pytest.approx(wilson_by_hand(1 / 2, 2))
@@ -466,6 +476,25 @@ def test_trading_evidence_by_hand():
     # 2/3 long times 1/3 up plus 1/3 short times 2/3 down
     assert found["zero_skill_win_rate"] == pytest.approx(2 / 3 * 1 / 3 + 1 / 3 * 2 / 3)
     assert (found["coverage"], found["high_tier_coverage"]) == pytest.approx((3 / 5, 2 / 5))
+
+
+def test_winners_in_a_row_count_less_than_their_number_wherever_a_win_rate_is_shown():
+    """Twenty longs win, then twenty lose, ten times over."""
+    moves = np.tile(np.r_[np.full(20, 1.01), np.full(20, 1 / 1.01)], 10)
+    candles = flat_market(np.r_[100, 100 * np.cumprod(moves)])
+    result, chances = traded(candles, [1] * 401, ["high"] * 401)
+    found = trading_evidence(result, *chances, config=CONFIG, seed=0)
+    assert found["trades"] == 400
+    assert found["effective_trades"] == found["high_tier_effective_trades"] < 100
+    expected = wilson_by_hand(found["win_rate"], found["effective_trades"])
+    assert (found["win_rate_low"], found["win_rate_high"]) == pytest.approx(expected)
+    assert f"n 400, effective {found['effective_trades']:.0f})" in win_rate_phrase(found)
+    exits = pd.DataFrame({"stop_distance": 0.9, "target_distance": 0.9}, index=candles.index)
+    longs = {"always_long": rules(candles, horizon=1)["always_long"]}
+    labels = labels_of(candles.index, [1.0] * 401, [1.0] * 401)
+    [row] = compare(longs, candles, labels, exits, execution=FREE, sizing=Sizing(), config=CONFIG, seed=0).to_dict("records")
+    assert row["effective_trades"] == pytest.approx(found["effective_trades"])
+    assert (row["win_rate_low"], row["win_rate_high"]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -500,6 +529,13 @@ def test_dearer_and_later_worlds_are_told_apart_from_the_usual_one():
     assert found["late_expectancy_bps"] == pytest.approx(expectancy(replace(costs, latency_ms=1_800_000)))
     assert max(found["stressed_expectancy_bps"], found["late_expectancy_bps"]) < expectancy(costs)
     assert found["latency_p90_ms"] == 1_800_000
+    assert found["penalised_pnl"] < run_backtest(candles, decisions, execution=costs, sizing=Sizing()).metrics["pnl"]
+    # an inference that is in the execution model already is not counted twice
+    known = replace(costs, latency_ms=1_800_000)
+    again = stress_evidence(
+        candles, decisions, execution=known, sizing=Sizing(), data=CostData(), latency_p90_ms=1_800_000, config=CONFIG
+    )
+    assert again["late_expectancy_bps"] == found["late_expectancy_bps"]
 
 
 def test_a_win_rate_is_shown_with_all_it_must_be_read_with():
@@ -596,6 +632,19 @@ def test_candidates_are_compared_on_the_bars_that_all_of_them_decided():
     # long from bar 3 on: a fall, a rise and three bars that stand still, which are no wins; the last entry is bar 7
     assert (found.loc["late", "trades"], found.loc["late", "win_rate"]) == (5, 0.2)
     assert (found.loc["late", "win_rate_low"], found.loc["late", "win_rate_high"]) == pytest.approx(wilson_by_hand(0.2, 5))
+
+
+def test_the_first_day_is_in_what_the_ledger_keeps_and_in_the_daily_sharpe_ratio():
+    candles = flat_market([100, 110, 99, 88, 96.8, 96.8])
+    longs = {"always_long": rules(candles, horizon=1)["always_long"].iloc[:-1]}
+    exits = pd.DataFrame({"stop_distance": 0.9, "target_distance": 0.9}, index=candles.index[:-1])
+    labels = labels_of(candles.index, [1.0] * 6, [1.0] * 6)
+    told = {"execution": FREE, "sizing": Sizing()}
+    earned = daily_net_returns(longs, candles, exits, **told)["always_long"]
+    assert earned.index.to_list() == candles.index.to_list()
+    [row] = compare(longs, candles, labels, exits, **told, config=CONFIG, seed=0).to_dict("records")
+    assert row["daily_sharpe"] == pytest.approx(earned.mean() / earned.std())
+    assert row["sharpe"] == pytest.approx(row["daily_sharpe"] * math.sqrt(365))
 
 
 def test_no_side_is_taken_where_the_stop_is_unknown():

@@ -5,11 +5,15 @@ from itertools import count
 import numpy as np
 import pytest
 
+import crp_pipeline.defs.backtest as backtest_room
 from crp_pipeline.contracts import Samples
+from crp_pipeline.defs.costs import latencies_ms
+from crp_pipeline.defs.storage import Places
 from crp_pipeline.errors import NotFittedError
 from crp_pipeline.models import Latency, create_model, measure_latency
 from crp_pipeline.models.baselines import Prior
 from crp_pipeline.models.gbdt import XGBoost
+from crp_pipeline.settings import load_settings
 
 
 class Clock:
@@ -47,8 +51,9 @@ def test_percentiles_are_those_of_the_counted_calls_in_milliseconds():
     native, onnx = measure_latency(model, samples(), n_calls=101, n_warm_up=3, clock=Clock(3, 101))
     # 1 to 101 ms: the middle one is 51
     assert (native.p50_ms, native.p90_ms, native.p99_ms) == pytest.approx((51, 91, 100))
+    assert native.mean_ms == pytest.approx(51)
     assert (onnx.p50_ms, onnx.n_calls) == (pytest.approx(51), 101)
-    assert list(native.row()) == ["model_type", "runtime", "n_calls", "p50_ms", "p90_ms", "p99_ms"]
+    assert list(native.row()) == ["model_type", "runtime", "n_calls", "mean_ms", "p50_ms", "p90_ms", "p99_ms"]
     assert [latency.runtime for latency in (native, onnx)] == ["native", "onnx"]
     assert native == Latency(**native.row())
 
@@ -77,3 +82,16 @@ def test_a_model_of_many_threads_is_measured_on_one_and_keeps_its_threads(monkey
 def test_an_unfitted_model_has_no_latency():
     with pytest.raises(NotFittedError):
         measure_latency(Prior(), samples())
+
+
+def test_the_models_of_a_roster_answer_one_after_the_other_and_a_card_without_a_mean_counts_at_its_slowest_tenth(
+    tmp_path, monkeypatch
+):
+    native = {"runtime": "native", "p90_ms": 3.0}
+    cards = {
+        "lightgbm": [native | {"mean_ms": 2.0}, {"runtime": "onnx", "mean_ms": 50.0, "p90_ms": 60.0}],
+        "catboost": [native | {"p90_ms": 5.0}],
+    }
+    monkeypatch.setattr(backtest_room, "read_manifest", lambda folder: {"latency": cards[folder.stem]})
+    settings = load_settings(roster=("lightgbm", "catboost"), data_dir=tmp_path)
+    assert latencies_ms("BTC-USDT", settings, Places(tmp_path)) == {"mean_ms": 7.0, "p90_ms": 8.0}

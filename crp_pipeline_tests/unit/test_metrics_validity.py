@@ -11,6 +11,7 @@ import pytest
 
 from crp_pipeline.metrics import (
     deflated_sharpe_ratio,
+    dependent_share_interval,
     effective_sample_size,
     expected_maximum_sharpe,
     minimum_backtest_length,
@@ -83,6 +84,28 @@ def test_effective_sample_size_of_repeated_values_is_that_of_the_distinct_ones()
     assert effective_sample_size(distinct, max_lag=0) == 400
     assert effective_sample_size(np.tile([1.0, -1.0], 50), max_lag=3) == 100
     assert effective_sample_size(np.ones(7), max_lag=3) == 7
+
+
+def test_an_interval_of_wins_in_regimes_covers_the_win_rate_as_often_as_it_says():
+    """Regimes of 20 trades win 7 in 10 or 3 in 10: the plain interval misses one half three times in ten."""
+    rng, runs, n = np.random.default_rng(7), 400, 1_000
+    regimes = np.repeat(rng.choice([0.3, 0.7], (runs, n // 20)), 20, axis=1)
+    wins = rng.random((runs, n)) < regimes
+    found = [dependent_share_interval(row) for row in wins]
+    covered = np.mean([low <= 0.5 <= high for _, low, high in found])
+    plain = np.mean([low <= 0.5 <= high for low, high in (wilson_interval(row.sum(), n) for row in wins)])
+    assert covered > 0.9
+    assert plain < 0.75
+    assert 200 < np.median([share.effective_n for share in found]) < 450
+    independent = [dependent_share_interval(row) for row in rng.random((runs, n)) < 0.5]
+    assert np.mean([low <= 0.5 <= high for _, low, high in independent]) > 0.9
+
+
+def test_a_share_of_few_or_of_the_like_has_the_plain_interval():
+    assert dependent_share_interval([True, False, True]) == (3, *wilson_interval(2, 3))
+    assert dependent_share_interval([True] * 30) == (30, *wilson_interval(30, 30))
+    assert dependent_share_interval([False]) == (1, *wilson_interval(0, 1))
+    assert np.isnan(dependent_share_interval([])[1:]).all()
 
 
 def slow_overfitting(performance, n_blocks):

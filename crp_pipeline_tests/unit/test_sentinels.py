@@ -1,16 +1,21 @@
 """What each sentinel measures, when it cries, and what a quarantine keeps from whom."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
-from crp_pipeline.backtest import run_backtest
+import crp_pipeline.defs.sentinels as sentinel_room
+from crp_pipeline.backtest import CostData, run_backtest
 from crp_pipeline.contracts import FINAL, PROBABILITIES, SelectionSchema, check_frame
 from crp_pipeline.defs.models import SELECTION, TrainingConfig
 from crp_pipeline.defs.pool import _members
 from crp_pipeline.defs.sentinels import BROKEN, CHECKS
+from crp_pipeline.defs.sentinels import assets as sentinel_assets
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate.sentinels import (
     Canary,
@@ -365,6 +370,35 @@ def test_an_edge_that_lasts_is_still_there_a_bar_later():
     assert found.edge_lost == pytest.approx(0.0, abs=0.01)
     on_time = run_backtest(candles, decision_frame(np.ones(400)), execution=FREE, sizing=Sizing())
     assert found.expectancy_bps == on_time.metrics["expectancy_bps"]
+
+
+def test_both_walks_pay_the_funding_and_the_delay_that_the_backtest_pays():
+    """A long held over one stamp of 10 bps; an order that is half a bar late pays the finer price, 20 bps off."""
+    candles = bars_frame(np.full(40, 100.0))
+    candles["high"], candles["low"] = 101.0, 99.0
+    longs = decision_frame(np.r_[np.ones(30), np.zeros(10)])
+    execution = replace(FREE, latency_ms=1_800_000)
+    funding = pd.Series(0.001, candles.index + pd.Timedelta(minutes=30))
+    finer = pd.DataFrame(100.2, candles.index + pd.Timedelta(minutes=30), ["open", "high", "low", "close"])
+    told = {"execution": execution, "sizing": Sizing()}
+    assert delay_reading(candles, longs, **told) == DelayReading(0.0, 0.0)
+    found = delay_reading(candles, longs, **told, data=CostData(funding, finer))
+    assert found.expectancy_bps == pytest.approx(-30, abs=0.1)
+    assert found.delayed_expectancy_bps == pytest.approx(-30, abs=0.1)
+
+
+def test_the_night_watches_with_the_coins_own_costs_and_finer_candles(tmp_path, monkeypatch):
+    bars_frame(np.full(5, 100.0)).rename_axis("open_time").reset_index().to_csv(tmp_path / "SOL-USDT.csv", index=False)
+    settings = load_settings(finer_dir=tmp_path, coin_overrides={"SOL-USDT": {"execution": {"fee_bps": 9.0}}})
+    seen, behind = [], [pd.DataFrame() for _ in range(6)]
+    monkeypatch.setattr(sentinel_room, "keep_watch", lambda *told: seen.append(told) or {}["stop here"])
+    [asset] = sentinel_assets(settings)
+    with pytest.raises(KeyError, match="stop here"):
+        asset.op.compute_fn.decorated_fn(SimpleNamespace(partition_key="SOL-USDT"), *behind)
+    [(watched, own)] = seen
+    assert own.execution.fee_bps == 9
+    assert len(watched.costs.finer) == 5
+    assert watched.decisions is behind[-1]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import run_backtest
+from crp_pipeline.backtest import CostData, run_backtest
 from crp_pipeline.settings import ExecutionModel, Sizing
 
 
@@ -27,12 +28,21 @@ class DelayReading:
         return 1 - self.delayed_expectancy_bps / self.expectancy_bps if self.expectancy_bps > 0 else math.nan
 
 
-def delay_reading(candles: pd.DataFrame, decisions: pd.DataFrame, *, execution: ExecutionModel, sizing: Sizing) -> DelayReading:
-    """The same backtest twice; `decisions` carry their `stop_distance` and `target_distance`, which stay as they were."""
-    on_time, late = (
-        float(run_backtest(candles, it, execution=execution, sizing=sizing).metrics["expectancy_bps"])
-        for it in (decisions, delayed(decisions, candles))
-    )
+def delay_reading(
+    candles: pd.DataFrame,
+    decisions: pd.DataFrame,
+    *,
+    execution: ExecutionModel,
+    sizing: Sizing,
+    data: CostData | None = None,
+) -> DelayReading:
+    """The same backtest twice; `decisions` carry their `stop_distance` and `target_distance`, which stay as they were.
+
+    `data` holds settled funding and finer candles, as the coin's own backtest has them.
+    """
+    data = data or CostData()
+    traded = partial(run_backtest, candles, execution=execution, sizing=sizing, funding=data.funding, finer=data.finer)
+    on_time, late = (float(traded(it).metrics["expectancy_bps"]) for it in (decisions, delayed(decisions, candles)))
     return DelayReading(on_time, late)
 
 

@@ -1,13 +1,13 @@
 """All sentinels over one coin's night: one pass over its tables, one table of numbers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import exit_table
+from crp_pipeline.backtest import CostData, exit_table
 from crp_pipeline.contracts import FINAL, interval_length
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.gate.sentinels.canary import LEAKING_COLUMN, Canary, causality_canaries, leaking_column, purge_canary
@@ -22,7 +22,7 @@ from crp_pipeline.settings import PipelineSettings, SentinelConfig
 
 @dataclass(frozen=True)
 class Watched:
-    """The tables of one coin's night."""
+    """The tables of one coin's night, and what the market tells about its costs."""
 
     candles: pd.DataFrame
     features: pd.DataFrame
@@ -30,6 +30,8 @@ class Watched:
     roles: pd.DataFrame
     selection: pd.DataFrame
     decisions: pd.DataFrame
+    costs: CostData = field(default_factory=CostData)
+    """Settled funding and finer candles, as the backtest had them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class _Reading(NamedTuple):
 
 
 def keep_watch(night: Watched, settings: PipelineSettings) -> Watch:
-    """Every sentinel's reading of the night; nothing is judged by the gate here."""
+    """Every sentinel's reading of the night, under the coin's own settings; nothing is judged by the gate here."""
     interval, horizon, config = interval_length(settings.interval), settings.horizon, settings.sentinels
     chosen = columns_of(night.selection, FINAL)
     profile = shift_profile(night.decisions, night.labels, horizon=horizon, interval=interval)
@@ -93,7 +95,11 @@ def keep_watch(night: Watched, settings: PipelineSettings) -> Watch:
             purge_canary(night.roles, night.labels),
         ),
         delay=delay_reading(
-            night.candles, with_exits(night.decisions, exits), execution=settings.execution, sizing=settings.sizing
+            night.candles,
+            with_exits(night.decisions, exits),
+            execution=settings.execution,
+            sizing=settings.sizing,
+            data=night.costs,
         ),
     )
 
