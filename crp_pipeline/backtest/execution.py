@@ -137,7 +137,7 @@ def orders_of(decisions: pd.DataFrame, candles: pd.DataFrame) -> Orders:
         raise DataContractError(f"decisions: {decisions.index[place < 0][0]} has no candle")
     signal = decisions["signal"].to_numpy(dtype=float)
     stop, target, confidence = (_told(decisions, name) for name in ("stop_distance", "target_distance", "confidence"))
-    _require(decisions, signal, np.isin(signal, (-1, 0, 1)), what="signal")
+    _require(decisions, signal, (signal == 0) | (np.abs(signal) == 1), what="signal")
     _require(decisions, stop, np.isnan(stop) | ((stop > 0) & (stop < 1)), what="stop_distance")
     _require(decisions, target, np.isnan(target) | ((target > 0) & np.isfinite(target)), what="target_distance")
     _require(decisions, confidence, np.isnan(confidence) | ((confidence >= 0) & (confidence <= 1)), what="confidence")

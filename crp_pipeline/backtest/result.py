@@ -179,5 +179,7 @@ def _metrics(trades: pd.DataFrame, equity: "pd.Series[float]", decisions: pd.Dat
 
 def _tier_coverage(decisions: pd.DataFrame) -> list[float]:
     """Share of the decisions that take a side on each tier."""
-    tier = _column(decisions, "tier", default=str(Tier.NONE))
-    return [((decisions["signal"] != 0) & (tier == name)).mean() for name in _TIERS]
+    decided = decisions["signal"] != 0
+    if "tier" not in decisions:
+        return [decided.mean() if name == Tier.NONE else 0.0 for name in _TIERS]
+    return [(decided & (decisions["tier"] == name)).mean() for name in _TIERS]

@@ -10,16 +10,13 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.metrics import (
-    average_drawdown,
-    average_drawdown_days,
     binary_brier_score,
     brier_decomposition,
     calmar_ratio,
     daily_returns,
+    drawdowns,
     expectancy,
     expected_calibration_error,
-    longest_drawdown_days,
-    max_drawdown,
     payoff_ratio,
     profit_factor,
     sharpe_ratio,
@@ -29,7 +26,8 @@ from crp_pipeline.metrics import (
 )
 
 UNKNOWN = "unknown"
-
+SUMMARISED = ["pnl", "return_net", "confidence"]
+"""What a summary of trades reads of them."""
 
 REGIME_BARS = 720
 """Bars among which a bar's volatility is low, normal or high."""
@@ -69,24 +67,24 @@ def trade_summary(trades: pd.DataFrame) -> dict[str, float]:
 
 def equity_summary(equity: "pd.Series[float]", trades: pd.DataFrame, *, initial: float) -> dict[str, float]:
     """Depth and days of the drawdowns, ratios of the daily returns from `initial` on, and turnover per year."""
-    daily, curve = daily_returns(equity, initial=initial), np.concatenate([[initial], equity.to_numpy()])
+    daily, below = daily_returns(equity, initial=initial), drawdowns(equity, initial=initial)
     notional = (trades["units"] * (trades["entry_price"] + trades["exit_price"])).to_numpy()
     return {
-        "max_drawdown": max_drawdown(curve),
-        "average_drawdown": average_drawdown(curve),
-        "longest_drawdown_days": longest_drawdown_days(equity, initial=initial),
-        "average_drawdown_days": average_drawdown_days(equity, initial=initial),
+        "max_drawdown": below.deepest,
+        "average_drawdown": below.average,
+        "longest_drawdown_days": below.longest_days,
+        "average_drawdown_days": below.average_days,
         "sharpe": sharpe_ratio(daily),
         "sortino": sortino_ratio(daily),
-        "calmar": calmar_ratio(equity, initial=initial),
+        "calmar": calmar_ratio(daily, deepest_drawdown=below.deepest),
         "turnover": turnover(notional, equity),
     }
 
 
 def by_group(trades: pd.DataFrame, column: str, names: Iterable[str]) -> pd.DataFrame:
     """`trade_summary` of the trades of each name in the column, indexed by name; a row for those without trades too."""
-    index = pd.Index(list(names), name=column)
-    return pd.DataFrame([trade_summary(trades[trades[column] == name]) for name in index], index=index)
+    index, told = pd.Index(list(names), name=column), trades[SUMMARISED]
+    return pd.DataFrame([trade_summary(told[trades[column] == name]) for name in index], index=index)
 
 
 def by_side(trades: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from crp_pipeline.metrics.comparison import (
     stepm_survivors,
     superior_predictive_ability,
 )
-from crp_pipeline.metrics.drawdown import average_drawdown, average_drawdown_days, longest_drawdown_days, max_drawdown
+from crp_pipeline.metrics.drawdown import Drawdowns, drawdowns, max_drawdown
 from crp_pipeline.metrics.forecast import (
     accuracy,
     binary_brier_score,
@@ -66,11 +66,10 @@ __all__ = [
     "BrierDecomposition",
     "CalibrationFloor",
     "DieboldMariano",
+    "Drawdowns",
     "ShareInterval",
     "SuperiorAbility",
     "accuracy",
-    "average_drawdown",
-    "average_drawdown_days",
     "binary_brier_score",
     "binary_log_loss",
     "block_bootstrap",
@@ -85,6 +84,7 @@ __all__ = [
     "diebold_mariano",
     "directional_accuracy",
     "directional_auc",
+    "drawdowns",
     "e_process",
     "effective_sample_size",
     "expectancy",
@@ -93,7 +93,6 @@ __all__ = [
     "latency_summary",
     "log_loss",
     "log_mixture_e_value",
-    "longest_drawdown_days",
     "max_drawdown",
     "mean_jaccard",
     "minimum_backtest_length",

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from crp_pipeline.contracts import Floats
-from crp_pipeline.metrics.drawdown import curve_days, max_drawdown
+from crp_pipeline.metrics.drawdown import curve_days
 
 DAYS_PER_YEAR = 365
 """Crypto trades every day."""
@@ -36,19 +36,19 @@ def sortino_ratio(returns: ArrayLike, *, target: float = 0.0, periods_per_year: 
     return float(values.mean() / np.sqrt((shortfall**2).mean()) * np.sqrt(periods_per_year))
 
 
-def calmar_ratio(equity: "pd.Series[float]", *, initial: float | None = None) -> float:
+def calmar_ratio(daily: ArrayLike, *, deepest_drawdown: float) -> float:
     """Compound growth per year over the deepest drawdown of the whole curve (Young 1991); NaN when it never falls.
 
-    `equity` and `initial` as in `daily_returns`, whose days count the time. Growth over less than a year is compounded to
-    a year: over a few weeks the ratio says little, over a few days it may be infinite.
+    `daily` are returns per day, 365 to the year. The curve may fall deeper within a day than from one to the next, so
+    its drawdown is told. Growth over less than a year is compounded to a year: over a few weeks the ratio says little, over a
+    few days it may be infinite.
     """
-    daily = daily_returns(equity, initial=initial).to_numpy()
-    depth = max_drawdown(equity if initial is None else np.r_[initial, equity])
-    if not len(daily) or not depth > 0:
+    returns = np.asarray(daily, dtype=float)
+    if not len(returns) or not deepest_drawdown > 0:
         return float("nan")
     with np.errstate(over="ignore"):
-        growth = np.float_power(np.prod(1 + daily), DAYS_PER_YEAR / len(daily)) - 1
-    return float(growth / depth)
+        growth = np.float_power(np.prod(1 + returns), DAYS_PER_YEAR / len(returns)) - 1
+    return float(growth / deepest_drawdown)
 
 
 def turnover(notional: ArrayLike, equity: "pd.Series[float]") -> float:

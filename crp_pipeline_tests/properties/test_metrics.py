@@ -10,8 +10,6 @@ from scipy.stats import binom
 from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
 
 from crp_pipeline.metrics import (
-    average_drawdown,
-    average_drawdown_days,
     binary_brier_score,
     block_bootstrap,
     block_bootstrap_interval,
@@ -22,12 +20,12 @@ from crp_pipeline.metrics import (
     diebold_mariano,
     directional_accuracy,
     directional_auc,
+    drawdowns,
     e_process,
     effective_sample_size,
     expected_calibration_error,
     log_loss,
     log_mixture_e_value,
-    longest_drawdown_days,
     max_drawdown,
     minimum_track_record_length,
     mixture_e_value,
@@ -150,10 +148,10 @@ def test_sortino_ratio_does_not_depend_on_leverage(values, leverage):
 def test_times_below_a_peak_lie_within_the_curve(values, hours):
     times = pd.date_range("2024-03-09 17:00", periods=len(values), freq=f"{hours}h", tz="UTC")
     equity = pd.Series(100 * np.cumprod(1 + values), index=times)
-    longest, average = longest_drawdown_days(equity), average_drawdown_days(equity)
-    assert 0 <= average <= longest <= (len(values) - 1) * hours / 24
-    assert (longest == 0) == (max_drawdown(equity) == 0)
-    assert average_drawdown(equity) <= max_drawdown(equity)
+    below = drawdowns(equity)
+    assert 0 <= below.average_days <= below.longest_days <= (len(values) - 1) * hours / 24
+    assert (below.longest_days == 0) == (below.deepest == 0)
+    assert below.average <= below.deepest == max_drawdown(equity)
 
 
 @given(hnp.arrays(float, st.integers(1, 60), elements=st.floats(0, 1e6)), st.integers(1, 100))

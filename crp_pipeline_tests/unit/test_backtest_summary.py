@@ -21,7 +21,7 @@ from crp_pipeline.backtest import (
     trade_summary,
     volatility_regime,
 )
-from crp_pipeline.metrics import binary_brier_score, longest_drawdown_days, turnover
+from crp_pipeline.metrics import binary_brier_score, drawdowns, turnover
 
 EXECUTION = ExecutionModel(horizon=4, slippage_noise_bps=1.0)
 SIZING = Sizing(risk_per_trade=0.005, max_leverage=0.5)
@@ -88,7 +88,7 @@ def test_the_metrics_hold_the_numbers_of_the_curve(result):
     trades = result.trades
     fills = np.r_[trades["units"] * trades["entry_price"], trades["units"] * trades["exit_price"]]
     assert told["turnover"] == pytest.approx(turnover(fills, result.equity))
-    assert told["longest_drawdown_days"] == longest_drawdown_days(result.equity, initial=SIZING.initial_equity)
+    assert told["longest_drawdown_days"] == drawdowns(result.equity, initial=SIZING.initial_equity).longest_days
 
 
 def regimes_of(market):

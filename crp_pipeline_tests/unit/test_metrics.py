@@ -11,7 +11,6 @@ from crp_pipeline import metrics
 from crp_pipeline.metrics import (
     SESSIONS,
     accuracy,
-    average_drawdown,
     binary_brier_score,
     binary_log_loss,
     brier_score,
@@ -19,6 +18,7 @@ from crp_pipeline.metrics import (
     daily_returns,
     directional_accuracy,
     directional_auc,
+    drawdowns,
     expectancy,
     expected_calibration_error,
     log_loss,
@@ -211,16 +211,21 @@ def test_daily_returns_know_the_day_by_utc_whatever_the_zone():
         daily_returns(equity.tz_localize(None))
 
 
+def hourly(values):
+    return pd.Series(values, index=pd.date_range("2024-01-01", periods=len(values), freq="h", tz="UTC"), dtype=float)
+
+
 def test_drawdowns_are_positive_fractions_of_the_peak():
     equity = [100, 90, 100, 120, 60, 90, 130, 117]
-    assert max_drawdown(equity) == pytest.approx(0.5)
-    assert average_drawdown(equity) == pytest.approx((0.1 + 0.5 + 0.1) / 3)
+    assert max_drawdown(equity) == drawdowns(hourly(equity)).deepest == pytest.approx(0.5)
+    assert drawdowns(hourly(equity)).average == pytest.approx((0.1 + 0.5 + 0.1) / 3)
 
 
 def test_a_curve_that_never_falls_has_no_drawdown():
-    assert max_drawdown([1, 1, 2]) == average_drawdown([1, 1, 2]) == 0
+    assert max_drawdown([1, 1, 2]) == 0
+    assert drawdowns(hourly([1, 1, 2])) == (0, 0, 0, 0)
     assert math.isnan(max_drawdown([]))
-    assert math.isnan(average_drawdown([]))
+    assert np.isnan(drawdowns(hourly([]))).all()
 
 
 def test_trade_ratios():
@@ -240,8 +245,8 @@ def test_ratios_without_a_loss_are_missing(pnl):
 def test_ratios_with_a_missing_result_are_missing():
     for ratio in (win_rate, expectancy, payoff_ratio, profit_factor):
         assert math.isnan(ratio([math.nan, 3.0, -1.0]))
-    for drawdown in (max_drawdown, average_drawdown):
-        assert math.isnan(drawdown([100, 90, math.nan, 80]))
+    assert math.isnan(max_drawdown([100, 90, math.nan, 80]))
+    assert np.isnan(drawdowns(hourly([100, 90, math.nan, 80]))).all()
 
 
 def test_a_ruined_account_returns_nothing_from_the_next_day_on():

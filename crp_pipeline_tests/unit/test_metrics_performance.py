@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 
 from crp_pipeline.metrics import (
-    average_drawdown_days,
     calmar_ratio,
     daily_returns,
+    drawdowns,
     latency_summary,
-    longest_drawdown_days,
     max_drawdown,
     nearest_rank_percentile,
     sortino_ratio,
@@ -21,6 +20,10 @@ from crp_pipeline.metrics import (
 
 def curve(*values, freq="12h", start="2024-01-01"):
     return pd.Series(values, index=pd.date_range(start, periods=len(values), freq=freq, tz="UTC"), dtype=float)
+
+
+def calmar(equity, **initial):
+    return calmar_ratio(daily_returns(equity, **initial), deepest_drawdown=drawdowns(equity, **initial).deepest)
 
 
 def plain_drawdown_days(equity):
@@ -57,44 +60,44 @@ def test_calmar_ratio_is_growth_per_year_over_the_deepest_fall():
     equity = curve(*np.linspace(110, 121, 365), freq="1D")
     equity.iloc[100] = 90
     depth = 1 - 90 / equity.iloc[99]
-    assert calmar_ratio(equity, initial=100) == pytest.approx(0.21 / depth)
+    assert calmar(equity, initial=100) == pytest.approx(0.21 / depth)
 
 
 def test_calmar_ratio_sees_falls_within_a_day():
     equity = curve(100, 50, 100, 100, 60, 110, freq="8h")
-    assert calmar_ratio(equity, initial=100) == pytest.approx((1.1 ** (365 / 2) - 1) / 0.5)
+    assert calmar(equity, initial=100) == pytest.approx((1.1 ** (365 / 2) - 1) / 0.5)
 
 
 def test_calmar_ratio_of_a_ruin_is_minus_one_over_the_whole():
-    assert calmar_ratio(curve(100, 50, 0, 0), initial=100) == pytest.approx(-1)
+    assert calmar(curve(100, 50, 0, 0), initial=100) == pytest.approx(-1)
 
 
 @pytest.mark.parametrize("equity", [curve(), curve(100), curve(100, 101, 102, 103)])
 def test_calmar_ratio_of_a_curve_that_never_falls_is_missing(equity):
-    assert math.isnan(calmar_ratio(equity))
+    assert math.isnan(calmar(equity))
 
 
 def test_growth_beyond_any_number_is_infinite():
-    assert calmar_ratio(curve(1, 0.5, 1e4), initial=1) == math.inf
+    assert calmar(curve(1, 0.5, 1e4), initial=1) == math.inf
 
 
 def test_a_drawdown_lasts_from_the_peak_to_the_recovery_or_the_end():
     equity = curve(100, 90, 110, 105, 100, 120, 120, 119)
     # peaks at bars 0, 2 and 6; recoveries at bars 2 and 5, none at the end
     assert plain_drawdown_days(equity) == [1.0, 1.5, 0.5]
-    assert longest_drawdown_days(equity) == 1.5
-    assert average_drawdown_days(equity) == 1.0
+    assert drawdowns(equity).longest_days == 1.5
+    assert drawdowns(equity).average_days == 1.0
 
 
 def test_a_hole_in_the_candles_counts_as_time_below_the_peak():
     equity = curve(100, 90, 95)
     equity.index = pd.DatetimeIndex(["2024-01-01", "2024-01-02", "2024-02-01"], tz="UTC")
-    assert longest_drawdown_days(equity) == 31
+    assert drawdowns(equity).longest_days == 31
 
 
 def test_a_drawdown_may_begin_at_the_first_open():
-    assert longest_drawdown_days(curve(90, 95), initial=100) == 1.0
-    assert longest_drawdown_days(curve(90, 95)) == 0.0
+    assert drawdowns(curve(90, 95), initial=100).longest_days == 1.0
+    assert drawdowns(curve(90, 95)).longest_days == 0.0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -102,18 +105,18 @@ def test_drawdown_times_are_those_of_a_plain_loop(seed):
     rng = np.random.default_rng(seed)
     equity = curve(*(100 + rng.integers(-2, 3, 80).cumsum()), freq="7h")
     days = plain_drawdown_days(equity)
-    assert longest_drawdown_days(equity) == pytest.approx(max(days))
-    assert average_drawdown_days(equity) == pytest.approx(np.mean(days))
+    assert drawdowns(equity).longest_days == pytest.approx(max(days))
+    assert drawdowns(equity).average_days == pytest.approx(np.mean(days))
 
 
 def test_a_curve_that_never_falls_is_never_below_its_peak():
-    assert longest_drawdown_days(curve(1, 1, 2)) == average_drawdown_days(curve(1, 1, 2)) == 0.0
+    assert drawdowns(curve(1, 1, 2)).longest_days == drawdowns(curve(1, 1, 2)).average_days == 0.0
 
 
 @pytest.mark.parametrize("equity", [curve(), curve(1), curve(1, math.nan, 2)])
 def test_times_below_a_peak_that_cannot_be_told_are_missing(equity):
-    assert math.isnan(longest_drawdown_days(equity))
-    assert math.isnan(average_drawdown_days(equity))
+    assert math.isnan(drawdowns(equity).longest_days)
+    assert math.isnan(drawdowns(equity).average_days)
 
 
 def test_turnover_counts_both_sides_of_a_round_trip_per_year():
@@ -160,4 +163,4 @@ def test_the_curve_of_the_ratios_is_the_one_of_the_daily_returns():
     equity = curve(*(100 * np.cumprod(1 + np.random.default_rng(1).normal(0, 0.02, 60))), freq="6h")
     days = daily_returns(equity, initial=100)
     growth = (equity.iloc[-1] / 100) ** (365 / len(days)) - 1
-    assert calmar_ratio(equity, initial=100) == pytest.approx(growth / max_drawdown(np.r_[100, equity]))
+    assert calmar(equity, initial=100) == pytest.approx(growth / max_drawdown(np.r_[100, equity]))
