@@ -1,5 +1,7 @@
 """Before room 5 in Dagster: what win rate is achievable on this coin at all, told before anything is trained."""
 
+from typing import Any
+
 import dagster as dg
 import pandas as pd
 
@@ -33,26 +35,15 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         """Win rates of an oracle, a coin flip and always long under the costs and exits in force, and what proof takes."""
         coin = context.partition_key
         own, data = settings.of(coin), cost_data(settings, coin)
-        found = feasibility(
-            candles,
-            horizon=own.horizon,
-            costs=own.execution,
-            exits=own.exits,
-            volatility=labels["volatility"],
-            target_win_rate=own.gate.min_win_rate,
-            coverage=asked_coverage(own),
-            level=own.gate.level,
-            data=data,
-        )
-        ceilings = feasibility_table(
-            candles,
-            horizons=sorted({1, max(own.horizon // 4, 1), own.horizon}),
-            costs=own.execution,
-            exits=own.exits,
-            volatility=labels["volatility"],
-            target_win_rate=own.gate.min_win_rate,
-            data=data,
-        )
+        asked: dict[str, Any] = {
+            "costs": own.execution,
+            "exits": own.exits,
+            "volatility": labels["volatility"],
+            "target_win_rate": own.gate.min_win_rate,
+            "data": data,
+        }
+        found = feasibility(candles, horizon=own.horizon, coverage=asked_coverage(own), level=own.gate.level, **asked)
+        ceilings = feasibility_table(candles, horizons=sorted({1, max(own.horizon // 4, 1), own.horizon}), **asked)
         files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(ceilings, "feasibility", behind=[candles, labels], files=files)
         context.log.info(feasibility_page(found, coin=coin).partition("\n")[0])

@@ -125,7 +125,8 @@ def choices_of(earned: Sequence["pd.Series[float]"]) -> Bools:
     """
     if not earned:
         return np.empty(0, dtype=bool)
-    together = pd.concat(list(earned), axis=1).corr(min_periods=FEWEST_DAYS).to_numpy() >= SAME_CHOICE
+    side_by_side = pd.concat(list(earned), axis=1, sort=True)
+    together = side_by_side.corr(min_periods=FEWEST_DAYS).to_numpy() >= SAME_CHOICE
     has_days: Bools = np.array([len(one) >= FEWEST_DAYS for one in earned])
     return has_days & ~np.triu(together, 1).any(axis=0)
 

@@ -5,7 +5,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-import crp_pipeline.defs.backtest as backtest_room
+import crp_pipeline.defs.costs as costs_room
 from crp_pipeline.contracts import Samples
 from crp_pipeline.defs.costs import latencies_ms
 from crp_pipeline.defs.storage import Places
@@ -92,6 +92,6 @@ def test_the_models_of_a_roster_answer_one_after_the_other_and_a_card_without_a_
         "lightgbm": [native | {"mean_ms": 2.0}, {"runtime": "onnx", "mean_ms": 50.0, "p90_ms": 60.0}],
         "catboost": [native | {"p90_ms": 5.0}],
     }
-    monkeypatch.setattr(backtest_room, "read_manifest", lambda folder: {"latency": cards[folder.stem]})
+    monkeypatch.setattr(costs_room, "read_manifest", lambda folder: {"latency": cards[folder.stem]})
     settings = load_settings(roster=("lightgbm", "catboost"), data_dir=tmp_path)
     assert latencies_ms("BTC-USDT", settings, Places(tmp_path)) == {"mean_ms": 7.0, "p90_ms": 8.0}

@@ -832,6 +832,13 @@ def test_copies_of_any_trial_never_raise_a_deflated_sharpe_ratio(n_trials, n_cop
     assert with_copies <= alone + 1e-12
 
 
+def test_a_copy_is_known_by_the_days_that_both_have_in_whatever_order_they_come():
+    days = pd.date_range("2024-01-01", periods=40, tz="UTC")
+    first = pd.Series(np.random.default_rng(1).normal(size=40), index=days)
+    other = pd.Series(np.random.default_rng(2).normal(size=40), index=days)
+    assert choices_of([first[20:], other[10:], first[:30]]).tolist() == [True, True, False]
+
+
 def test_copies_of_the_winner_leave_it_the_best_of_twenty_coins():
     rng = np.random.default_rng(7)
     daily = pd.DataFrame(rng.normal(0, 1, (250, 20)))
