@@ -99,7 +99,7 @@ def _economics(config: GateConfig) -> tuple[Criterion, ...]:
         "<=",
         config.max_overfitting_probability,
         profit,
-        "chance that the best trial of one half of the days is below the median in the other",
+        "chance that the best choice of one half of the days loses in the other",
         ideal=config.ideal_overfitting_probability,
     )
     return (

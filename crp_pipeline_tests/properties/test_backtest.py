@@ -362,17 +362,80 @@ def test_the_date_does_not_matter(market, execution, sizing, minutes):
 
 
 @some
+@given(rich_markets(), dear_executions, whole_sizings, st.integers(-8, 8))
+def test_the_unit_of_the_price_does_not_matter_whatever_a_trade_costs(market, execution, sizing, power):
+    """Prices in another currency: as much of it is traded, and the volume and the lots that it is traded in count fewer coins."""
+    factor, prices = 2.0**power, ["open", "high", "low", "close"]
+    scaled = replace(
+        market,
+        candles=market.candles.assign(
+            volume=market.candles["volume"] / factor, **{name: market.candles[name] * factor for name in prices}
+        ),
+        finer=None if market.finer is None else market.finer * factor,
+    )
+    here, there = run(market, execution, sizing), run(scaled, execution, replace(sizing, step_size=sizing.step_size / factor))
+    there.trades["units"] *= factor
+    there.trades[["entry_price", "exit_price"]] /= factor
+    pd.testing.assert_frame_equal(here.trades, there.trades, check_exact=True)
+    pd.testing.assert_series_equal(here.equity, there.equity, check_exact=True)
+    pd.testing.assert_series_equal(here.worst_equity, there.worst_equity, check_exact=True)
+
+
+@some
+@given(rich_markets(), dear_executions, whole_sizings, st.integers(-1_000, 1_000))
+def test_the_date_does_not_matter_whatever_a_trade_costs(market, execution, sizing, funding_stamps):
+    """Shifted by whole times between the funding stamps of the day."""
+    shift = pd.Timedelta(8 * funding_stamps, unit="h")
+    later = Market(
+        market.candles.shift(freq=shift),
+        market.decisions.shift(freq=shift),
+        funding=None if market.funding is None else market.funding.set_axis(market.funding.index + shift),
+        finer=None if market.finer is None else market.finer.set_axis(market.finer.index + shift),
+    )
+    here, there = run(market, execution, sizing).trades, run(later, execution, sizing).trades
+    for name in ("decision_time", "entry_time", "exit_time"):
+        there[name] -= shift
+    pd.testing.assert_frame_equal(here.drop(columns="session"), there.drop(columns="session"), check_exact=True)
+
+
+def mirrored(prices, centre):
+    """p -> 2 * p0 - p."""
+    turned = 2 * centre - prices[["open", "high", "low", "close"]]
+    return prices.assign(open=turned["open"], high=turned["low"], low=turned["high"], close=turned["close"])
+
+
+@some
+@given(rich_markets(), st.sampled_from([0.0, 1_500_000.0]), st.sampled_from([None, 0.1]), st.sampled_from([None, 3]))
+def test_a_delay_and_a_thin_volume_treat_long_and_short_alike(market, latency_ms, share, horizon):
+    """No position has a stop or a target here, so that all that sizes it is the volume."""
+    market = replace(market, candles=market.candles.assign(volume=market.candles["volume"].clip(upper=1_000.0)))
+    nowhere = {"stop_distance": np.nan, "target_distance": np.nan}
+    other = Market(
+        mirrored(market.candles, 250.0),
+        market.decisions.assign(signal=-market.decisions["signal"], **nowhere),
+        finer=None if market.finer is None else mirrored(market.finer, 250.0),
+    )
+    market = replace(market, decisions=market.decisions.assign(**nowhere), funding=None)
+    execution = replace(
+        FREE, latency_ms=latency_ms, network_ms=latency_ms / 5, max_participation=share, horizon=horizon, close_at_end=True
+    )
+    stake = Sizing(initial_equity=1e9, max_leverage=100) if share else Sizing(max_leverage=0.01)
+    here, there = run(market, execution, stake).trades, run(other, execution, stake).trades
+    same = ["entry_time", "exit_time", "exit_reason", "bars_held"]
+    pd.testing.assert_frame_equal(here[same], there[same])
+    assert (here["side"] == -there["side"]).all()
+    if share:
+        np.testing.assert_allclose(here["units"], there["units"], rtol=1e-9)
+    for name in ("pnl", "delay_cost"):
+        np.testing.assert_allclose(here[name] / here["units"], there[name] / there["units"], rtol=1e-9, atol=1e-9)
+
+
+@some
 @given(smooth, st.sampled_from([None, 3]))
 def test_long_and_short_are_mirror_images(market, horizon):
     """p -> 2 * p0 - p with sides turned: without costs, and with stops in money, every trade earns the same."""
     centre = 250.0
     candles = market.candles
-    mirrored = candles.assign(
-        open=2 * centre - candles["open"],
-        high=2 * centre - candles["low"],
-        low=2 * centre - candles["high"],
-        close=2 * centre - candles["close"],
-    )
     entry = candles["open"].shift(-1).ffill()
     money = entry / (2 * centre - entry)
     decisions = market.decisions.assign(
@@ -381,7 +444,7 @@ def test_long_and_short_are_mirror_images(market, horizon):
         target_distance=market.decisions["target_distance"] * money,
     )
     execution = replace(FREE, horizon=horizon)
-    here, there = run(market, execution), run(Market(mirrored, decisions), execution)
+    here, there = run(market, execution), run(Market(mirrored(candles, centre), decisions), execution)
     same = ["entry_time", "exit_time", "exit_reason", "bars_held"]
     pd.testing.assert_frame_equal(here.trades[same], there.trades[same])
     assert (here.trades["side"] == -there.trades["side"]).all()
@@ -437,6 +500,16 @@ def test_no_quote_lies_outside_its_bar_but_a_target_that_was_jumped_over(market,
 
 
 @some
+@given(rich_markets(), st.sampled_from([500.0, 1_500_000.0, 90_000_000.0]), st.sampled_from([0.0, 900_000.0]))
+def test_a_delayed_entry_is_filled_within_its_bar_and_never_better_than_at_its_open(market, latency_ms, network_ms):
+    trades = run(market, replace(FREE, latency_ms=latency_ms, network_ms=network_ms)).trades
+    bars = market.candles.loc[trades["entry_time"]]
+    price, side = trades["entry_price"].to_numpy(), trades["side"].to_numpy()
+    assert (side * (price - bars["open"].to_numpy()) >= 0).all()
+    assert ((bars["low"].to_numpy() - 1e-9 <= price) & (price <= bars["high"].to_numpy() + 1e-9)).all()
+
+
+@some
 @given(markets(), executions, sizings)
 def test_positions_do_not_overlap_and_respect_repairs_holes_and_leverage(market, execution, sizing):
     trades, candles = run(market, execution, sizing).trades, market.candles
@@ -479,6 +552,21 @@ def test_a_stop_that_fills_at_its_price_loses_no_more_than_the_risk(market, exec
     stop = entry * (1 - trades["side"] * market.decisions.loc[trades["decision_time"], "stop_distance"].to_numpy())
     at_stop = (trades["exit_reason"] == "stop") & (trades["side"] * (leave - stop) > 0)
     assert (-trades["pnl"] <= sizing.risk_per_trade * equity * (1 + 1e-9))[at_stop].all()
+
+
+@some
+@given(rich_markets(), dear_executions, whole_sizings)
+def test_beyond_the_risk_a_stop_loses_only_by_delay_and_funding(market, execution, sizing):
+    """Where slippage is the one that was planned with."""
+    execution = replace(execution, slippage_noise_bps=0, slippage_volatility_share=0, slippage_file=None)
+    trades = run(market, execution, sizing).trades
+    equity = sizing.initial_equity + trades["pnl"].shift(1, fill_value=0.0).cumsum()
+    opened = market.candles["open"]
+    entry, leave = opened[trades["entry_time"]].to_numpy(), opened[trades["exit_time"]].to_numpy()
+    stop = entry * (1 - trades["side"] * market.decisions.loc[trades["decision_time"], "stop_distance"].to_numpy())
+    at_stop = (trades["exit_reason"] == "stop") & (trades["side"] * (leave - stop) > 0)
+    budget = sizing.risk_per_trade * equity + 1.01 * trades["delay_cost"] + trades["funding"].clip(lower=0)
+    assert (-trades["pnl"] <= budget * (1 + 1e-9))[at_stop].all()
 
 
 @some
