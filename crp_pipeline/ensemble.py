@@ -46,6 +46,8 @@ class Member:
     class_return: Floats
     """Mean forward return of each class among the rows learned from."""
     n_rows: int
+    n_calibration: int
+    """Rows of the later slice, which the temperature was fitted on."""
     log_loss_stack: float
     log_loss_mean: float
 
@@ -80,8 +82,7 @@ class Stack:
     def decide(self, predictions: Predictions) -> pd.DataFrame:
         """One decision per row of the base predictions: frame of `contracts.DecisionSchema`."""
         logits, times = _stacked(predictions, self.models)
-        offices = pd.DatetimeIndex([member.in_office_from for member in self.members])
-        office = np.searchsorted(_as_ns(offices), _as_ns(times), side="right") - 1
+        office = self._in_office(times)
         office[np.isnan(logits).any(axis=1)] = -1
         decisions = _undecided(times)
         for number, member in enumerate(self.members):
@@ -89,6 +90,16 @@ class Stack:
             if len(rows):
                 _write_decisions(decisions, rows, member, member.probabilities(logits[rows]))
         return pd.DataFrame(decisions, index=times).astype({"tier": "str"})
+
+    def calibration_rows(self, times: pd.DatetimeIndex) -> Ints:
+        """How many rows the member in office at each time was calibrated on, (n,); 0 before the first takes office."""
+        rows = np.array([*(member.n_calibration for member in self.members), 0], dtype=np.int64)
+        return rows[self._in_office(times)]
+
+    def _in_office(self, times: pd.DatetimeIndex) -> Ints:
+        """Number of the member in office at each time, (n,), -1 before the first."""
+        offices = pd.DatetimeIndex([member.in_office_from for member in self.members])
+        return np.asarray(np.searchsorted(_as_ns(offices), _as_ns(times), side="right") - 1, dtype=np.int64)
 
     def save(self, path: Path) -> None:
         """Write the stack as JSON."""
@@ -106,6 +117,7 @@ class Stack:
             "in_office_from",
             "combination",
             "n_rows",
+            "n_calibration",
             "log_loss_stack",
             "log_loss_mean",
             "temperature",
@@ -171,6 +183,7 @@ def _fit_member(
         tier_cuts=_tier_cuts(np.asarray(softmax(candidates[combination] / temperature, axis=1)), config.tier_quantiles),
         class_return=_class_returns(signal[rows], labels["forward_return"].to_numpy()[rows]),
         n_rows=len(rows),
+        n_calibration=len(watch),
         log_loss_stack=fitted["stack"][1],
         log_loss_mean=fitted["mean"][1],
     )

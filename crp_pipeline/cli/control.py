@@ -11,6 +11,9 @@ from crp_pipeline.provenance import source_hash
 from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.settings import load_settings
 
+RATES = ["control", "what", "runs", "happened", "rate", "low", "high", "expected", "holds"]
+"""What a control came to; the other columns of its table are numbers of the verdicts."""
+
 
 @app.command("control")
 def control(
@@ -40,8 +43,10 @@ def control_report() -> None:
 
 
 def control_page(report: ControlReport) -> str:
-    """The table of a report, and in a sentence whether it is green."""
+    """How often each control happened, the medians of its numbers, and in a sentence whether the report is green."""
     told = f"NOT as they must: {', '.join(report.failures)}" if report.failures else "every control came out as it must"
     told = "\n".join([told, *report.errors])
     head = f"code {report.source}, {report.at}, {report.seconds:.0f} s"
-    return f"{head}\n\n{to_text(report.table().T.reset_index())}\n\n{told}"
+    table = report.table()
+    medians = table.set_index("control").drop(columns=RATES[1:]).dropna(how="all").T.reset_index(names="median")
+    return "\n\n".join([head, to_text(table[RATES]), to_text(medians), told])

@@ -70,11 +70,9 @@ def planted(bayes_accuracy: float) -> Callable[[int], tuple[Outcome, ...]]:
         night = walk(control_candles(bayes_accuracy, n_bars=N_BARS, seed=seed), settings)
         dear = replace_settings(settings, execution=replace(FREE, fee_bps=_edge_bps(bayes_accuracy)))
         verdict = night.verdict(dear)
-        failed = verdict.first_failed
-        on_economics = verdict.outcome is Decision.REJECT and failed is not None and failed.criterion.stage is Stage.ECONOMICS
         return (
             _promotion(name, seed, night.verdict(settings)),
-            _outcome(f"{name}, dear", seed, happened=on_economics, verdict=verdict),
+            _outcome(f"{name}, dear", seed, happened=is_rejected_on_economics(verdict), verdict=verdict),
         )
 
     return run
@@ -115,6 +113,13 @@ EXPERIMENTS = {
         for control, accuracy in (("null market, six bars ahead", 0.5), ("planted 0.65, six bars ahead", 0.65))
     },
 }
+
+
+def is_rejected_on_economics(verdict: Verdict) -> bool:
+    """True when the candidate earns too little, whether or not its skill was shown on this sample before that was asked."""
+    return verdict.outcome is Decision.REJECT and any(
+        finding.criterion.stage is Stage.ECONOMICS and not finding.passed for finding in verdict.findings
+    )
 
 
 def replace_settings(settings: PipelineSettings, **sections: object) -> PipelineSettings:

@@ -95,6 +95,7 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
             candidate.decisions,
             candidate.prior,
             candidate.labels,
+            stack=candidate.stack,
             horizon_days=horizon_days(settings),
             config=gate,
             seed=seed,
@@ -215,11 +216,12 @@ def forecast_evidence(
     prior: pd.DataFrame,
     labels: pd.DataFrame,
     *,
+    stack: Stack,
     horizon_days: float,
     config: GateConfig,
     seed: int,
 ) -> dict[str, float]:
-    """Skill and calibration of the decisions against labels.
+    """Skill and calibration of the decisions of the stack against labels.
 
     `effective_n` is the sum of the labels' average uniqueness. `accuracy_over_majority` is the lower bound of accuracy minus
     the share of the commonest class; `log_loss_gain` the lower bound of the log-loss saved against the class prior, from
@@ -246,7 +248,7 @@ def forecast_evidence(
         "log_loss_gain": gain_low,
         "log_loss_gain_high": gain_high,
         "calibration_error": calibration_error,
-        **_tier_calibration(sides, config, seed),
+        **_tier_calibration(sides, stack, config, seed),
         **_direction(sides, config),
         "directed_share": len(sides) / len(table) if len(table) else math.nan,
     }
@@ -266,10 +268,11 @@ def _direction(sides: pd.DataFrame, config: GateConfig) -> dict[str, float]:
     }
 
 
-def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dict[str, float]:
+def _tier_calibration(sides: pd.DataFrame, stack: Stack, config: GateConfig, seed: int) -> dict[str, float]:
     """How far the tiers' confidences are from their hit rates, and how far chance alone would put honest ones.
 
-    A stricter level than the house's widens what chance explains and would loosen the criterion: the house's holds then.
+    Chance is that of the outcomes and that of the slice which the member in office was calibrated on. A stricter level than the
+    house's widens what chance explains and would loosen the criterion: the house's holds then.
     """
     told = {"confidence": sides["confidence"], "hit": sides["hit"], "tiers": sides["tier"]}
     error, alike, worst = (tier_calibration_error(**told, weighting=weighting) for weighting in ("n", "none", "max"))
@@ -278,6 +281,7 @@ def _tier_calibration(sides: pd.DataFrame, config: GateConfig, seed: int) -> dic
         sides["confidence"],
         sides["tier"],
         weighting="n",
+        calibration_rows=stack.calibration_rows(pd.DatetimeIndex(sides.index)),
         effective_share=share,
         level=min(config.level, GateConfig().level),
         n_draws=config.n_resamples,

@@ -74,6 +74,7 @@ def tier_calibration_floor(
     tiers: ArrayLike,
     *,
     weighting: Weighting = "n",
+    calibration_rows: ArrayLike | None = None,
     effective_share: float = 1.0,
     level: float = 0.95,
     n_draws: int = 2_000,
@@ -82,9 +83,11 @@ def tier_calibration_floor(
     """The `tier_calibration_error` that honest forecasts with these confidences and tiers, (n,), would show by chance.
 
     Every row is drawn to come true with its confidence, `n_draws` times; an error above `upper` is more than such luck
-    explains at `level`. Rows whose labels overlap carry less than their number: `effective_share` is the effective number
-    of rows over n, and each tier's gap is widened by 1 / sqrt(effective_share), as far as a hit rate can go. NaN without
-    rows. Same seed, same floor.
+    explains at `level`. A confidence that was learned from k outcomes is as far off as these were lucky, however many rows
+    it is asked about later: with `calibration_rows` k, (n,), the same for those that were calibrated together, they are
+    all drawn to come true that much more or less often. Rows whose labels overlap carry less than their number:
+    `effective_share` is the effective number of rows over n, and each tier's gap is widened by 1 / sqrt(effective_share), as
+    far as a hit rate can go. NaN without rows. Same seed, same floor.
     """
     if not 0 < effective_share <= 1:
         raise ValueError(f"effective_share must be above 0 and at most 1, got {effective_share}")
@@ -95,7 +98,8 @@ def tier_calibration_floor(
     names = _groups_of(tiers, p)
     if not len(p):
         return CalibrationFloor(float("nan"), float("nan"))
-    n, mean, hits = _honest_hits(p, names, n_draws, np.random.default_rng(seed))
+    learned_from = None if calibration_rows is None else _groups_of(calibration_rows, p, what="calibration_rows")
+    n, mean, hits = _honest_hits(p, names, learned_from, n_draws, np.random.default_rng(seed))
     widened = np.abs(hits / n - mean) / np.sqrt(effective_share)
     errors = _combined(np.minimum(widened, np.maximum(mean, 1 - mean)), n, weighting)
     return CalibrationFloor(float(errors.mean()), float(np.quantile(errors, reach)))
@@ -170,22 +174,36 @@ def _binned(probability: ArrayLike, outcome: ArrayLike, n_bins: int) -> tuple[Fl
     return p, hit, np.searchsorted(edges[1:-1], p, side="right"), edges
 
 
-def _groups_of(tiers: ArrayLike, p: Floats) -> NDArray[Any]:
+def _groups_of(tiers: ArrayLike, p: Floats, *, what: str = "tiers") -> NDArray[Any]:
     names = np.asarray(tiers)
     if names.shape != p.shape:
-        raise ValueError(f"tiers must be {p.shape}, got {names.shape}")
+        raise ValueError(f"{what} must be {p.shape}, got {names.shape}")
     return names
 
 
-def _honest_hits(p: Floats, tiers: NDArray[Any], n_draws: int, rng: np.random.Generator) -> tuple[Ints, Floats, Ints]:
+def _honest_hits(
+    p: Floats, tiers: NDArray[Any], learned_from: NDArray[Any] | None, n_draws: int, rng: np.random.Generator
+) -> tuple[Ints, Floats, Ints]:
     """Rows and mean confidence of each tier, (tiers,), and its hits in every draw, (n_draws, tiers)."""
     _, place, n = np.unique(tiers, return_inverse=True, return_counts=True)
-    by_tier = p[np.argsort(place, kind="stable")]
-    first = np.r_[0, np.cumsum(n)[:-1]]
+    order = np.argsort(place, kind="stable")
+    by_tier, first = p[order], np.r_[0, np.cumsum(n)[:-1]]
     step = max(1, _CELLS_AT_ONCE // len(p))
-    sizes = [min(step, n_draws - done) for done in range(0, n_draws, step)]
-    hits = [np.add.reduceat(rng.random((size, len(p))) < by_tier, first, axis=1, dtype=np.int64) for size in sizes]
+    hits = []
+    for size in (min(step, n_draws - done) for done in range(0, n_draws, step)):
+        truth = by_tier if learned_from is None else by_tier + _luck_of_calibration(by_tier, learned_from[order], size, rng)
+        hits.append(np.add.reduceat(rng.random((size, len(p))) < truth, first, axis=1, dtype=np.int64))
     return n, np.add.reduceat(by_tier, first) / n, np.concatenate(hits)
+
+
+def _luck_of_calibration(p: Floats, learned_from: NDArray[Any], n_draws: int, rng: np.random.Generator) -> Floats:
+    """By how much the outcomes that confidences were learned from came true too seldom, (n_draws, n), alike for each group."""
+    rows, group = np.unique(learned_from, return_inverse=True)
+    if rows[0] < 1:
+        raise ValueError(f"calibration_rows must be at least 1, got {rows[0]}")
+    mean = np.bincount(group, weights=p) / np.bincount(group)
+    luck: Floats = mean - rng.binomial(rows.astype(np.int64), mean, (n_draws, len(rows))) / rows
+    return luck[:, group]
 
 
 def _weighted_gap(gaps: _Gaps, *, weighting: Weighting) -> float:

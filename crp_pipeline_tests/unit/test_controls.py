@@ -21,7 +21,7 @@ from crp_pipeline.controls import (
     write_report,
 )
 from crp_pipeline.controls.expectation import Expectation, failures
-from crp_pipeline.controls.experiments import EXPERIMENTS
+from crp_pipeline.controls.experiments import EXPERIMENTS, is_rejected_on_economics
 from crp_pipeline.controls.market import HOURLY_VOLATILITY, control_candles, planted_edge
 from crp_pipeline.controls.night import control_settings, sharpe_tests, shuffled_labels
 from crp_pipeline.controls.report import report_path
@@ -225,6 +225,23 @@ def test_a_gate_promotes_only_on_a_green_and_young_report_of_its_own_code(told, 
         assert verdict.outcome is Decision.PROMOTE
     else:
         assert (verdict.outcome, verdict.first_failed.sentence) == (Decision.REJECT, failed)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "expected"),
+    [
+        ({}, False),
+        ({"net_expectancy_lower_bps": -1.0}, True),
+        ({"net_expectancy_lower_bps": -1.0, "log_loss_gain": -1.0}, True),
+        ({"log_loss_gain": -1.0}, False),
+        ({"net_expectancy_lower_bps": -1.0, "trades": 3.0}, False),
+    ],
+    ids=["promoted", "too dear", "too dear, skill not shown", "skill not shown", "too few trades"],
+)
+def test_what_earns_too_little_is_rejected_on_economics(spoiled, expected):
+    asked = criteria(GateConfig())
+    perfect = {it.name: math.nextafter(it.threshold, math.inf) if it.comparison == ">" else it.threshold for it in asked}
+    assert is_rejected_on_economics(judge({**perfect, **spoiled}, asked)) is expected
 
 
 def test_the_hash_of_the_source_knows_every_byte(tmp_path, monkeypatch):

@@ -53,6 +53,17 @@ def test_a_member_has_learned_every_tested_label_that_had_ended_and_no_other():
         assert member.learned_until == max(ended) < member.in_office_from
 
 
+def test_each_bar_knows_how_many_rows_the_member_in_office_was_calibrated_on():
+    stack, _, labels, folds = usual()
+    rows = stack.calibration_rows(pd.DatetimeIndex(labels.index))
+    first, second, third, _ = (member.n_calibration for member in stack.members)
+    assert rows.tolist() == [0] * 600 + [first] * 300 + [second] * 300 + [third] * (len(labels) - 1200)
+    tested = labels["label_end"].iloc[folds[0].test[0] : 600]
+    ended = (tested < labels.index[600]).sum()
+    # the last 30 % of the rows learned from
+    assert first == pytest.approx(0.3 * ended, abs=1)
+
+
 def test_decisions_begin_with_the_first_member_and_meet_their_schema():
     stack, frames, labels, _ = usual()
     decisions = check_frame(stack.decide(frames), DecisionSchema, what="decisions")

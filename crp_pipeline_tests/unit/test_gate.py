@@ -296,7 +296,7 @@ def member(office, learned):
     nothing = np.zeros(3)
     return Member(
         in_office_from=HOURS[office], learned_until=HOURS[learned], combination="mean", weights=nothing, intercept=nothing,
-        temperature=1.0, tier_cuts=(0.4, 0.5), class_return=nothing, n_rows=1, log_loss_stack=1.0, log_loss_mean=1.0,
+        temperature=1.0, tier_cuts=(0.4, 0.5), class_return=nothing, n_rows=1, n_calibration=1, log_loss_stack=1.0, log_loss_mean=1.0,
     )  # fmt: skip
 
 
@@ -367,6 +367,14 @@ CAME = labels_of(EIGHT_DAYS, [1.0, 1.0, 1.0, -1.0, 1.0, 0.0, -1.0, math.nan], [1
 KNOWING_NOTHING = decisions_of(EIGHT_DAYS, [(1 / 3, 1 / 3, 1 / 3, "none")] * 8)
 
 
+def calibrated_on(n_rows):
+    """A stack whose one member was in office all the time."""
+    return Stack(("m",), (replace(member(5, 4), in_office_from=pd.Timestamp(0, tz="UTC"), n_calibration=n_rows),))
+
+
+MANY = calibrated_on(1_000_000)
+
+
 def wilson_by_hand(share, n, z=1.959963984540054):
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -374,7 +382,7 @@ def wilson_by_hand(share, n, z=1.959963984540054):
 
 
 def test_forecast_evidence_by_hand():
-    found = forecast_evidence(EIGHT, KNOWING_NOTHING, CAME, horizon_days=1.0, config=CONFIG, seed=0)
+    found = forecast_evidence(EIGHT, KNOWING_NOTHING, CAME, stack=MANY, horizon_days=1.0, config=CONFIG, seed=0)
     # six bars are scored, four of them hit; their labels' uniqueness sums to 2
     assert found["effective_n"] == 2.0
     assert found["accuracy"] == pytest.approx(4 / 6)
@@ -394,25 +402,36 @@ def test_forecast_evidence_by_hand():
 
 def test_a_stricter_level_excuses_no_larger_calibration_error():
     floors = {
-        level: forecast_evidence(EIGHT, KNOWING_NOTHING, CAME, horizon_days=1.0, config=replace(CONFIG, level=level), seed=0)[
-            "tier_calibration_floor"
-        ]
+        level: forecast_evidence(
+            EIGHT, KNOWING_NOTHING, CAME, stack=MANY, horizon_days=1.0, config=replace(CONFIG, level=level), seed=0
+        )["tier_calibration_floor"]
         for level in (0.5, 0.95, 0.999)
     }
     assert floors[0.5] < floors[0.95] == floors[0.999]
+
+
+def test_confidences_that_were_learned_from_few_rows_are_excused_more_and_never_above_the_limit():
+    told = {"horizon_days": 1.0, "config": CONFIG, "seed": 0}
+    few, many = (forecast_evidence(EIGHT, KNOWING_NOTHING, CAME, stack=stack, **told) for stack in (calibrated_on(4), MANY))
+    assert few["tier_calibration_floor"] > many["tier_calibration_floor"]
+    assert few["tier_calibration_error"] == many["tier_calibration_error"]
+    wrong = {**AT_THE_THRESHOLD, "tier_calibration_error": 0.051, "tier_calibration_excess": -1.0}
+    assert judge(wrong, ASKED).outcome is Outcome.REJECT
 
 
 def test_bars_of_a_day_count_as_one_in_the_gain():
     hours = pd.DatetimeIndex([EIGHT_DAYS[0] + pd.Timedelta(hours=hour) for hour in (0, 1, 2, 24)], name="open_time")
     forecast = decisions_of(hours, [(0.1, 0.1, 0.8, "high")] * 3 + [(0.8, 0.1, 0.1, "high")])
     prior = decisions_of(hours, [(1 / 3, 1 / 3, 1 / 3, "none")] * 4)
-    found = forecast_evidence(forecast, prior, labels_of(hours, [1.0] * 4, [1.0] * 4), horizon_days=0.1, config=CONFIG, seed=0)
+    found = forecast_evidence(
+        forecast, prior, labels_of(hours, [1.0] * 4, [1.0] * 4), stack=MANY, horizon_days=0.1, config=CONFIG, seed=0
+    )
     assert found["log_loss_gain_mean"] == pytest.approx((math.log(2.4) + math.log(0.3)) / 2)
 
 
 def test_nothing_decided_is_no_evidence_and_no_error():
     empty = decisions_of(EIGHT_DAYS, [None] * 8)
-    found = forecast_evidence(empty, KNOWING_NOTHING, CAME, horizon_days=1.0, config=CONFIG, seed=0)
+    found = forecast_evidence(empty, KNOWING_NOTHING, CAME, stack=MANY, horizon_days=1.0, config=CONFIG, seed=0)
     assert (found["effective_n"], found["test_days"]) == (0.0, 0.0)
     for name in ("accuracy", "accuracy_over_majority", "log_loss_gain", "calibration_error", "tier_calibration_error"):
         assert math.isnan(found[name]), name
@@ -585,7 +604,7 @@ def coin_flips(stop, target, seed=0):
     )
     return {
         **AT_THE_THRESHOLD,
-        **forecast_evidence(decisions, prior, labels, horizon_days=1.0, config=CONFIG, seed=seed),
+        **forecast_evidence(decisions, prior, labels, stack=MANY, horizon_days=1.0, config=CONFIG, seed=seed),
         **trading_evidence(result, chance, high, config=CONFIG, seed=seed),
     }
 

@@ -75,6 +75,40 @@ def test_the_floor_of_overlapping_labels_is_that_of_outcomes_that_come_in_runs(w
     assert found.mean == pytest.approx(alone.mean * math.sqrt(run), rel=1e-9)
 
 
+def learned_on(n_rows, truth, group, rng):
+    """Confidences of an honest forecaster who counted the outcomes of a slice of each group."""
+    counted = np.array([rng.binomial(n, p) / n for n, p in zip(n_rows, truth, strict=True)])
+    return counted[group]
+
+
+@pytest.mark.parametrize("weighting", ["n", "max"])
+def test_the_floor_of_learned_confidences_is_that_of_honest_forecasters_who_learn_them(weighting):
+    rng = np.random.default_rng(8)
+    n_rows, truth = np.array([200, 500]), np.array([0.6, 0.75])
+    group, tiers = rng.integers(0, 2, 2_000), rng.choice(["high", "low"], 2_000)
+    errors = [
+        tier_calibration_error(
+            learned_on(n_rows, truth, group, rng), rng.random(2_000) < truth[group], tiers=tiers, weighting=weighting
+        )
+        for _ in range(3_000)
+    ]
+    told = {"weighting": weighting, "n_draws": 4_000, "seed": 3}
+    found = tier_calibration_floor(truth[group], tiers, calibration_rows=n_rows[group], **told)
+    assert found.mean == pytest.approx(np.mean(errors), rel=0.05)
+    assert found.upper == pytest.approx(np.quantile(errors, 0.95), rel=0.06)
+    exact = tier_calibration_floor(truth[group], tiers, **told)
+    assert np.mean(np.array(errors) > exact.upper) > 0.25
+
+
+def test_more_rows_asked_about_do_not_make_up_for_few_that_were_learned_from():
+    floors = [
+        tier_calibration_floor(np.full(n, 0.7), np.full(n, "a"), calibration_rows=np.full(n, 300), n_draws=2_000, seed=1).upper
+        for n in (1_000, 100_000)
+    ]
+    # two standard deviations of a share of 0.7 among 300
+    assert floors[0] > floors[1] == pytest.approx(1.96 * math.sqrt(0.21 / 300), rel=0.08)
+
+
 def test_no_gap_is_wider_than_a_hit_rate_can_go():
     found = tier_calibration_floor([0.6, 0.6], ["a", "a"], effective_share=0.001, seed=0)
     assert found.upper == pytest.approx(0.6)
@@ -97,6 +131,8 @@ def test_the_floor_of_nothing_is_missing():
         ({"n_draws": 0}, "n_draws must be at least 1, got 0"),
         ({"level": 1}, "level must be between 0 and 1, got 1"),
         ({"tiers": ["a"]}, "tiers must be .2,., got .1,."),
+        ({"calibration_rows": [9]}, "calibration_rows must be .2,., got .1,."),
+        ({"calibration_rows": [9, 0]}, "calibration_rows must be at least 1, got 0"),
         ({"confidence": [0.5, 1.5]}, "outside"),
     ],
 )
