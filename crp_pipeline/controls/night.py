@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kurtosis, skew
 
 from crp_pipeline.backtest import CostData, exit_table, run_backtest
 from crp_pipeline.controls.market import COIN
@@ -20,8 +19,8 @@ from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.gate.sentinels import Watched, keep_watch, sentinel_evidence, sentinel_table
 from crp_pipeline.gate.trials import ledger_evidence, ledger_faults
 from crp_pipeline.labels import make_labels
-from crp_pipeline.ledger import Ledger, Trial
-from crp_pipeline.metrics import deflated_sharpe_ratio, probabilistic_sharpe_ratio, sharpe_ratio
+from crp_pipeline.ledger import Ledger, Trial, Trials
+from crp_pipeline.metrics import sharpe_ratio
 from crp_pipeline.models import MODEL_CLASSES, cross_fit, recipe_of, select_features
 from crp_pipeline.provenance import stamp
 from crp_pipeline.settings import (
@@ -179,14 +178,16 @@ def shuffled_labels(labels: pd.DataFrame, seed: int) -> pd.DataFrame:
 def sharpe_tests(returns: pd.DataFrame) -> tuple[float, float]:
     """Of the best column by Sharpe ratio: its probabilistic Sharpe ratio, and the one deflated by the number of columns."""
     sharpes = pd.Series({name: sharpe_ratio(column, periods_per_year=1) for name, column in returns.items()})
-    best = returns[sharpes.idxmax()]
-    shape = {"skew": float(skew(best)), "kurtosis": float(kurtosis(best, fisher=False))}
-    return (
-        probabilistic_sharpe_ratio(sharpes.max(), len(best), **shape),
-        deflated_sharpe_ratio(
-            sharpes.max(), len(best), **shape, n_trials=len(sharpes), trial_variance=float(sharpes.var(ddof=1))
-        ),
+    trials = Trials(
+        n_trials=len(sharpes),
+        sharpes=sharpes.to_numpy(),
+        returns=np.empty((0, 0)),
+        days=pd.DatetimeIndex([]),
+        names=(),
+        is_baseline=np.empty(0, dtype=bool),
     )
+    told = ledger_evidence(trials, returns[sharpes.idxmax()])
+    return told["probabilistic_sharpe_ratio"], told["deflated_sharpe_ratio"]
 
 
 def _trial_evidence(earned: pd.DataFrame) -> dict[str, float]:

@@ -1,7 +1,4 @@
-"""Every candidate of the night on the same bars, costs and engine, baselines on top.
-
-The spread of their Sharpe ratios is what the deflated Sharpe ratio corrects the winner for.
-"""
+"""Every candidate of the night on the same bars, costs and engine, baselines on top."""
 
 from collections.abc import Mapping
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.contracts import Floats
 from crp_pipeline.errors import LedgerError
-from crp_pipeline.ledger import SAME_CHOICE, Ledger, Trials
+from crp_pipeline.ledger import Ledger, Trials
 from crp_pipeline.metrics import (
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
@@ -26,6 +26,8 @@ from crp_pipeline.metrics import (
 )
 from crp_pipeline.metrics.performance import DAYS_PER_YEAR
 
+SAME_CHOICE = 0.8
+"""Correlation of daily returns from which on two trials are one choice."""
 MOST_BLOCKS = 16
 FEWEST_BLOCKS = 6
 """With fewer there are too few ways to choose half of them: 20 with six."""
@@ -38,30 +40,30 @@ DAYS_PER_BLOCK = 5
 def ledger_evidence(trials: Trials, candidate_daily_returns: ArrayLike, *, level: float = 0.95) -> dict[str, float]:
     """Whether a candidate's Sharpe ratio is more than the luck of the best of all trials; NaN where nothing can be said.
 
-    `candidate_daily_returns` are net, (n_days,). `trial_sharpe_spread` is the standard deviation of the distinct choices'
-    Sharpe ratios and `expected_maximum_sharpe` what the best of as many worthless ones as there were trials would show, both
-    per day; unknown where there are several trials and none could be measured. `probability_of_backtest_overfitting` is that of
-    `overfitting`; `overfitting_among_contenders`, which no gate asks for, ranks the contenders among themselves alone.
-    `minimum_track_record_length` is how many days a Sharpe ratio like this
-    needs to be above 0 at the level; `minimum_backtest_length` how many days it takes until the best of as many worthless
-    trials is expected to show less than it.
+    `candidate_daily_returns` are net, (n_days,). `expected_maximum_sharpe` is what the best of as many worthless ones as there
+    were trials would show over these days, by `variance_of_luck`, and `trial_sharpe_spread` the standard deviation of what the
+    contenders did show, both per day. `probability_of_backtest_overfitting` is that of `overfitting`;
+    `overfitting_among_contenders`, which no gate asks for, ranks the contenders among themselves alone.
+    `minimum_track_record_length` is how many days a Sharpe ratio like this needs to be above 0 at the level;
+    `minimum_backtest_length` how many days it takes until the best of as many worthless trials is expected to show less than
+    it.
     """
     from scipy.stats import kurtosis, skew
 
     daily = np.asarray(candidate_daily_returns, dtype=np.float64)
     sharpe, n, n_trials = sharpe_ratio(daily, periods_per_year=1), len(daily), trials.n_trials
-    spread, choices = _spread(trials, n_days=n), distinct_choices(trials.returns[:, ~trials.is_baseline])
-    has_shape, is_known = math.isfinite(sharpe), math.isfinite(spread)
+    choices = distinct_choices(trials.returns[:, ~trials.is_baseline])
+    has_shape, is_known = math.isfinite(sharpe), n > 1 and n_trials > 0
     shape = {
         "skew": float(skew(daily)) if has_shape else math.nan,
         "kurtosis": float(kurtosis(daily, fisher=False)) if has_shape else math.nan,
     }
-    luck = {"n_trials": n_trials, "trial_variance": spread**2}
+    luck = {"n_trials": n_trials, "trial_variance": variance_of_luck(n) if is_known else math.nan}
     return {
         "trials": float(n_trials),
         "trials_in_matrix": float(trials.n_in_matrix),
         "trials_left_out": float(trials.n_left_out),
-        "trial_sharpe_spread": spread,
+        "trial_sharpe_spread": _spread(trials.sharpes),
         "expected_maximum_sharpe": expected_maximum_sharpe(**luck) if is_known else math.nan,
         "probabilistic_sharpe_ratio": probabilistic_sharpe_ratio(sharpe, n, **shape),
         "deflated_sharpe_ratio": deflated_sharpe_ratio(sharpe, n, **shape, **luck) if is_known else math.nan,
@@ -71,6 +73,17 @@ def ledger_evidence(trials: Trials, candidate_daily_returns: ArrayLike, *, level
         "minimum_track_record_length": minimum_track_record_length(sharpe, **shape, level=level),
         "minimum_backtest_length": _backtest_days(n_trials, sharpe),
     }
+
+
+def variance_of_luck(n_days: int) -> float:
+    """Variance of the daily Sharpe ratio of a worthless trial over so many days, at least two: 1 / (n_days - 1).
+
+    Under the hypothesis that is put to the test no trial has skill, so that trials differ by their sampling error alone (Lo
+    2002, at a ratio of 0). Bailey and Lopez de Prado (2014) measure the variance across the trials instead. What true skill
+    adds to it is not luck: one worthless trial beside several that are equally good would make luck reach beyond them, however
+    long they kept it up. Trials that move together reach less far than as many independent ones, which errs on the safe side.
+    """
+    return 1 / (n_days - 1)
 
 
 def distinct_choices(returns: Floats) -> Floats:
@@ -170,15 +183,6 @@ def _backtest_days(n_trials: int, sharpe: float) -> float:
     return DAYS_PER_YEAR * minimum_backtest_length(n_trials, sharpe * math.sqrt(DAYS_PER_YEAR)) if sharpe > 0 else math.inf
 
 
-def _spread(trials: Trials, *, n_days: int) -> float:
-    """Standard deviation of the distinct choices' Sharpe ratios; 0 of a single trial, NaN where none is known.
-
-    Never below what the Sharpe ratios of worthless trials differ by over the candidate's days: copies of one trial, or many
-    that are alike, make luck reach no less far.
-    """
-    if trials.n_trials == 1:
-        return 0.0
-    if n_days < 2 or not np.isfinite(trials.sharpes).any():
-        return math.nan
-    known = trials.sharpes[trials.is_choice & np.isfinite(trials.sharpes)]
-    return max(float(known.std(ddof=1)) if len(known) >= 2 else 0.0, 1 / math.sqrt(n_days - 1))
+def _spread(sharpes: Floats) -> float:
+    known = sharpes[np.isfinite(sharpes)]
+    return float(known.std(ddof=1)) if len(known) > 1 else math.nan

@@ -15,14 +15,13 @@ hundred settings on a file of the coin's own candles and carries the best one in
 no ledger can see.
 """
 
-from crp_pipeline.ledger.count import SAME_CHOICE, Trials
+from crp_pipeline.ledger.count import Trials
 from crp_pipeline.ledger.event import Anew, Event, Look
 from crp_pipeline.ledger.ledger import Ledger
 from crp_pipeline.ledger.recipe import ensemble_trial, model_trial, rule_trial, shared_facts
 from crp_pipeline.ledger.trial import Trial, flat
 
 __all__ = [
-    "SAME_CHOICE",
     "Anew",
     "Event",
     "Ledger",

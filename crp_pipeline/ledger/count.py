@@ -15,11 +15,6 @@ import pandas as pd
 from crp_pipeline.contracts import Bools, Floats
 from crp_pipeline.ledger.event import Event, Look
 
-SAME_CHOICE = 0.8
-"""Correlation of daily returns from which on two trials are one choice."""
-FEWEST_DAYS = 5
-"""Days below which neither a Sharpe ratio nor a correlation says anything."""
-
 
 @dataclass(frozen=True, eq=False)
 class Trials:
@@ -29,7 +24,7 @@ class Trials:
     """Every trial, those that are left out of the matrix included."""
     sharpes: Floats
     """(n_contenders,) Sharpe ratios per day of the trials that could have been chosen, the latest of each; NaN where there is
-    none. Baselines count among the trials and not here: that they only pay costs says nothing of how far luck reaches."""
+    none. Baselines count among the trials and not here."""
     returns: Floats
     """(n_days, n_in_matrix) daily net returns over the days that all of these have."""
     days: pd.DatetimeIndex
@@ -38,8 +33,6 @@ class Trials:
     """(n_in_matrix,) what the trials of the matrix are called; not unique."""
     is_baseline: Bools
     """(n_in_matrix,) True for what could never be chosen."""
-    is_choice: Bools
-    """(n_contenders,) False for what moves with a contender that came before it, and for what has fewer than five days."""
 
     @property
     def n_in_matrix(self) -> int:
@@ -113,22 +106,7 @@ def tried(events: Sequence[Event], days: pd.DatetimeIndex, returns_of: Callable[
         days=common if matrix else days[:0],
         names=tuple(found[number].look.name for number in joined),
         is_baseline=np.array([found[number].look.is_baseline for number in joined], dtype=bool),
-        is_choice=choices_of(list(map(returns_of, contenders))),
     )
-
-
-def choices_of(earned: Sequence["pd.Series[float]"]) -> Bools:
-    """(n_trials,) which trials, in the order in which they came, are a choice of their own.
-
-    One that moves with any before it repeats a choice, and never makes two of those before it one: whoever appends copies
-    changes nothing about the trials that were there.
-    """
-    if not earned:
-        return np.empty(0, dtype=bool)
-    side_by_side = pd.concat(list(earned), axis=1, sort=True)
-    together = side_by_side.corr(min_periods=FEWEST_DAYS).to_numpy() >= SAME_CHOICE
-    has_days: Bools = np.array([len(one) >= FEWEST_DAYS for one in earned])
-    return has_days & ~np.triu(together, 1).any(axis=0)
 
 
 def _joined(days_of: Mapping[int, pd.DatetimeIndex], days: pd.DatetimeIndex) -> tuple[list[int], pd.DatetimeIndex]:
