@@ -180,7 +180,7 @@ def sharpe_tests(returns: pd.DataFrame) -> tuple[float, float]:
     sharpes = pd.Series({name: sharpe_ratio(column, periods_per_year=1) for name, column in returns.items()})
     trials = Trials(
         n_trials=len(sharpes),
-        sharpes=sharpes.to_numpy(),
+        sharpes=np.asarray(sharpes, dtype=np.float64),
         returns=np.empty((0, 0)),
         days=pd.DatetimeIndex([]),
         names=(),

@@ -234,6 +234,7 @@ def test_the_summary_shows_every_coin_with_the_whole_win_rate(night):
             assert part in phrase
 
 
+@pytest.mark.slow
 def test_the_same_night_twice_gives_the_same_version(night):
     root, instance, _ = night
     book = Registry(root / "registry")

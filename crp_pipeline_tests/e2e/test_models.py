@@ -16,6 +16,7 @@ from crp_pipeline.provenance import conflicts, lineage_of
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 
+pytestmark = pytest.mark.slow
 COINS = ("EDGE-DEMO", "NOISE-DEMO")
 SMALL = {"epochs": 3, "batch_size": 128, "sequence_length": 12, "params": {"width": 16, "n_heads": 2, "chunk": 64}}
 

@@ -114,6 +114,7 @@ def test_a_stack_of_models_of_two_selections_is_not_promoted(root):
     assert "mismatched_ingredients" in failed_criteria(root, EDGE)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_whole_set_is_judged_like_any_other_and_names_all_of_it(root):
     config = {"ops": {f"models__{model}": {"config": {"all_features": True}} for model in ROSTER}}
     assert materialize(root, *(f"models/{model}" for model in ROSTER), coin=EDGE, run_config=config) == ""
