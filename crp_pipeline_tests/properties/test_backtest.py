@@ -376,9 +376,10 @@ def test_the_unit_of_the_price_does_not_matter_whatever_a_trade_costs(market, ex
     here, there = run(market, execution, sizing), run(scaled, execution, replace(sizing, step_size=sizing.step_size / factor))
     there.trades["units"] *= factor
     there.trades[["entry_price", "exit_price"]] /= factor
-    pd.testing.assert_frame_equal(here.trades, there.trades, check_exact=True)
-    pd.testing.assert_series_equal(here.equity, there.equity, check_exact=True)
-    pd.testing.assert_series_equal(here.worst_equity, there.worst_equity, check_exact=True)
+    # volatility is told by logarithms, which round
+    pd.testing.assert_frame_equal(here.trades, there.trades, rtol=1e-9, atol=1e-6)
+    pd.testing.assert_series_equal(here.equity, there.equity, rtol=1e-9)
+    pd.testing.assert_series_equal(here.worst_equity, there.worst_equity, rtol=1e-9)
 
 
 @some
@@ -500,7 +501,7 @@ def test_no_quote_lies_outside_its_bar_but_a_target_that_was_jumped_over(market,
 
 
 @some
-@given(rich_markets(), st.sampled_from([500.0, 1_500_000.0, 90_000_000.0]), st.sampled_from([0.0, 900_000.0]))
+@given(rich_markets(), st.sampled_from([500.0, 1_500_000.0, 3_600_000.0]), st.sampled_from([0.0, 900_000.0]))
 def test_a_delayed_entry_is_filled_within_its_bar_and_never_better_than_at_its_open(market, latency_ms, network_ms):
     trades = run(market, replace(FREE, latency_ms=latency_ms, network_ms=network_ms)).trades
     bars = market.candles.loc[trades["entry_time"]]
