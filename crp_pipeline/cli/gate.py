@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from crp_pipeline.candles import load_candles, repair_candles
+from crp_pipeline.candles import coin_of, load_candles, repair_candles
 from crp_pipeline.candles.contract import commonest_interval
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.cli.doors import Coin, app
@@ -38,7 +38,8 @@ def show_feasibility(
 
     A file that is named after a coin is asked with that coin's own costs; settled funding and finer candles are not read.
     """
-    settings = load_settings().of(candles.stem)
+    coin = coin_of(candles)
+    settings = load_settings().of(coin)
     bars = load_candles(candles)
     sound, _ = repair_candles(bars, commonest_interval(bars.index), max_gap=settings.max_gap)
     found = feasibility(
@@ -51,7 +52,7 @@ def show_feasibility(
         coverage=asked_coverage(settings) if coverage is None else coverage,
         level=settings.gate.level,
     )
-    typer.echo(feasibility_page(found, coin=candles.stem))
+    typer.echo(feasibility_page(found, coin=coin))
     if found.refusal is not None:
         typer.echo(f"\n{found.refusal}")
         raise typer.Exit(1)
@@ -65,9 +66,10 @@ def evaluate(
     max_calibration_error: Annotated[float | None, typer.Option("--max-calibration-error", min=0.001, max=0.99)] = None,
 ) -> None:
     """Hold a model's stored out-of-fold predictions against every criterion; exit code 1 when one fails."""
-    settings, gate = load_settings(), load_settings().gate
+    settings = load_settings().of(checked_coin(coin))
+    gate = settings.gate
     evaluation = evaluate_forecast(
-        *_stored_forecasts(settings.data_dir, checked_coin(coin), model),
+        *_stored_forecasts(settings.data_dir, coin, model),
         horizon=settings.horizon,
         round_trip_cost_bps=settings.labels.round_trip_cost_bps,
         config=replace(

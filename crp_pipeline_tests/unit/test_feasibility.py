@@ -13,7 +13,7 @@ from scipy.stats import binom
 from typer.testing import CliRunner
 
 from crp_pipeline.backtest import CostData
-from crp_pipeline.candles import DEMO_COINS, demo_market, load_candles, repair_candles, visible_state
+from crp_pipeline.candles import DEMO_COINS, coin_files, demo_market, load_candles, repair_candles, visible_state
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.cli import app
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
@@ -187,6 +187,22 @@ def test_the_panel_the_gate_and_the_command_refuse_the_same_targets(target, tmp_
     printed = CliRunner().invoke(app, ["feasibility", "--csv", "SOL-USDT.csv"])
     assert printed.exit_code == int(not panel.is_possible)
     assert feasibility_page(panel, coin="SOL-USDT") in printed.output
+
+
+@pytest.mark.parametrize("name", ["SOL-USDT.csv", "sol-usdt.csv", "SOL-USDT.csv.gz", "Sol-Usdt.CSV.GZ", "sol-usdt.parquet"])
+def test_a_file_is_asked_with_the_costs_of_the_coin_that_its_name_is_read_as(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRP_HORIZON", "1")
+    monkeypatch.setenv("CRP_COIN_OVERRIDES", '{"SOL-USDT": {"execution": {"fee_bps": 26.0}}}')
+    candles = moving(*np.random.default_rng(5).normal(0, 0.2, 400)).assign(volume=1.0).reset_index()
+    if name.endswith("parquet"):
+        candles.to_parquet(name)
+    else:
+        candles.to_csv(name, index=False, compression="gzip" if name.lower().endswith("gz") else None)
+    assert list(coin_files(tmp_path)) == ["SOL-USDT"]
+    printed = CliRunner().invoke(app, ["feasibility", "--csv", name])
+    assert printed.output.startswith("SOL-USDT: ")
+    assert ", costs 56.0 bps, " in printed.output
 
 
 def test_the_gate_asks_an_oracle_that_has_the_candidates_funding():
