@@ -261,9 +261,8 @@ def _positions(
         known &= np.isfinite(stop)
     decided = np.flatnonzero(known)
     if not len(decided):
-        raise InsufficientHistoryError(
-            f"none of {len(candles)} bars has a known future of {horizon} bars to open a position for"
-        )
+        needed = f"a known future of {horizon} bars" + ("" if exits is None else " and a stop above zero")
+        raise InsufficientHistoryError(f"none of {len(candles)} bars has {needed} to open a position for")
     return decided + 1, stop[decided], target[decided]
 
 
