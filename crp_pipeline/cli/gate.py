@@ -1,5 +1,6 @@
 """`crp feasibility`, `crp evaluate`: what is achievable, and whether a model is good enough."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -21,17 +22,35 @@ from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
 BASELINE = "prior"
+WHOLE_BPS = 10_000
+"""A cost of a whole price."""
+
+
+def _number(told: float | None) -> float | None:
+    """What was told; raises `typer.BadParameter` for NaN, which lies outside of no range."""
+    if told is not None and math.isnan(told):
+        raise typer.BadParameter("nan is not a number")
+    return told
+
+
+WinRate = Annotated[float | None, typer.Option("--min-win-rate", min=0.01, max=0.99, callback=_number)]
+CalibrationError = Annotated[float | None, typer.Option("--max-calibration-error", min=0.001, max=0.99, callback=_number)]
 
 
 @app.command("feasibility")
 def show_feasibility(
     candles: Annotated[Path, typer.Option("--csv", help="CSV or parquet file of candles, in any of the usual spellings.")],
     horizon: Annotated[int | None, typer.Option("--horizon", min=1, help="Bars; that of the settings unless given.")] = None,
-    cost_bps: Annotated[float | None, typer.Option("--cost-bps", min=0, help="Of a round trip; else by the settings.")] = None,
-    min_win_rate: Annotated[float | None, typer.Option("--min-win-rate", min=0.01, max=0.99)] = None,
+    cost_bps: Annotated[
+        float | None,
+        typer.Option("--cost-bps", min=0, max=WHOLE_BPS, callback=_number, help="Of a round trip; else by the settings."),
+    ] = None,
+    min_win_rate: WinRate = None,
     coverage: Annotated[
         float | None,
-        typer.Option("--coverage", min=0.001, max=1, help="Share of the bars that are acted on; as the gate asks."),
+        typer.Option(
+            "--coverage", min=0.001, max=1, callback=_number, help="Share of the bars that are acted on; as the gate asks."
+        ),
     ] = None,
 ) -> None:
     """Print what win rate an oracle, a coin flip and always long would have; exit code 1 when the target is impossible.
@@ -62,8 +81,8 @@ def show_feasibility(
 def evaluate(
     coin: Coin,
     model: Annotated[str, typer.Option("--model", help="Name of its stored predictions, such as lightgbm or tcn@seed3.")],
-    min_win_rate: Annotated[float | None, typer.Option("--min-win-rate", min=0.01, max=0.99)] = None,
-    max_calibration_error: Annotated[float | None, typer.Option("--max-calibration-error", min=0.001, max=0.99)] = None,
+    min_win_rate: WinRate = None,
+    max_calibration_error: CalibrationError = None,
 ) -> None:
     """Hold a model's stored out-of-fold predictions against every criterion; exit code 1 when one fails."""
     settings = load_settings().of(checked_coin(coin))
