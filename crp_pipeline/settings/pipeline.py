@@ -189,9 +189,6 @@ def _overridden(section: _Section, changes: Mapping[str, Any], where: str) -> _S
         return replace(section, **changes)
     except ValidationError as error:
         raise ValueError(_first_sentence(error, where)) from error
-    except TypeError as error:
-        name = next(name for name in changes if name not in {field.name for field in fields(section)})
-        raise ValueError(f"{where}.{name} is not a setting (see crp_pipeline/settings/ for the names)") from error
 
 
 def _first_sentence(error: ValidationError, where: str) -> str:
