@@ -93,7 +93,7 @@ class PipelineSettings(BaseSettings):
     feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
     """Feeds by a name of your own."""
     coin_overrides: Mapping[CoinName, CoinOverrides] = Field(default_factory=dict)
-    """Coins whose execution or sizing differs, and in which fields; see `of`."""
+    """Coins whose execution or sizing differs, and in which fields; each among `coins` where these are named; see `of`."""
 
     def of(self, coin: str) -> Self:
         """The same settings with the coin's own execution and sizing, and a neutral band that covers the costs of these.
@@ -132,6 +132,14 @@ class PipelineSettings(BaseSettings):
         twice = sorted({coin for coin in self.coins if self.coins.count(coin) > 1})
         if twice:
             raise ValueError(f"coins names {twice[0]} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _overrides_of_known_coins(self) -> Self:
+        """An override is of a coin that is named, where any is; the demo market runs beside the settings of a real one."""
+        unknown = sorted(set(self.coin_overrides) - set(self.coins))
+        if self.source != "demo" and self.coins and unknown:
+            raise ValueError(f"coin_overrides.{unknown[0]} is not allowed: coins names {', '.join(self.coins)}")
         return self
 
     @model_validator(mode="after")
