@@ -16,7 +16,7 @@ from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError
 
 _SAME_BOOKS = 1e-6
-"""Share of the initial balance by which equity and closed trades may differ."""
+"""Share of the initial balance by which equity and closed trades may differ; a balance of no more is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,9 @@ def account_days(path: AccountPath) -> AccountDays:
     initial = float(path.before[0])
     start, end = path.before[first], path.after[np.r_[first[1:] - 1, len(path.time) - 1]]
     fall = np.maximum.reduceat(midnight_balance(path, 0, initial) - path.worst, first)
-    alive = int(np.argmax(start <= 0)) if (start <= 0).any() else len(start)
+    # the results of a ruined account add up to nothing but for their rounding
+    ruined = start <= _SAME_BOOKS * initial
+    alive = int(np.argmax(ruined)) if ruined.any() else len(start)
     opened, closed = (np.bincount(day[bars], minlength=len(first)) > 0 for bars in (path.entry, path.leave))
     start, end, fall = start[:alive], end[:alive], fall[:alive]
     return AccountDays(gain=end / start - 1, drop=fall / start, opened=opened[:alive], closed=closed[:alive])

@@ -64,14 +64,17 @@ class Stake(NamedTuple):
 def exit_distances(volatility: ArrayLike, horizon: int, exits: ExitConfig) -> tuple[Floats, Floats]:
     """Stop and target distance as fractions of the entry price: multiple * volatility * sqrt(horizon), (n,) each.
 
-    `volatility` is per bar and known at the decision. NaN, which means no stop and no target, where it is missing or 0:
-    a decision there belongs to nobody who wants his risk limited.
+    `volatility` is per bar and known at the decision. NaN, which means no stop and no target, where it is missing or 0, or
+    so large that the stop would lie a whole price away, where no long ever reaches it: a decision there belongs to nobody who
+    wants his risk limited.
     """
     if horizon < 1:
         raise ValueError(f"horizon must be at least 1 bar, got {horizon}")
     known = np.asarray(volatility, dtype=float)
     spread = np.where(known > 0, known, np.nan) * np.sqrt(horizon)
-    return exits.stop_volatility_multiple * spread, exits.target_volatility_multiple * spread
+    stop = exits.stop_volatility_multiple * spread
+    is_limited = stop < 1
+    return np.where(is_limited, stop, np.nan), np.where(is_limited, exits.target_volatility_multiple * spread, np.nan)
 
 
 def exit_table(volatility: "pd.Series[float]", horizon: int, exits: ExitConfig) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from crp_pipeline.candles.demo import (
 )
 from crp_pipeline.candles.feed_files import read_feed
 from crp_pipeline.candles.feeds import FeedColumn, FeedReport, align_feed, align_feed_with_report
-from crp_pipeline.candles.files import any_candles, coin_files, load_candles, read_candles, to_candles
+from crp_pipeline.candles.files import any_candles, coin_files, coin_of, load_candles, read_candles, to_candles
 from crp_pipeline.candles.market import market_closes
 from crp_pipeline.candles.quality import Finding, QualityReport, Severity, Suspicion, quality, refuse_blocked
 from crp_pipeline.candles.repair import repair_candles
@@ -59,6 +59,7 @@ __all__ = [
     "bayes_accuracy",
     "causal_volatility",
     "coin_files",
+    "coin_of",
     "commonest_interval",
     "coverage_table",
     "demo_candles",

@@ -95,7 +95,7 @@ def any_candles(history: str | PathLike[str] | pd.DataFrame, *, source: str) -> 
 
 
 def coin_files(folder: str | PathLike[str]) -> dict[str, Path]:
-    """Candle file of each coin in a folder, by upper-case file stem: `btc-usdt.csv.gz` holds BTC-USDT.
+    """Candle file of each coin in a folder, as `coin_of` reads it from the file's name.
 
     Raises `DataContractError` when the folder is missing, a name cannot be that of a coin or two files claim one coin.
     """
@@ -104,16 +104,25 @@ def coin_files(folder: str | PathLike[str]) -> dict[str, Path]:
         raise DataContractError(f"{folder} is not a folder of candle files")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        suffix = _suffix(path)
-        if suffix is None or path.name.startswith(".") or not path.is_file():
+        if _suffix(path) is None or path.name.startswith(".") or not path.is_file():
             continue
-        coin = path.name[: -len(suffix)].upper()
+        coin = coin_of(path)
         if not COIN_NAME.fullmatch(coin):
             raise DataContractError(f"{folder}: {path.name} does not name a coin: letters and digits, parted by single - or _")
         if coin in found:
             raise DataContractError(f"{folder}: {found[coin].name} and {path.name} both claim the coin {coin}")
         found[coin] = path
     return found
+
+
+def coin_of(path: str | PathLike[str]) -> str:
+    """The coin that a candle file is named after, if its name is that of a coin: its stem in upper case.
+
+    >>> coin_of("raw/btc-usdt.csv.gz")
+    'BTC-USDT'
+    """
+    name = Path(path).name
+    return name[: len(name) - len(_suffix(Path(path)) or "")].upper()
 
 
 def to_candles(table: pd.DataFrame, *, source: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import typer
 from crp_pipeline.cli.doors import Coin, app
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.trials import ledger_faults
-from crp_pipeline.ledger import Ledger
+from crp_pipeline.ledger import Ledger, counted
 from crp_pipeline.metrics.performance import DAYS_PER_YEAR
 from crp_pipeline.registry import Registry, ledger_head_of
 from crp_pipeline.registry.card import checked_coin
@@ -49,21 +49,20 @@ def show_ledger(
 
 
 def _page(ledger: Ledger, coin: str) -> str:
-    """Every trial, what is known of those before, and how many they are together."""
+    """Every trial as it came out last, what is known of those before, and how many they are together."""
     events = ledger.events(coin)
     rows = [
         {
-            "at": event.at,
-            "occasion": event.occasion,
-            "trial": look.name,
-            "baseline": "yes" if look.is_baseline else "",
-            "key": look.key[:8],
-            "days": look.n_days,
-            "until": look.last_day,
-            "sharpe": math.nan if look.daily_sharpe is None else look.daily_sharpe * math.sqrt(DAYS_PER_YEAR),
+            "at": trial.event.at,
+            "occasion": trial.event.occasion,
+            "trial": trial.look.name,
+            "baseline": "yes" if trial.look.is_baseline else "",
+            "key": trial.look.key[:8],
+            "days": trial.look.n_days,
+            "until": trial.look.last_day,
+            "sharpe": math.nan if trial.look.daily_sharpe is None else trial.look.daily_sharpe * math.sqrt(DAYS_PER_YEAR),
         }
-        for event in events
-        for look in event.looks
+        for trial in counted(events)
     ]
     begun = [
         f"begun anew at {event.at} after {event.anew.n_trials} trials: {event.anew.reason}" for event in events if event.anew

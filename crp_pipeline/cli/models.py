@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crp_pipeline.candles import coin_of
 from crp_pipeline.cli.doors import Coin, app
 from crp_pipeline.gate.scoreboard import stored_scoreboard
 from crp_pipeline.models import MODEL_TYPES, create_model, export_onnx, load_bundle
@@ -32,8 +33,11 @@ def train(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     parameter: Annotated[list[str] | None, typer.Option("--param", help="Such as n_rounds=200; may be repeated.")] = None,
 ) -> None:
-    """Train a model on a file of candles and print what it was worth out of fold, beside the baselines."""
-    params, settings = _parameters(parameter or []), load_settings()
+    """Train a model on a file of candles and print what it was worth out of fold, beside the baselines.
+
+    A file that is named after a coin is labelled with that coin's own costs.
+    """
+    params, settings = _parameters(parameter or []), load_settings().of(coin_of(candles))
     _refuse_unknown(model, variant, params)
     labels = replace(settings.labels, horizon=settings.horizon if horizon is None else horizon)
     predictor = train_on_history(

@@ -40,9 +40,10 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             "exits": own.exits,
             "volatility": labels["volatility"],
             "target_win_rate": own.gate.min_win_rate,
+            "level": own.gate.level,
             "data": data,
         }
-        found = feasibility(candles, horizon=own.horizon, coverage=asked_coverage(own), level=own.gate.level, **asked)
+        found = feasibility(candles, horizon=own.horizon, coverage=asked_coverage(own), **asked)
         ceilings = feasibility_table(candles, horizons=sorted({1, max(own.horizon // 4, 1), own.horizon}), **asked)
         files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(ceilings, "feasibility", behind=[candles, labels], files=files)
@@ -73,5 +74,5 @@ def _check(found: Feasibility) -> dg.AssetCheckResult:
         passed=found.is_possible,
         severity=dg.AssetCheckSeverity.ERROR,
         description=found.refusal or "a perfect oracle reaches it",
-        metadata={"ceiling": found.highest_at(found.coverage), "target": found.target_win_rate},
+        metadata={"ceiling_high": found.highest_at(found.coverage), "target": found.target_win_rate},
     )

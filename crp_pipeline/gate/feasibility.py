@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike
 from crp_pipeline.backtest.costs import CostData, costs_of
 from crp_pipeline.backtest.execution import bar_length_ns, bars_of, exit_distances, rules_of
 from crp_pipeline.candles.volatility import causal_volatility
-from crp_pipeline.contracts import Floats, Ints
+from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.labels import is_whole
 from crp_pipeline.metrics import effective_sample_size, wilson_interval
-from crp_pipeline.settings import ExecutionModel, ExitConfig, LabelConfig, PipelineSettings
+from crp_pipeline.settings import ExecutionModel, ExitConfig, LabelConfig, PipelineSettings, ScaledExecution
 
 COVERAGES = (1.0, 0.5, 0.33, 0.1)
 """Shares of the bars to act on that tables and pictures show."""
@@ -45,7 +45,7 @@ class Feasibility:
     n: int
     """Bars whose two outcomes are known."""
     effective_n: float
-    """Independent ones among them: neighbours share their future."""
+    """Independent ones among them: neighbours share their future, so that there are at most `n / horizon`."""
     target_win_rate: float
     coverage: float
     """Share of the bars on which the target is to be met."""
@@ -149,7 +149,7 @@ def feasibility(
     opened = candles["open"].to_numpy(dtype=float)
     move = opened[entries + horizon] / opened[entries] - 1
     wins = np.maximum(long, short) > 0
-    effective_n = effective_sample_size(wins, max_lag=max(horizon, math.isqrt(len(wins)))) if len(wins) > 1 else 1.0
+    effective_n = _effective_n(wins, horizon)
     oracle = float(wins.mean())
     low, high = wilson_interval(oracle * effective_n, effective_n, level=level)
     coin_flip, break_even = float(np.r_[long > 0, short > 0].mean()), _break_even_win_rate(np.r_[long, short])
@@ -174,7 +174,7 @@ def feasibility(
     )
 
 
-def feasibility_table(
+def feasibility_table(  # noqa: PLR0913 - what `feasibility` asks for, and along which lines
     candles: pd.DataFrame,
     *,
     horizons: Sequence[int],
@@ -184,6 +184,7 @@ def feasibility_table(
     exits: ExitConfig | None = None,
     volatility: ArrayLike | None = None,
     target_win_rate: float = 0.68,
+    level: float = 0.95,
     data: CostData | None = None,
 ) -> pd.DataFrame:
     """One row per horizon and multiple of the costs: win rates of `feasibility`, and the ceiling at each coverage.
@@ -195,7 +196,7 @@ def feasibility_table(
         for multiple in cost_multiples:
             found = feasibility(
                 candles, horizon=horizon, costs=_scaled(costs, multiple),
-                exits=exits, volatility=volatility, target_win_rate=target_win_rate, data=data,
+                exits=exits, volatility=volatility, target_win_rate=target_win_rate, level=level, data=data,
             )  # fmt: skip
             rows.append(
                 {
@@ -261,9 +262,8 @@ def _positions(
         known &= np.isfinite(stop)
     decided = np.flatnonzero(known)
     if not len(decided):
-        raise InsufficientHistoryError(
-            f"none of {len(candles)} bars has a known future of {horizon} bars to open a position for"
-        )
+        needed = f"a known future of {horizon} bars" + ("" if exits is None else " and a stop above zero")
+        raise InsufficientHistoryError(f"none of {len(candles)} bars has {needed} to open a position for")
     return decided + 1, stop[decided], target[decided]
 
 
@@ -290,10 +290,18 @@ def _outcomes(
     return long, short
 
 
+def _effective_n(wins: Bools, horizon: int) -> float:
+    """Independent bars among these, no more than share no future: neighbours that all came out alike do not show theirs."""
+    apart = max(1.0, len(wins) / horizon)
+    return min(apart, effective_sample_size(wins, max_lag=max(horizon, math.isqrt(len(wins))))) if len(wins) > 1 else 1.0
+
+
 def _execution(costs: float | ExecutionModel, horizon: int) -> ExecutionModel:
     if isinstance(costs, ExecutionModel):
         return replace(costs, horizon=horizon, close_at_end=True)
-    return ExecutionModel(fee_bps=costs / 2, spread_bps=0.0, slippage_bps=0.0, horizon=horizon)
+    if not (math.isfinite(costs) and costs >= 0):
+        raise ValueError(f"costs = {costs} are not those of a round trip in basis points: they must be finite and at least 0")
+    return ScaledExecution(fee_bps=costs / 2, spread_bps=0.0, slippage_bps=0.0, horizon=horizon)
 
 
 def _round_trip_bps(costs: float | ExecutionModel) -> float:

@@ -15,7 +15,7 @@ hundred settings on a file of the coin's own candles and carries the best one in
 no ledger can see.
 """
 
-from crp_pipeline.ledger.count import Trials
+from crp_pipeline.ledger.count import Trials, counted
 from crp_pipeline.ledger.event import Anew, Event, Look
 from crp_pipeline.ledger.ledger import Ledger
 from crp_pipeline.ledger.recipe import ensemble_trial, model_trial, rule_trial, shared_facts
@@ -28,6 +28,7 @@ __all__ = [
     "Look",
     "Trial",
     "Trials",
+    "counted",
     "ensemble_trial",
     "flat",
     "model_trial",

@@ -40,7 +40,7 @@ def drawdowns(equity: "pd.Series[float]", *, initial: float | None = None) -> Dr
     """
     values, time = equity.to_numpy(dtype=float), pd.DatetimeIndex(equity.index)
     depth = _depth(values if initial is None else np.r_[initial, values])
-    if not len(depth) or np.isnan(depth).any():
+    if not len(values) or np.isnan(depth).any():
         return Drawdowns(nan, nan, nan, nan)
     episodes = _episodes(depth)
     if not len(episodes.first):

@@ -56,11 +56,11 @@ def turnover(notional: ArrayLike, equity: "pd.Series[float]") -> float:
 
     `notional` is that of every fill in units of equity: both entries and exits, so that a round trip of the whole equity
     counts two. `equity` is indexed by UTC open time, one value per bar, and lasts from the first open to the last close. NaN
-    below two bars or without a positive mean.
+    below two bars, with a missing value or without a positive mean.
     """
     traded = np.asarray(notional, dtype=float)
     years = curve_days(equity) / DAYS_PER_YEAR
-    mean = float(equity.mean())
+    mean = float(equity.mean(skipna=False))
     return float(np.abs(traded).sum() / mean / years) if years > 0 and mean > 0 else float("nan")
 
 
@@ -69,16 +69,20 @@ def daily_returns(equity: "pd.Series[float]", *, initial: float | None = None) -
 
     `equity` is indexed by the open time of each bar and holds the value at its close, so a bar that opens at 23:00
     still belongs to its day. With `initial` the first day has a return too. A day without bars returns 0: nothing is
-    held across a hole. So does a day after ruin, when equity was 0 already.
+    held across a hole. So does a day after ruin, when equity was 0 already. A day whose last equity is missing,
+    and the next, return NaN.
     """
     time = pd.DatetimeIndex(equity.index)
     if time.tz is None:
         raise ValueError(f"equity must be indexed by UTC time, got {time.dtype}")
-    last = equity.set_axis(time.tz_convert("UTC")).resample("1D").last().ffill()
+    day = time.tz_convert("UTC").floor("1D")
+    # fills the days without bars, and no value that is missing
+    last = equity.set_axis(day)[~day.duplicated(keep="last")].asfreq("1D", method="ffill")
     before = last.shift(1)
     if initial is not None and len(last):
         before.iloc[0] = initial
-    return (last / before - 1).mask(before == 0, 0.0).dropna()
+    returns = (last / before - 1).mask((before == 0) & last.notna(), 0.0)
+    return returns.iloc[1:] if initial is None else returns
 
 
 def win_rate(pnl: ArrayLike) -> float:

@@ -183,7 +183,7 @@ _COSTS = (
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ExitConfig:
-    """Where stop and target lie, in causal volatilities over the horizon."""
+    """Where stop and target lie, in causal volatilities over the horizon; no side is taken where the stop's price is none."""
 
     stop_volatility_multiple: Annotated[float, Field(gt=0, le=20)] = 1.5
     target_volatility_multiple: Annotated[float, Field(gt=0, le=20)] = 1.5

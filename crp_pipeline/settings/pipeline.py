@@ -93,7 +93,7 @@ class PipelineSettings(BaseSettings):
     feeds: Mapping[SnakeCase, FeedConfig] = Field(default_factory=dict)
     """Feeds by a name of your own."""
     coin_overrides: Mapping[CoinName, CoinOverrides] = Field(default_factory=dict)
-    """Coins whose execution or sizing differs, and in which fields; see `of`."""
+    """Coins whose execution or sizing differs, and in which fields; each among `coins` where these are named; see `of`."""
 
     def of(self, coin: str) -> Self:
         """The same settings with the coin's own execution and sizing, and a neutral band that covers the costs of these.
@@ -132,6 +132,14 @@ class PipelineSettings(BaseSettings):
         twice = sorted({coin for coin in self.coins if self.coins.count(coin) > 1})
         if twice:
             raise ValueError(f"coins names {twice[0]} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _overrides_of_known_coins(self) -> Self:
+        """An override is of a coin that is named, where any is; the demo market runs beside the settings of a real one."""
+        unknown = sorted(set(self.coin_overrides) - set(self.coins))
+        if self.source != "demo" and self.coins and unknown:
+            raise ValueError(f"coin_overrides.{unknown[0]} is not allowed: coins names {', '.join(self.coins)}")
         return self
 
     @model_validator(mode="after")
@@ -189,9 +197,6 @@ def _overridden(section: _Section, changes: Mapping[str, Any], where: str) -> _S
         return replace(section, **changes)
     except ValidationError as error:
         raise ValueError(_first_sentence(error, where)) from error
-    except TypeError as error:
-        name = next(name for name in changes if name not in {field.name for field in fields(section)})
-        raise ValueError(f"{where}.{name} is not a setting (see crp_pipeline/settings/ for the names)") from error
 
 
 def _first_sentence(error: ValidationError, where: str) -> str:

@@ -257,6 +257,14 @@ def test_exit_distances_grow_with_the_root_of_the_horizon():
         exit_distances([0.01], 0, ExitConfig())
 
 
+@pytest.mark.parametrize("volatility", [0.5, 0.7, np.inf])
+def test_a_stop_that_would_lie_a_whole_price_away_is_unknown_and_so_is_its_target(volatility):
+    for exits in (ExitConfig(stop_volatility_multiple=1.0), ExitConfig(stop_volatility_multiple=20)):
+        assert np.isnan(exit_distances([volatility], 4, exits)).all()
+    stop, target = exit_distances([0.4999], 4, ExitConfig(stop_volatility_multiple=1.0, target_volatility_multiple=3.0))
+    np.testing.assert_allclose([stop, target], [[0.9998], [2.9994]])
+
+
 def three_trades():
     """Win 10, lose 10, win 10: the first two on the high tier."""
     candles = market(FLAT, UP, DOWN, UP, FLAT)

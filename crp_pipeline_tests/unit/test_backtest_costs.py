@@ -317,6 +317,17 @@ def test_a_wrong_override_is_one_sentence(overrides, message):
         load_settings(coin_overrides={BTC: overrides})
 
 
+@pytest.mark.parametrize("source", ["files", "exchange"])
+def test_an_override_of_a_coin_that_is_not_named_is_refused(source):
+    own = {"execution": {"fee_bps": 1}}
+    sentence = r"^coin_overrides\.BTCUSDT is not allowed: coins names BTC-USDT, ETH-USDT$"
+    with pytest.raises(SettingsError, match=sentence):
+        load_settings(source=source, coins=(BTC, "ETH-USDT"), coin_overrides={BTC: own, "BTCUSDT": own})
+    assert load_settings(source=source, coins=(BTC, "ETH-USDT"), coin_overrides={BTC: own}).of(BTC).execution.fee_bps == 1
+    assert load_settings(source=source, coin_overrides={"BTCUSDT": own}).coins == ()
+    assert load_settings(source="demo", coins=("EDGE-DEMO",), coin_overrides={BTC: own}).source == "demo"
+
+
 def test_overrides_that_are_no_json_are_told_what_to_write(monkeypatch):
     monkeypatch.setenv("CRP_COIN_OVERRIDES", "cheap")
     with pytest.raises(SettingsError, match=r'write JSON, such as {"BTC-USDT": {"execution"'):

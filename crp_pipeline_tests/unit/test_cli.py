@@ -197,6 +197,24 @@ def test_a_model_may_be_trained_without_being_saved(crp, book, candles, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+OVERRIDES = '{"BTC-USDT": {"execution": {"fee_bps": 50.0}}}'
+"""A round trip of 104 bps."""
+
+
+def test_a_model_is_trained_on_labels_with_the_costs_of_the_coin_that_the_file_is_named_after(
+    crp, book, candles, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CRP_COIN_OVERRIDES", OVERRIDES)
+    named, found = tmp_path / "btc-usdt.csv", {}
+    named.write_bytes(candles.read_bytes())
+    for path in (named, candles):
+        folder = tmp_path / "model" / path.stem
+        code, _, _ = crp("train", "--csv", str(path), "--model", "prior", "--horizon", "6", "--to", str(folder))
+        assert code == 0
+        found[path] = load_predictor(folder).card["labels"]["round_trip_cost_bps"]
+    assert found == {named: 104, candles: 14}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -271,6 +289,20 @@ def test_a_criterion_that_fails_is_named_and_gives_exit_code_1(model, win_rate, 
     assert (code, err) == (1, "")
     assert re.search(rf"{failed} +[-0-9.]+ +[<>]=? [-0-9.]+ +no", out)
     assert "criteria fail" in out
+
+
+def test_calls_are_asked_to_pay_the_costs_of_their_own_coin(crp, stored, monkeypatch):
+    def win_rate():
+        return float(re.search(r"win_rate +(0\.\d+) +>=", evaluate(crp, "lightgbm")[1])[1])
+
+    shared = win_rate()
+    monkeypatch.setenv("CRP_COIN_OVERRIDES", OVERRIDES.replace("BTC", "ETH"))
+    assert win_rate() == shared
+    monkeypatch.setenv("CRP_COIN_OVERRIDES", OVERRIDES)
+    own = win_rate()
+    monkeypatch.delenv("CRP_COIN_OVERRIDES")
+    monkeypatch.setenv("CRP_EXECUTION__FEE_BPS", "50")
+    assert own == win_rate() < shared
 
 
 def test_a_model_that_was_never_trained_cannot_be_evaluated(crp, stored):

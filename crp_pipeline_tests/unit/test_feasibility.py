@@ -13,13 +13,15 @@ from scipy.stats import binom
 from typer.testing import CliRunner
 
 from crp_pipeline.backtest import CostData
-from crp_pipeline.candles import DEMO_COINS, demo_market, load_candles, repair_candles, visible_state
+from crp_pipeline.candles import DEMO_COINS, coin_files, demo_market, load_candles, repair_candles, visible_state
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.cli import app
+from crp_pipeline.defs.feasibility import assets
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
 from crp_pipeline.gate.evidence import _feasibility
 from crp_pipeline.gate.feasibility import Feasibility, asked_coverage, feasibility, feasibility_table, trades_to_certify
 from crp_pipeline.metrics import wilson_interval
+from crp_pipeline.provenance import stamp
 from crp_pipeline.reporting.feasibility import feasibility_page
 from crp_pipeline.settings import ExecutionModel, ExitConfig, load_settings
 
@@ -134,6 +136,17 @@ def test_a_sequence_of_neighbours_that_share_their_future_counts_less_than_its_l
     assert one.oracle_win_rate_low < one.oracle_win_rate < one.oracle_win_rate_high
 
 
+@pytest.mark.parametrize(("n_moves", "independent"), [(1_499, 61.5), (30, 1.0)])
+def test_bars_that_all_come_out_alike_are_as_many_as_have_no_future_in_common(n_moves, independent):
+    found = feasibility(moving(*[0] * n_moves), horizon=24, costs=10.0)
+    assert (found.oracle_win_rate, found.n) == (0, n_moves - 23)
+    assert found.effective_n == independent
+    assert found.oracle_win_rate_high == wilson_interval(0, found.effective_n)[1]
+    once = feasibility(moving(*[0] * (n_moves - 1), 1), horizon=24, costs=10.0)
+    assert once.oracle_win_rate > 0
+    assert once.effective_n <= found.effective_n
+
+
 def test_costs_may_be_an_execution_model():
     candles = moving(1, -0.5, 0.1, 2, 0)
     model = ExecutionModel(fee_bps=6, spread_bps=4, slippage_bps=2, horizon=7)
@@ -187,6 +200,22 @@ def test_the_panel_the_gate_and_the_command_refuse_the_same_targets(target, tmp_
     printed = CliRunner().invoke(app, ["feasibility", "--csv", "SOL-USDT.csv"])
     assert printed.exit_code == int(not panel.is_possible)
     assert feasibility_page(panel, coin="SOL-USDT") in printed.output
+
+
+@pytest.mark.parametrize("name", ["SOL-USDT.csv", "sol-usdt.csv", "SOL-USDT.csv.gz", "Sol-Usdt.CSV.GZ", "sol-usdt.parquet"])
+def test_a_file_is_asked_with_the_costs_of_the_coin_that_its_name_is_read_as(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRP_HORIZON", "1")
+    monkeypatch.setenv("CRP_COIN_OVERRIDES", '{"SOL-USDT": {"execution": {"fee_bps": 26.0}}}')
+    candles = moving(*np.random.default_rng(5).normal(0, 0.2, 400)).assign(volume=1.0).reset_index()
+    if name.endswith("parquet"):
+        candles.to_parquet(name)
+    else:
+        candles.to_csv(name, index=False, compression="gzip" if name.lower().endswith("gz") else None)
+    assert list(coin_files(tmp_path)) == ["SOL-USDT"]
+    printed = CliRunner().invoke(app, ["feasibility", "--csv", name])
+    assert printed.output.startswith("SOL-USDT: ")
+    assert ", costs 56.0 bps, " in printed.output
 
 
 def test_the_gate_asks_an_oracle_that_has_the_candidates_funding():
@@ -253,9 +282,64 @@ def test_a_table_has_a_row_for_each_horizon_and_multiple_of_the_costs():
     assert scaled["cost_bps"].to_list() == [6 * model.cost_per_side_bps]
 
 
+def test_costs_may_be_larger_than_settings_allow_as_multiples_of_allowed_ones_are():
+    candles = moving(*[30, -20] * 20)
+    assert feasibility(candles, horizon=1, costs=1_200.0).oracle_win_rate == 1
+    assert feasibility(candles, horizon=1, costs=6_000.0).oracle_win_rate == 0
+    table = feasibility_table(candles, horizons=[1], costs=800.0)
+    assert table["cost_bps"].to_list() == [800, 1_200, 1_600, 2_400]
+    assert table["ceiling_100%"].to_list() == [1, 1, 1, 0.5]
+
+
+def test_the_shell_takes_costs_up_to_a_whole_price_and_only_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    moving(*[30, -20] * 100).assign(volume=1.0).reset_index().to_csv("SOL-USDT.csv", index=False)
+
+    def asked(option, value):
+        return CliRunner().invoke(app, ["feasibility", "--csv", "SOL-USDT.csv", "--horizon", "1", option, value])
+
+    printed = asked("--cost-bps", "1200")
+    assert (printed.exit_code, ", costs 1200.0 bps, " in printed.output) == (0, True)
+    for option, value in (
+        *(("--cost-bps", value) for value in ("10001", "-1", "inf", "nan")),
+        *((option, "nan") for option in ("--coverage", "--min-win-rate")),
+    ):
+        refused = asked(option, value)
+        assert (refused.exit_code, "Invalid value" in refused.output) == (2, True), (option, value)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_the_table_has_the_benefit_of_the_doubt_at_the_level_that_is_asked_for(level):
+    told = {"costs": 20.0, "level": level}
+    candles = moving(*[1, -0.5, 0.1, 2, 0] * 60)
+    table = feasibility_table(candles, horizons=[1], cost_multiples=[1], **told)
+    assert table["largest_coverage"].to_list() == [feasibility(candles, horizon=1, **told).largest_coverage]
+
+
+def test_the_asset_asks_at_the_gates_level_and_has_one_name_for_one_number():
+    settings = load_settings(horizon=4, gate={"level": 0.5, "min_win_rate": 0.9, "win_rate_of": "all"})
+    candles = moving(*np.random.default_rng(0).normal(0, 0.2, 400))
+    labels = pd.DataFrame({"volatility": 0.002}, candles.index)
+    for name, frame in (("candles", candles), ("labels", labels)):
+        stamp(frame, name, coin="EDGE-DEMO")
+    [asset] = assets(settings)
+    context = SimpleNamespace(partition_key="EDGE-DEMO", log=SimpleNamespace(info=print))
+    done = asset.op.compute_fn.decorated_fn(context, candles, labels)
+    told = {"costs": settings.execution, "exits": settings.exits, "volatility": labels["volatility"]}
+    expected = feasibility(candles, horizon=4, **told, target_win_rate=0.9, level=0.5)
+    [check] = done.check_results
+    assert done.metadata["ceiling"] == pytest.approx(expected.oracle_win_rate, rel=1e-5)
+    assert check.metadata["ceiling_high"].value == expected.oracle_win_rate_high < 1
+    assert done.value["largest_coverage"].iloc[-4] == expected.largest_coverage < 1
+    assert set(check.metadata) & set(done.metadata) == set()
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
+        ({"costs": -1.0}, ValueError, "^costs = -1.0 are not those of a round trip in basis points: "),
+        ({"costs": math.nan}, ValueError, "^costs = nan are not those of a round trip"),
+        ({"costs": math.inf}, ValueError, "^costs = inf are not those of a round trip"),
         ({"horizon": 0}, ValueError, "horizon must be at least 1 bar, got 0"),
         ({"horizon": 5}, InsufficientHistoryError, "none of 6 bars has a known future of 5 bars"),
         ({"coverage": 0}, ValueError, "0 is not a share of the bars"),

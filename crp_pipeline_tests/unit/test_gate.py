@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from crp_pipeline.backtest import CostData, ExecutionModel, Sizing, run_backtest, zero_skill
+from crp_pipeline.backtest import CostData, ExecutionModel, ExitConfig, Sizing, exit_table, run_backtest, zero_skill
 from crp_pipeline.contracts import PROBABILITIES, Fold, Tier
 from crp_pipeline.ensemble import Member, Stack
+from crp_pipeline.errors import InsufficientHistoryError
 from crp_pipeline.gate import Criterion, GateConfig, Outcome, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
 from crp_pipeline.gate.criteria import FAULTS
 from crp_pipeline.gate.economics import stress_evidence, trading_evidence
 from crp_pipeline.gate.evidence import forecast_evidence, integrity_evidence
+from crp_pipeline.gate.feasibility import feasibility
 from crp_pipeline.gate.scores import log_loss_by_fold, scored
 from crp_pipeline.gate.verdict import OUTCOME_OF_FAILURE
 from crp_pipeline.models.scoring import log_losses
@@ -672,6 +674,29 @@ def test_no_side_is_taken_where_the_stop_is_unknown():
     assert found.index.equals(EIGHT_DAYS[1:])
     assert found["signal"].tolist() == [1, 1, -1, 0, 0, 0, 0]
     assert found["stop_distance"].tolist()[:3] == [0.1] * 3
+
+
+def test_no_side_is_taken_and_no_oracle_asked_where_the_stop_would_lie_a_whole_price_away():
+    """Daily bars held for 60 days: at 8 % a day the stop lies 93 % away, at 9 % it lies 105 % away."""
+    candles = random_walk(400, freq="D")
+    volatility = pd.Series(np.where(np.arange(400) % 2, 0.08, 0.09), candles.index)
+    exits = exit_table(volatility, 60, ExitConfig())
+    forecasts = rules(candles, horizon=60)
+    told = {"execution": ExecutionModel(horizon=60), "sizing": Sizing()}
+    result = run_backtest(candles, with_exits(forecasts["always_long"], exits), **told)
+    decided = candles.index.get_indexer(pd.DatetimeIndex(result.trades["decision_time"]))
+    assert len(decided) >= 6
+    assert (decided % 2 == 1).all()
+    labels = labels_of(candles.index, [1.0] * 400, [1.0] * 400)
+    found = compare(forecasts, candles, labels, exits, **told, config=CONFIG, seed=0).set_index("candidate")
+    assert found.loc["always_long", "trades"] == len(decided)
+    whole = {"horizon": 60, "costs": told["execution"]}
+    oracle = feasibility(candles, **whole, exits=ExitConfig(), volatility=volatility)
+    assert oracle.n == pytest.approx(feasibility(candles, **whole).n / 2, abs=1)
+    far = ExitConfig(stop_volatility_multiple=20)
+    with pytest.raises(InsufficientHistoryError, match="none of 400 bars has a known future of 60 bars and a stop above zero"):
+        feasibility(candles, **whole, exits=far, volatility=volatility)
+    assert (with_exits(forecasts["always_long"], exit_table(volatility, 60, far))["signal"] == 0).all()
 
 
 def test_candidates_that_share_no_bar_are_compared_without_an_error():

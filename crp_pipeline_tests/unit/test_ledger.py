@@ -494,6 +494,19 @@ def test_the_command_tells_a_whole_ledger_and_does_not_begin_it_anew(asked):
     assert "nothing is wrong with the ledger" in str(refused.exception)
 
 
+def test_the_command_prints_one_row_of_each_trial_as_it_came_out_last(asked, told):
+    for n_days in (11, 12, 13):
+        tell(told, trial(seed=0), trial("prior", made="p"), n_days=n_days, seed=n_days, occasion=f"night-{n_days}")
+    tell(told, trial(seed=3), seed=99, occasion="again")
+    printed = asked().output
+    rows = [line.split() for line in printed.splitlines() if line.startswith("2024-05-01T")]
+    assert f"BTC-USDT: {len(rows)} trials" in printed
+    assert [words[1] for words in rows] == ["night-13", *["night"] * 3, "again", "night-13"]
+    latest = {look.name: look.daily_sharpe for look in told.events(COIN)[-2].looks}
+    sharpes = {words[2]: float(words[-1]) for words in rows if words[1] == "night-13"}
+    assert sharpes == pytest.approx({name: sharpe * math.sqrt(365) for name, sharpe in latest.items()}, rel=1e-3)
+
+
 def test_the_command_finds_a_ledger_that_was_deleted_or_cut_back_and_leads_out(asked, told):
     cut_back(told, 2)
     assert "once held 4 events, which the 2 that it holds do not continue" in str(asked().exception)

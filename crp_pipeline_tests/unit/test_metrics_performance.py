@@ -40,6 +40,36 @@ def plain_drawdown_days(equity):
     return days
 
 
+def test_a_missing_equity_leaves_no_turnover():
+    assert turnover([50.0], curve(100, 100)) > 0
+    assert math.isnan(turnover([50.0], curve(100, math.nan)))
+    assert math.isnan(turnover([50.0], curve()))
+
+
+def test_a_missing_equity_at_a_days_end_leaves_two_days_without_a_return():
+    hole = curve(100, 110, math.nan, math.nan, 121, 121, 133.1, 133.1)
+    expected = [0.1, math.nan, math.nan, 0.1]
+    np.testing.assert_allclose(daily_returns(hole, initial=100), expected)
+    np.testing.assert_allclose(daily_returns(hole), expected[1:])
+    assert daily_returns(curve(100, 110, math.nan, 121), initial=100).tolist() == pytest.approx([0.1, 0.1])
+    assert np.isnan(daily_returns(curve(100, math.nan, freq="1D"), initial=0.0).iloc[1])
+    assert np.isnan(daily_returns(curve(0, math.nan, freq="1D"), initial=100).iloc[1]), "after ruin too"
+
+
+def test_a_day_without_bars_is_filled_beside_a_missing_one():
+    held = curve(100, math.nan, 121, 121, freq="1D").drop(pd.Timestamp("2024-01-03", tz="UTC"))
+    np.testing.assert_allclose(daily_returns(held, initial=100), [0, math.nan, math.nan, math.nan])
+    quiet = curve(100, 110, 999, 121, freq="1D").drop(pd.Timestamp("2024-01-03", tz="UTC"))
+    np.testing.assert_allclose(daily_returns(quiet), [0.1, 0, 0.1])
+
+
+def test_an_account_without_a_bar_has_no_drawdown():
+    nobody = curve()
+    assert all(math.isnan(it) for it in drawdowns(nobody, initial=100))
+    assert all(math.isnan(it) for it in drawdowns(nobody))
+    assert daily_returns(nobody, initial=100).empty
+
+
 def test_sortino_ratio_divides_by_the_shortfall_over_all_returns():
     # mean 0.01; squared shortfalls 0, 0.0004, 0 and 0.0016 average to 0.0005
     assert sortino_ratio([0.06, -0.02, 0.04, -0.04], periods_per_year=1) == pytest.approx(0.01 / math.sqrt(0.0005))

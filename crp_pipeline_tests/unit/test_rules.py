@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from crp_pipeline.backtest.account import AccountDays
+from crp_pipeline.backtest import ExecutionModel, Sizing, run_backtest
+from crp_pipeline.backtest.account import AccountDays, account_days, account_path
 from crp_pipeline.backtest.rules import ChallengeOutcome, _live, _stationary_rows, challenge, challenge_odds, rules_evidence
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.metrics import wilson_interval
@@ -360,6 +361,26 @@ def test_days_after_ruin_are_no_days():
     equity, trades = one_a_day(-START, 0, 0)
     odds = challenge_odds(equity, equity, trades, FTMO, initial=START, block_days=2, n_paths=9, max_days=9, seed=0)
     assert (odds.failed_daily_loss, odds.days_to_fail) == (1, (1, 1, 1))
+
+
+@pytest.mark.parametrize("seed", [3, 4, 56])
+def test_the_days_of_an_account_that_the_engine_ruined_end_with_its_ruin(seed):
+    rng, time = np.random.default_rng(seed), hours("2024-01-01", 30 * 24)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, len(time))))
+    opened = np.r_[100, close[:-1]]
+    high, low = np.maximum(opened, close) * 1.005, np.minimum(opened, close) * 0.995
+    candles = pd.DataFrame({"open": opened, "high": high, "low": low, "close": close}, index=time)
+    decisions = pd.DataFrame({"signal": rng.choice([-1, 1], len(time))}, index=time)
+    ruined = run_backtest(
+        candles, decisions, execution=ExecutionModel(horizon=6), sizing=Sizing(initial_equity=START, max_leverage=10)
+    )
+    last = ruined.trades.iloc[-1]
+    assert last["exit_reason"] == "ruin"
+    assert START + ruined.trades["pnl"].cumsum().iloc[-1] != 0
+    path = account_path(ruined.equity, ruined.worst_equity, ruined.trades, initial=START, timezone="UTC")
+    days = account_days(path)
+    assert len(days.gain) == (last["exit_time"].normalize() - time[0]).days + 1
+    assert days.gain[-1] == pytest.approx(-1)
 
 
 def test_the_gates_numbers_are_those_of_the_path_and_the_odds():
