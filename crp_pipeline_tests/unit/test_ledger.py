@@ -626,6 +626,17 @@ def test_what_was_in_order_a_moment_ago_is_looked_at_again(told):
     assert head_to_tell(told, COIN, earlier_head=head) == head
 
 
+def test_a_file_that_no_number_needs_any_more_is_checked_all_the_same(book):
+    tell(book, n_days=10)
+    tell(book, n_days=20)
+    file = book.root / COIN / "returns" / f"{book.events(COIN)[0].returns}.parquet"
+    file.write_bytes(file.read_bytes() + b" ")
+    assert book.trials(COIN).n_trials == 1
+    altered = f"{COIN}: the ledger's {file.name} has been altered"
+    assert ledger_faults(book, COIN) == (1, altered)
+    assert evidence_of(book, book.head(COIN)) == ({"ledger_faults": 1.0}, altered)
+
+
 def test_nobody_writes_while_a_ledger_is_read(told):
     with told.reading(COIN) as book, (told.root / COIN / ".lock").open("w") as lock:
         with pytest.raises(BlockingIOError):
