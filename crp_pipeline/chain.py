@@ -64,7 +64,8 @@ class Chain(Generic[L]):
     def links(self) -> Links[L]:
         """Every link; raises the error naming the first line after one that was altered or removed."""
         lines, torn = self._lines()
-        told, hashes = self._told(lines), tuple(map(_line_hash, lines))
+        hashes = tuple(map(_line_hash, lines))
+        told = self._told(lines, hashes)
         before_last, last = (NO_ENTRY, NO_ENTRY, *hashes)[-2:]
         pending = bool(told) and not torn and self.head == before_last
         if not pending and self.head != last:
@@ -104,10 +105,9 @@ class Chain(Generic[L]):
         except (ValueError, TypeError, KeyError):
             return None
 
-    def _told(self, lines: list[bytes]) -> tuple[L, ...]:
+    def _told(self, lines: list[bytes], hashes: tuple[str, ...]) -> tuple[L, ...]:
         links: list[L] = []
-        expected = NO_ENTRY
-        for number, line in enumerate(lines, start=1):
+        for number, (line, expected) in enumerate(zip(lines, (NO_ENTRY, *hashes), strict=False), start=1):
             place = f"{self._owner}: line {number} of the {self._called}"
             try:
                 link = self._read(json.loads(line))
@@ -116,7 +116,6 @@ class Chain(Generic[L]):
             if link.previous != expected:
                 raise self._error(f"{place} does not follow the one before it")
             links.append(link)
-            expected = _line_hash(line)
         return tuple(links)
 
     def _lines(self) -> tuple[list[bytes], bytes]:

@@ -50,7 +50,8 @@ def show_ledger(
 
 def _page(ledger: Ledger, coin: str) -> str:
     """Every trial as it came out last, what is known of those before, and how many they are together."""
-    events = ledger.events(coin)
+    with ledger.reading(coin) as book:
+        events, n_trials = book.events, book.count
     rows = [
         {
             "at": trial.event.at,
@@ -68,7 +69,7 @@ def _page(ledger: Ledger, coin: str) -> str:
         f"begun anew at {event.at} after {event.anew.n_trials} trials: {event.anew.reason}" for event in events if event.anew
     ]
     table = to_text(pd.DataFrame(rows)) if rows else "nothing was tried yet"
-    whole = f"\n{coin}: {ledger.count(coin)} trials, every line and file as it was written"
+    whole = f"\n{coin}: {n_trials} trials, every line and file as it was written"
     return "\n".join([*begun, table, whole])
 
 

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from crp_pipeline.backtest import CostData, exit_table, run_backtest
 from crp_pipeline.controls.market import COIN
@@ -49,14 +50,32 @@ PROVED_BARS, PROOF_CUTS = 1_500, 2
 Relabel = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 
-def control_settings(seed: int, *, horizon: int = 1) -> PipelineSettings:
+class ControlSettings(PipelineSettings):
+    """Settings that follow arguments and defaults alone: no variable and no file of an installation is read."""
+
+    # the library warns of a table whose file is not read
+    model_config = SettingsConfigDict(pyproject_toml_table_header=None)  # type: ignore[typeddict-item]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only."""
+        return (init_settings,)
+
+
+def control_settings(seed: int, *, horizon: int = 1) -> ControlSettings:
     """Settings of a control, whatever the installation's own are: the next bars, small stakes, the bounds of the house.
 
     The win rate is no subject here: how many trades win follows from exits and costs, and the edges are known by accuracy.
     """
-    return PipelineSettings(
+    return ControlSettings(
         source="demo",
-        coins=(),
         interval="1h",
         horizon=horizon,
         seed=seed,
@@ -72,9 +91,6 @@ def control_settings(seed: int, *, horizon: int = 1) -> PipelineSettings:
         gate=GateConfig(min_win_rate=0.05, n_resamples=1_000),
         sentinels=SentinelConfig(),
         prop_firm=PropFirmRules(),
-        feeds={},
-        coin_overrides={},
-        finer_dir=None,
     )
 
 

@@ -19,7 +19,7 @@ from crp_pipeline.defs.costs import cost_data
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions
-from crp_pipeline.ledger import Ledger, Trial, ensemble_trial, model_trial, rule_trial
+from crp_pipeline.ledger import Ledger, Trial, check_returns, ensemble_trial, model_trial, rule_trial
 from crp_pipeline.models import MODEL_CLASSES
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.settings import PipelineSettings
@@ -52,15 +52,15 @@ def append_trials(
 ) -> str | None:
     """Write an event into a coin's ledger and return its head; None where it is damaged, which is told.
 
+    Raises `LedgerError` for returns that are none.
     Nothing is written onto a damaged ledger, and nobody stops for it: the gate finds it, says so and promotes nothing.
     """
-    ledger = Ledger(places.ledger)
+    check_returns(coin, trials, earned)
     try:
-        ledger.verify(coin)
+        return Ledger(places.ledger).append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
     except LedgerError as error:
         context.log.warning(f"{error}; nothing is written onto it, and nothing is promoted until `crp ledger` begins another")
         return None
-    return ledger.append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
 
 
 def append_model(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from crp_pipeline.chain import NO_ENTRY
 from crp_pipeline.contracts import Floats
 from crp_pipeline.errors import LedgerError
-from crp_pipeline.ledger import Ledger, Trials
+from crp_pipeline.ledger import Ledger, Reading, Trials
 from crp_pipeline.metrics import (
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
@@ -140,10 +140,14 @@ def trial_evidence(
 
     Of a ledger with a fault nothing else is told: what was not measured passes no gate.
     """
-    faults, sentence = ledger_faults(ledger, coin, earlier_heads=earlier_heads)
-    if faults:
-        return {"ledger_faults": float(faults)}, sentence
-    trials = ledger.trials(coin, days=pd.DatetimeIndex(candidate_daily_returns.index))
+    try:
+        with ledger.reading(coin) as book:
+            faults, sentence = _faults_in(book, earlier_heads)
+            if faults:
+                return {"ledger_faults": float(faults)}, sentence
+            trials = book.trials(days=pd.DatetimeIndex(candidate_daily_returns.index))
+    except LedgerError as error:
+        return {"ledger_faults": 1.0}, str(error)
     return {"ledger_faults": 0.0, **ledger_evidence(trials, candidate_daily_returns, level=level)}, sentence
 
 
@@ -154,14 +158,20 @@ def ledger_faults(ledger: Ledger, coin: str, *, earlier_heads: Iterable[str] = (
     ledger does not continue says that the ledger was removed, cut back or written anew.
     """
     try:
-        ledger.verify(coin)
-        lost = [head for head in earlier_heads if not ledger.continues(coin, head)]
+        with ledger.reading(coin) as book:
+            return _faults_in(book, earlier_heads)
     except LedgerError as error:
         return 1, str(error)
+
+
+def _faults_in(book: Reading, earlier_heads: Iterable[str]) -> tuple[int, str]:
+    """`ledger_faults` of a ledger whose lines are in order; raises `LedgerError` for a file that is not as it was written."""
+    book.verify()
+    lost = [head for head in earlier_heads if not book.continues(head)]
     if not lost:
-        return 0, f"{coin}: the ledger is as it was written"
-    length, found = lost[0].partition(":")[0], ledger.head(coin).partition(":")[0]
-    return len(lost), f"{coin}: the ledger once held {length} events, which the {found} that it holds do not continue"
+        return 0, f"{book.coin}: the ledger is as it was written"
+    length, found = lost[0].partition(":")[0], book.head.partition(":")[0]
+    return len(lost), f"{book.coin}: the ledger once held {length} events, which the {found} that it holds do not continue"
 
 
 def head_to_tell(ledger: Ledger, coin: str, *, earlier_head: str | None) -> str:
@@ -172,7 +182,8 @@ def head_to_tell(ledger: Ledger, coin: str, *, earlier_head: str | None) -> str:
     """
     earlier = NO_HEAD if earlier_head is None else earlier_head
     try:
-        return ledger.head(coin) if ledger.continues(coin, earlier) else earlier
+        with ledger.reading(coin) as book:
+            return book.head if book.continues(earlier) else earlier
     except LedgerError:
         return earlier
 

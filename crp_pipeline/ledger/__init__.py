@@ -17,7 +17,7 @@ no ledger can see.
 
 from crp_pipeline.ledger.count import Trials, counted
 from crp_pipeline.ledger.event import Anew, Event, Look
-from crp_pipeline.ledger.ledger import Ledger
+from crp_pipeline.ledger.ledger import Ledger, Reading, check_returns
 from crp_pipeline.ledger.recipe import ensemble_trial, model_trial, rule_trial, shared_facts
 from crp_pipeline.ledger.trial import Trial, flat
 
@@ -26,8 +26,10 @@ __all__ = [
     "Event",
     "Ledger",
     "Look",
+    "Reading",
     "Trial",
     "Trials",
+    "check_returns",
     "counted",
     "ensemble_trial",
     "flat",

@@ -15,6 +15,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from os import PathLike
@@ -38,8 +39,75 @@ LOCK = ".lock"
 ASIDE = "aside"
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a coin's ledger held when its lines were read, all of them in order: one reading answers every question."""
+
+    coin: str
+    links: Links[Event]
+    folder: Path
+    """Where the files of returns lie."""
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Every event, oldest first."""
+        return self.links.told
+
+    @property
+    def count(self) -> int:
+        """How many trials there were, by the rule of `count`."""
+        return len(counted(self.events)) + counted_before(self.events)
+
+    @property
+    def head(self) -> str:
+        """How long the ledger is and the hash of its last line, as `<events>:<hash>`."""
+        return f"{len(self.links.hashes)}:{self.links.hashes[-1] if self.links.hashes else NO_ENTRY}"
+
+    def continues(self, earlier_head: str) -> bool:
+        """True when the ledger begins with everything that it held when it had that head, or was begun in that one's place."""
+        length, _, last = earlier_head.partition(":")
+        if not re.fullmatch("[0-9]+", length):
+            return False
+        hashes = (NO_ENTRY, *self.links.hashes)
+        before = {head for event in self.events if event.anew is not None for head in event.anew.heads}
+        return earlier_head in before or (int(length) < len(hashes) and hashes[int(length)] == last)
+
+    def verify(self) -> None:
+        """Check every file; raises `LedgerError` naming the first that is missing or altered."""
+        for event in self.events:
+            if event.looks:
+                self._content(event.returns)
+
+    def trials(self, *, days: pd.DatetimeIndex | None = None) -> Trials:
+        """Everything that was tried, beside the candidate that has these UTC days; the latest event's where none are told.
+
+        Raises `LedgerError` for a file of returns that is needed and is not as it was written.
+        """
+        read = cache(self._returns)
+        if days is None:
+            latest = [event.returns for event in self.events if event.looks][-1:]
+            days = pd.DatetimeIndex(read(latest[0]).index) if latest else pd.DatetimeIndex([], tz="UTC")
+        return tried(self.events, days, lambda trial: read(trial.event.returns)[trial.look.name])
+
+    def _returns(self, name: str) -> pd.DataFrame:
+        return pd.read_parquet(io.BytesIO(self._content(name)))
+
+    def _content(self, name: str) -> bytes:
+        """Bytes of a file of returns, which are those that it was named after."""
+        path = _file(self.folder, name)
+        if not path.is_file():
+            raise LedgerError(f"{self.coin}: the ledger names {path.name}, which is missing")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != name:
+            raise LedgerError(f"{self.coin}: the ledger's {path.name} has been altered")
+        return content
+
+
 class Ledger:
-    """The ledgers of all coins, in one folder."""
+    """The ledgers of all coins, in one folder.
+
+    Every question reads all lines: whoever has several asks them of one `reading`.
+    """
 
     def __init__(self, root: str | PathLike[str]) -> None:
         self.root = Path(root)
@@ -51,20 +119,20 @@ class Ledger:
         already, the same trial of the same forecasts with the same returns, is not written again, so that a run that is
         repeated leaves the ledger as it is. Raises `LedgerError` for returns that are not such and for a damaged ledger.
         """
-        _check_returns(coin, trials, daily_returns)
+        check_returns(coin, trials, daily_returns)
         looks = [Look.of(trial, daily_returns[trial.name]) for trial in trials]
         self._folder(coin).mkdir(parents=True, exist_ok=True)
-        with self._writing(coin) as (chain, links):
-            known = {_identity(look) for event in links.told for look in event.looks}
+        with self._writing(coin) as (chain, book):
+            known = {_identity(look) for event in book.events for look in event.looks}
             unheard = tuple(look for look in looks if _identity(look) not in known)
             if not unheard:
-                return _head(links)
+                return book.head
             returns = self._keep(coin, daily_returns[[look.name for look in unheard]])
             at = now.astimezone(UTC).isoformat(timespec="seconds")
             event = Event(at, coin, occasion, returns, unheard, chain.head)
             last = chain.append(event.document())
             write_text(self._folder(coin) / HEAD, last)
-        return f"{len(links.told) + 1}:{last}"
+        return f"{len(book.events) + 1}:{last}"
 
     def start_anew(self, coin: str, *, reason: str, heads: Iterable[str], n_trials: int, now: datetime) -> str:
         """Lay a ledger aside, begin another with what is known of it, and return the new head.
@@ -87,47 +155,45 @@ class Ledger:
             write_text(folder / HEAD, last)
         return f"1:{last}"
 
+    @contextmanager
+    def reading(self, coin: str) -> Iterator[Reading]:
+        """The ledger as it stands, into which nobody writes meanwhile.
+
+        Raises `LedgerError` naming the first line after one that was altered or removed.
+        """
+        folder = self._folder(coin)
+        with no_writer(folder / LOCK):
+            yield Reading(coin, _chain_in(folder, coin).links(), folder)
+
     def events(self, coin: str) -> list[Event]:
-        """Every event, oldest first; raises `LedgerError` naming the first line after one that was altered or removed."""
-        return list(self._links(coin).told)
+        """Every event, oldest first; raises `LedgerError` as `reading` does."""
+        with self.reading(coin) as book:
+            return list(book.events)
 
     def count(self, coin: str) -> int:
         """How many trials there were, by the rule of `count`."""
-        events = self._links(coin).told
-        return len(counted(events)) + counted_before(events)
+        with self.reading(coin) as book:
+            return book.count
 
     def trials(self, coin: str, *, days: pd.DatetimeIndex | None = None) -> Trials:
-        """Everything that was tried, beside the candidate that has these UTC days; the latest event's where none are told.
-
-        Raises `LedgerError` for a damaged ledger and for a file of returns that is needed and is not as it was written.
-        """
-        with self._reading(coin):
-            events, read = self._chain(coin).links().told, cache(partial(self._returns, coin))
-            if days is None:
-                latest = [event.returns for event in events if event.looks][-1:]
-                days = pd.DatetimeIndex(read(latest[0]).index) if latest else pd.DatetimeIndex([], tz="UTC")
-            return tried(events, days, lambda trial: read(trial.event.returns)[trial.look.name])
+        """Everything that was tried, as `Reading.trials` tells it."""
+        with self.reading(coin) as book:
+            return book.trials(days=days)
 
     def head(self, coin: str) -> str:
         """How long the ledger is and the hash of its last line, as `<events>:<hash>`."""
-        return _head(self._links(coin))
+        with self.reading(coin) as book:
+            return book.head
 
     def continues(self, coin: str, earlier_head: str) -> bool:
         """True when the ledger begins with everything that it held when it had that head, or was begun in that one's place."""
-        length, _, last = earlier_head.partition(":")
-        if not re.fullmatch("[0-9]+", length):
-            return False
-        links = self._links(coin)
-        hashes = (NO_ENTRY, *links.hashes)
-        before = {head for event in links.told if event.anew is not None for head in event.anew.heads}
-        return earlier_head in before or (int(length) < len(hashes) and hashes[int(length)] == last)
+        with self.reading(coin) as book:
+            return book.continues(earlier_head)
 
     def verify(self, coin: str) -> None:
         """Check every line and every file; raises `LedgerError` naming the first that is missing, altered or was cut off."""
-        with self._reading(coin):
-            for event in self._chain(coin).links().told:
-                if event.looks:
-                    self._content(coin, event.returns)
+        with self.reading(coin) as book:
+            book.verify()
 
     def coins(self) -> list[str]:
         """Coins of which a trial was ever written down."""
@@ -138,57 +204,34 @@ class Ledger:
         events = _chain_in(folder, coin).legible()
         return len(counted(events)) + counted_before(events)
 
-    def _returns(self, coin: str, name: str) -> pd.DataFrame:
-        return pd.read_parquet(io.BytesIO(self._content(coin, name)))
-
-    def _content(self, coin: str, name: str) -> bytes:
-        """Bytes of a file of returns, which are those that it was named after."""
-        path = self._file(coin, name)
-        if not path.is_file():
-            raise LedgerError(f"{coin}: the ledger names {path.name}, which is missing")
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != name:
-            raise LedgerError(f"{coin}: the ledger's {path.name} has been altered")
-        return content
-
     def _keep(self, coin: str, daily_returns: pd.DataFrame) -> str:
         """Write a file of returns and return its hash."""
         content = daily_returns.to_parquet()
         assert content is not None
         name = hashlib.sha256(content).hexdigest()
-        write_bytes(self._file(coin, name), content)
+        write_bytes(_file(self._folder(coin), name), content)
         return name
-
-    def _file(self, coin: str, name: str) -> Path:
-        return self._folder(coin) / RETURNS / f"{name}.parquet"
 
     def _folder(self, coin: str) -> Path:
         if not COIN_NAME.fullmatch(coin):
             raise LedgerError(f"{coin!r} is not the name of a coin, which is capitals and digits parted by single dashes")
         return self.root / coin
 
-    def _links(self, coin: str) -> Links[Event]:
-        with self._reading(coin):
-            return self._chain(coin).links()
-
     def _chain(self, coin: str) -> Chain[Event]:
         return _chain_in(self._folder(coin), coin)
 
     @contextmanager
-    def _writing(self, coin: str) -> Iterator[tuple[Chain[Event], Links[Event]]]:
-        """One writer per coin at a time; it begins with everything in order."""
-        with only_writer(self._folder(coin) / LOCK):
+    def _writing(self, coin: str) -> Iterator[tuple[Chain[Event], Reading]]:
+        """One writer per coin at a time; it begins with every line and every file in order."""
+        folder = self._folder(coin)
+        with only_writer(folder / LOCK):
             chain = self._chain(coin)
-            links = chain.links()
+            book = Reading(coin, chain.links(), folder)
+            book.verify()
             last = chain.mend()
             if last != chain.head:
-                write_text(self._folder(coin) / HEAD, last)
-            yield chain, links
-
-    @contextmanager
-    def _reading(self, coin: str) -> Iterator[None]:
-        with no_writer(self._folder(coin) / LOCK):
-            yield
+                write_text(folder / HEAD, last)
+            yield chain, book
 
 
 def _chain_in(folder: Path, coin: str) -> Chain[Event]:
@@ -212,11 +255,11 @@ def _identity(look: Look) -> tuple[str, str, str]:
     return look.key, look.made, look.earned
 
 
-def _head(links: Links[Event]) -> str:
-    return f"{len(links.hashes)}:{links.hashes[-1] if links.hashes else NO_ENTRY}"
+def _file(folder: Path, name: str) -> Path:
+    return folder / RETURNS / f"{name}.parquet"
 
 
-def _check_returns(coin: str, trials: Sequence[Trial], daily_returns: pd.DataFrame) -> None:
+def check_returns(coin: str, trials: Sequence[Trial], daily_returns: pd.DataFrame) -> None:
     """Raises `LedgerError` unless there is a finite number per trial and UTC day."""
     names, days = [trial.name for trial in trials], daily_returns.index
     if not names or len(set(names)) < len(names) or names != list(daily_returns.columns):

@@ -24,6 +24,7 @@ class Entry:
     """`register`, `promote`, `reject` or `rollback`."""
     version: str
     reason: str
+    """Of a registration the verdict's outcome, a colon and the verdict's reason."""
     previous: str
     """SHA-256 of the line before."""
 

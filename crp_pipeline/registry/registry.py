@@ -8,6 +8,7 @@ it, because a promotion moves it last: a line and a pointer without their head a
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ LOCK = ".lock"
 NOBODY = "none"
 """What the subject of a verdict names as champion where nobody reigned."""
 STAGING = ".new"
+VERSION = re.compile("[0-9a-f]{16}")
 
 
 class Registry:
@@ -121,7 +123,7 @@ class Registry:
 
     def card(self, coin: str, version: str) -> dict[str, Any]:
         """Everything known of a version, after every byte of it has been checked."""
-        if version not in self._kept(coin):
+        if not self._keeps(coin, version):
             raise RegistryError(f"{coin} has no version {version}")
         folder = self.folder(coin, version)
         card = verify(folder)
@@ -132,7 +134,7 @@ class Registry:
     def card_alone(self, coin: str, version: str) -> dict[str, Any]:
         """What the card of a version says, proved by the version's name; its other files are not looked at."""
         folder = self.folder(coin, version)
-        if version not in self._kept(coin) or sha256(folder / MANIFEST)[:16] != version:
+        if not self._keeps(coin, version) or sha256(folder / MANIFEST)[:16] != version:
             raise RegistryError(f"{coin}: there is no version {version} whose manifest is the one it was named after")
         return read_manifest(folder)
 
@@ -185,7 +187,7 @@ class Registry:
 
     def _place(self, coin: str, version: str) -> None:
         """Move the staged version to its name, or check the one that has it already."""
-        if version in self._kept(coin):
+        if self._keeps(coin, version):
             self.card(coin, version)
             shutil.rmtree(self._staging(coin))
         else:
@@ -253,6 +255,10 @@ class Registry:
 
     def _staging(self, coin: str) -> Path:
         return self._versions(coin) / STAGING
+
+    def _keeps(self, coin: str, version: str) -> bool:
+        """Whether the version has its folder; nothing else is looked at, however many versions there are."""
+        return VERSION.fullmatch(version) is not None and self.folder(coin, version).is_dir()
 
     def _kept(self, coin: str) -> set[str]:
         return {path.name for path in self._versions(coin).glob("*") if not path.name.startswith(".")}

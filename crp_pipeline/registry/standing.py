@@ -4,14 +4,17 @@ A reign is a stretch of the journal with one recipe on the throne: a refreshed m
 recipe begins a new one, and so does every rollback, since whoever rolls back has seen how the last one ended.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from crp_pipeline.gate.challenge import Contender, recipe_key
 from crp_pipeline.gate.verdict import Outcome, Verdict
 from crp_pipeline.registry.candidate import DECISIONS
+from crp_pipeline.registry.journal import Entry
 from crp_pipeline.registry.registry import Registry
+from crp_pipeline.registry.succession import succession
 from crp_pipeline.storage import read_parquet
 
 CIRCUMSTANCES = ("champion", "source")
@@ -37,10 +40,10 @@ def standing(book: Registry, coin: str) -> Standing | None:
     champion = book.champion(coin)
     if champion is None:
         return None
-    recipe = recipe_of(book.card_alone(coin, champion))
-    shadow = _latest_shadow(book, coin, recipe)
-    shadow_recipe = None if shadow is None else recipe_of(book.card_alone(coin, shadow))
-    return Standing(champion, recipe, _reign(book, coin), shadow, shadow_recipe)
+    history, told_recipe = book.history(coin), cache(partial(_recipe_in, book, coin))
+    recipe = told_recipe(champion)
+    shadow = _latest_shadow(history, recipe, told_recipe)
+    return Standing(champion, recipe, _reign(history, told_recipe), shadow, None if shadow is None else told_recipe(shadow))
 
 
 def recipe_of(card: Mapping[str, Any]) -> str:
@@ -67,20 +70,17 @@ def version_judged(book: Registry, coin: str, verdict: Verdict) -> str | None:
     candidate does not, and `CIRCUMSTANCES` are none of it. Of one that may be promoted only the present champion and what was
     rolled back are found, since a promotion needs the numbers of tonight.
     """
-    champion = book.champion(coin) if book.history(coin) else None
-    for entry in reversed(book.history(coin)):
-        if entry.action == "register":
-            told = book.card_alone(coin, entry.version)["verdict"]
-            same = (
-                _without_circumstances(told["subject"]) == _without_circumstances(verdict.subject)
-                and told["outcome"] == verdict.outcome
-                and told["stamp"] == verdict.stamp
-            )
-            settled = (
-                verdict.outcome is not Outcome.PROMOTE or entry.version == champion or book.is_rolled_back(coin, entry.version)
-            )
-            if same and settled:
-                return entry.version
+    history = book.history(coin)
+    champion = book.champion(coin) if history else None
+    registered = _registered(history, verdict.outcome)
+    if verdict.outcome is Outcome.PROMOTE:
+        settled = succession(coin, history).rolled_back | {champion}
+        registered = (version for version in registered if version in settled)
+    subject = _without_circumstances(verdict.subject)
+    for version in registered:
+        told = book.card_alone(coin, version)["verdict"]
+        if _without_circumstances(told["subject"]) == subject and told["stamp"] == verdict.stamp:
+            return version
     return None
 
 
@@ -97,21 +97,27 @@ def ledger_head_of(book: Registry, coin: str) -> str | None:
     return None
 
 
-def _reign(book: Registry, coin: str) -> int:
-    since, on_the_throne = 0, ""
-    for line, entry in enumerate(book.history(coin), start=1):
-        if entry.action in {"promote", "rollback"}:
-            recipe = recipe_of(book.card_alone(coin, entry.version))
-            since = since if recipe == on_the_throne and entry.action == "promote" else line
-            on_the_throne = recipe
-    return since
+def _registered(history: Sequence[Entry], outcome: Outcome) -> Iterator[str]:
+    """The versions that were registered with this outcome, newest first."""
+    return (
+        entry.version for entry in reversed(history) if entry.action == "register" and entry.reason.startswith(f"{outcome}: ")
+    )
 
 
-def _latest_shadow(book: Registry, coin: str, champion_recipe: str) -> str | None:
+def _recipe_in(book: Registry, coin: str, version: str) -> str:
+    return recipe_of(book.card_alone(coin, version))
+
+
+def _reign(history: Sequence[Entry], told_recipe: Callable[[str], str]) -> int:
+    """Line at which the present reign began: the last rollback, or the last promotion of another recipe than the one before."""
+    enthroned = [(line, entry) for line, entry in enumerate(history, start=1) if entry.action in {"promote", "rollback"}]
+    for (_, before), (line, entry) in zip(reversed(enthroned[:-1]), reversed(enthroned), strict=False):
+        if entry.action == "rollback" or told_recipe(entry.version) != told_recipe(before.version):
+            return line
+    return enthroned[0][0]
+
+
+def _latest_shadow(history: Sequence[Entry], champion_recipe: str, told_recipe: Callable[[str], str]) -> str | None:
     """The newest version with a verdict of SHADOW and another recipe than the champion's."""
-    for entry in reversed(book.history(coin)):
-        if entry.action == "register":
-            card = book.card_alone(coin, entry.version)
-            if card["verdict"]["outcome"] == Outcome.SHADOW and recipe_of(card) != champion_recipe:
-                return entry.version
-    return None
+    shadows = _registered(history, Outcome.SHADOW)
+    return next((version for version in shadows if told_recipe(version) != champion_recipe), None)

@@ -30,6 +30,7 @@ from crp_pipeline.gate import GateConfig, criteria, judge
 from crp_pipeline.gate import Outcome as Decision
 from crp_pipeline.labels import make_labels
 from crp_pipeline.provenance import source_hash
+from crp_pipeline.settings import PipelineSettings
 from crp_pipeline_tests.random_walk import random_walk
 
 NOW = datetime(2024, 5, 8, 12, tzinfo=UTC)
@@ -309,14 +310,59 @@ def test_the_best_of_many_coins_fools_the_plain_test_and_not_the_deflated_one():
     assert np.mean([deflated >= 0.95 for _, deflated in fooled]) <= 0.1
 
 
-def test_controls_do_not_follow_the_settings_of_an_installation(monkeypatch):
-    usual = control_settings(7)
-    monkeypatch.setenv("CRP_GATE__MIN_TRADES", "1")
-    monkeypatch.setenv("CRP_EXECUTION__FEE_BPS", "0")
-    monkeypatch.setenv("CRP_HORIZON", "48")
-    monkeypatch.setenv("CRP_SENTINELS__MAX_ACCURACY", "0.9")
-    monkeypatch.setenv("CRP_PROP_FIRM__DAILY_LOSS", "0.5")
-    assert json.loads(control_settings(7).model_dump_json()) == json.loads(usual.model_dump_json())
+HOSTILE_VARIABLES = {
+    "CRP_SOURCE": "exchange",
+    "CRP_COINS": '["ETH-USDT"]',
+    "CRP_HORIZON": "48",
+    "CRP_SEED": "99",
+    "CRP_MAX_GAP": "0",
+    "CRP_DATA_DIR": "elsewhere",
+    "CRP_COIN_OVERRIDES": '{"BTC-USDT": {"execution": {"horizon": 24}}}',
+    "CRP_FEEDS": '{"funding": {"path": "funding.csv", "available_after": "1D"}}',
+    "CRP_GATE__MIN_TRADES": "1",
+    "CRP_EXECUTION__FEE_BPS": "0",
+    "CRP_SENTINELS__MAX_ACCURACY": "0.9",
+    "CRP_PROP_FIRM__DAILY_LOSS": "0.5",
+    "CRP_DEMO__SEED": "no number",
+    "CRP_NO_SETTING": "1",
+}
+HOSTILE_TOML = """
+[tool.crp_pipeline]
+seed = 98
+horizon = 36
+max_gap = 1
+finer_dir = "finer"
+roster = ["catboost"]
+no_setting = 1
+gate = { min_trades = 2, level = 0.51 }
+labels = { horizon = 3 }
+feeds.rates = { path = "rates.csv", available_after = "1h" }
+coin_overrides.ETH-USDT = { sizing = { no_field = 1 } }
+"""
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_controls_do_not_follow_the_settings_of_an_installation(seed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for variable in [name for name in os.environ if name.upper().startswith("CRP_")]:
+        monkeypatch.delenv(variable)
+    alone = control_settings(seed)
+    (tmp_path / "pyproject.toml").write_text(HOSTILE_TOML)
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in HOSTILE_VARIABLES.items()))
+    for name, value in HOSTILE_VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    assert control_settings(seed) == alone
+    assert json.loads(control_settings(seed).model_dump_json()) == json.loads(alone.model_dump_json())
+
+
+def test_controls_read_no_variable_of_any_setting_and_no_file(tmp_path, monkeypatch):
+    alone = control_settings(0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("this is no TOML")
+    for field in PipelineSettings.model_fields:
+        monkeypatch.setenv(f"CRP_{field.upper()}", "no such value")
+    assert control_settings(0) == alone
+    assert control_settings(0).of("BTC-USDT") == alone
 
 
 def test_a_suite_of_no_runs_is_refused():

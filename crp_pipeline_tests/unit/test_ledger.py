@@ -1,5 +1,6 @@
 """What is counted as a trial, what the numbers of the gate make of it, and a ledger that cannot be bent unnoticed."""
 
+import fcntl
 import hashlib
 import json
 import math
@@ -7,16 +8,25 @@ import multiprocessing
 import shutil
 import statistics
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from crp_pipeline.chain import NO_ENTRY
+from crp_pipeline.chain import NO_ENTRY, Chain
 from crp_pipeline.cli import app
+from crp_pipeline.defs.trials import append_trials
 from crp_pipeline.errors import LedgerError
-from crp_pipeline.gate.trials import distinct_choices, head_to_tell, ledger_evidence, ledger_faults, overfitting
+from crp_pipeline.gate.trials import (
+    distinct_choices,
+    head_to_tell,
+    ledger_evidence,
+    ledger_faults,
+    overfitting,
+    trial_evidence,
+)
 from crp_pipeline.ledger import Ledger, Trial, Trials, ensemble_trial, flat, model_trial, rule_trial, shared_facts
 from crp_pipeline.metrics import probability_of_backtest_overfitting
 from crp_pipeline.settings import PipelineSettings
@@ -540,6 +550,109 @@ def test_nothing_is_written_onto_a_damaged_ledger(told):
     with pytest.raises(LedgerError, match="the ledger ends after line 3"):
         tell(told, trial(seed=9))
     assert {path: path.read_bytes() for path in told.root.rglob("*.*")} == before
+
+
+@pytest.fixture
+def damaged(told):
+    """A ledger of whose files one has another byte."""
+    file = told.root / COIN / "returns" / f"{told.events(COIN)[1].returns}.parquet"
+    content = file.read_bytes()
+    file.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    return told
+
+
+def test_nothing_is_written_onto_a_ledger_with_an_altered_file(damaged):
+    before = {path: path.read_bytes() for path in damaged.root.rglob("*.*")}
+    with pytest.raises(LedgerError, match=r"\.parquet has been altered"):
+        tell(damaged, trial(seed=9))
+    assert {path: path.read_bytes() for path in damaged.root.rglob("*.*")} == before
+
+
+def as_of_a_run(book, told, earned):
+    """What a run's `append_trials` returns, and what it warns of."""
+    warnings = []
+    log, run = SimpleNamespace(warning=warnings.append), SimpleNamespace(tags={}, run_id="by hand")
+    context, places = SimpleNamespace(log=log, run=run), SimpleNamespace(ledger=book.root)
+    return append_trials(context, COIN, told, earned, places), warnings
+
+
+def test_a_run_goes_on_without_a_damaged_ledger_and_says_so(damaged):
+    head, warnings = as_of_a_run(damaged, [trial(seed=9)], returns())
+    assert head is None
+    assert len(warnings) == 1
+    assert "has been altered; nothing is written onto it" in warnings[0]
+
+
+def test_a_run_stops_at_returns_that_are_none(told):
+    with pytest.raises(LedgerError, match="is nan, not a finite number"):
+        as_of_a_run(told, [trial(seed=9)], returns() * math.nan)
+
+
+def test_a_run_appends_its_trials_and_tells_the_head(told):
+    head, warnings = as_of_a_run(told, [trial(seed=9)], returns())
+    assert (head, warnings) == (told.head(COIN), [])
+    assert told.events(COIN)[-1].occasion == "by hand"
+
+
+def evidence_of(book, *heads):
+    return trial_evidence(book, COIN, returns()["tcn"], earlier_heads=heads, level=0.95)
+
+
+QUESTIONS = {
+    "trial_evidence": lambda book, heads: evidence_of(book, *heads),
+    "ledger_faults": lambda book, heads: ledger_faults(book, COIN, earlier_heads=heads),
+    "head_to_tell": lambda book, heads: head_to_tell(book, COIN, earlier_head=heads[0]),
+    "a known trial": lambda book, _: as_of_a_run(book, [trial()], returns()),
+    "another trial": lambda book, _: as_of_a_run(book, [trial(seed=10)], returns()),
+}
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 7])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_whoever_asks_reads_the_lines_once_however_many_heads_are_known(question, n_heads, told, monkeypatch):
+    heads, readings, links = [told.head(COIN)] * n_heads, [], Chain.links
+    monkeypatch.setattr(Chain, "links", lambda chain: readings.append(chain) or links(chain))
+    QUESTIONS[question](told, heads)
+    assert len(readings) == 1
+
+
+def test_what_was_in_order_a_moment_ago_is_looked_at_again(told):
+    head = told.head(COIN)
+    sound, sentence = evidence_of(told, head)
+    assert sound["ledger_faults"] == 0
+    assert sentence == f"{COIN}: the ledger is as it was written"
+    assert sound["trials"] == told.count(COIN)
+    file = told.root / COIN / "returns" / f"{told.events(COIN)[-1].returns}.parquet"
+    content = file.read_bytes()
+    file.write_bytes(content + b" ")
+    assert evidence_of(told, head) == ({"ledger_faults": 1.0}, f"{COIN}: the ledger's {file.name} has been altered")
+    file.write_bytes(content)
+    assert evidence_of(told, head)[0]["ledger_faults"] == 0
+    cut_back(told, 2)
+    faults, sentence = evidence_of(told, head, head)
+    assert faults == {"ledger_faults": 2.0}
+    assert sentence.endswith("the 2 that it holds do not continue")
+    assert head_to_tell(told, COIN, earlier_head=head) == head
+
+
+def test_a_file_that_no_number_needs_any_more_is_checked_all_the_same(book):
+    tell(book, n_days=10)
+    tell(book, n_days=20)
+    file = book.root / COIN / "returns" / f"{book.events(COIN)[0].returns}.parquet"
+    file.write_bytes(file.read_bytes() + b" ")
+    assert book.trials(COIN).n_trials == 1
+    altered = f"{COIN}: the ledger's {file.name} has been altered"
+    assert ledger_faults(book, COIN) == (1, altered)
+    assert evidence_of(book, book.head(COIN)) == ({"ledger_faults": 1.0}, altered)
+
+
+def test_nobody_writes_while_a_ledger_is_read(told):
+    with told.reading(COIN) as book, (told.root / COIN / ".lock").open("w") as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert (book.head, list(book.events), book.count) == (told.head(COIN), told.events(COIN), told.count(COIN))
+    with (told.root / COIN / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def cut_back(book, n_lines):
