@@ -96,6 +96,11 @@ def _told(settings: PipelineSettings, coin: str, *less: str) -> str:
     return settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES})
 
 
+def made_by(settings: PipelineSettings, coin: str) -> dict[str, str]:
+    """Settings in force and code at hand, by their names in a lineage: tables of others do not belong to a verdict of these."""
+    return {"settings": recipe_hash(settings, coin), "source": source_hash()}
+
+
 def feeds_recipe(settings: PipelineSettings) -> dict[str, str]:
     """Hash of the feeds' settings by its name in a lineage: features made under others do not belong to a verdict of these."""
     return {"feeds.settings": _short_hash(settings.model_dump_json(include={"feeds"}, exclude=PLACES))}

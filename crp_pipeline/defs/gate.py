@@ -10,7 +10,7 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, run_backtest
 from crp_pipeline.controls import control_evidence, read_report
-from crp_pipeline.defs.costs import cost_data, latencies_ms
+from crp_pipeline.defs.costs import cost_data, cost_hashes, latencies_ms
 from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -31,6 +31,7 @@ from crp_pipeline.provenance import (
     feeds_recipe,
     kind_of_market,
     lineage_of,
+    made_by,
     recipe_hash,
     source_hash,
 )
@@ -102,7 +103,8 @@ def _candidate(
 ) -> Candidate:
     """The tables of a night and what was learned from them, with what was stored beside."""
     coin = candles.attrs["coin"]
-    learned_from = (candles, features, labels, splits, selection)
+    learned_from, costs = (candles, features, labels, splits, selection), cost_data(settings, coin)
+    in_force = {**made_by(settings, coin), **cost_hashes(settings, coin, costs)}
     return Candidate(
         *learned_from,
         prior,
@@ -110,9 +112,14 @@ def _candidate(
         Stack.load(places.stack(coin)),
         result,
         comparison,
-        costs=cost_data(settings, coin),
+        costs=costs,
         latency_p90_ms=latencies_ms(coin, settings, places)["p90_ms"],
-        files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings), **kind_of_market(settings)},
+        files={
+            **places.candidate_files(coin, settings.roster),
+            **feeds_recipe(settings),
+            **kind_of_market(settings),
+            **in_force,
+        },
         witnesses=witnesses,
     )
 
