@@ -135,9 +135,12 @@ def beside_of(
 ) -> dict[str, float]:
     """What sentinels, trial ledger, champion and control suite say about a candidate; told in sentences as well."""
     coin, book, ledger = candidate.candles.attrs["coin"], Registry(places.registry), Ledger(places.ledger)
-    heads = [head for head in (ledger_head_of(book, coin), candidate.comparison.attrs["ledger"]) if head is not None]
+    written = candidate.comparison.attrs["ledger"]
+    heads = [head for head in (ledger_head_of(book, coin), written) if head is not None]
     daily = daily_returns(candidate.result.equity, initial=settings.of(coin).sizing.initial_equity)
-    tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
+    tried, ledger_told = trial_evidence(
+        ledger, coin, daily, earlier_heads=heads, level=settings.gate.level, is_written=written is not None
+    )
     recipe = recipe_key(_recipe(coin, settings, places), candidate.features.attrs["feature_set_id"])
     tonight = Contender(recipe, candidate.decisions)
     against = challenge_evidence(
