@@ -91,6 +91,7 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
         ),
         "repaired_share": float(candidate.candles["is_repaired"].mean()),
         "confidence_level": gate.level,
+        "resamples": float(gate.n_resamples),
         **forecast_evidence(
             candidate.decisions,
             candidate.prior,
