@@ -31,6 +31,14 @@ PLACES: dict[str, Any] = {
 """Settings that say where something lies, as pydantic excludes them."""
 ASKED_OF_A_MODEL = ("model_type", "variant", "parameters", "days_of_history", "all_features")
 """Facts on the card of a stored model that a run may ask for otherwise than the settings."""
+NO_RECIPE: dict[str, Any] = {
+    "seed": True,
+    "prop_firm": True,
+    "sentinels": dict.fromkeys(
+        ("max_accuracy", "max_auc", "plausibility_horizon", "max_shift_z", "leak_rows", "leak_rounds", "leak_folds"), True
+    ),
+}
+"""Settings that a verdict depends on and neither what models see nor a trade, as pydantic excludes them; and luck."""
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost", "torch")
 
 
@@ -83,17 +91,24 @@ def recipe_hash(settings: PipelineSettings, coin: str) -> str:
 def candidate_recipe(settings: PipelineSettings, coin: str, cards: Iterable[Mapping[str, Any]]) -> str:
     """Sixteen hex digits that change with the coin's settings and with what a run asked of any of the candidate's models.
 
-    `cards` are those of its stored models. No seed is part of it, neither the settings' nor a run's: another seed is another
-    draw of the same recipe, which the ledger counts as a trial. Nor is the code, which the gate looks at by itself.
+    `cards` are those of its stored models. Settings that touch neither a model nor a trade are no part of it: rules of a prop
+    firm, the gate's thresholds, and what sentinels only report; those that decide what is kept from the models are. No seed
+    is part of it, neither the settings' nor a run's: another seed is another draw of the same recipe, which the ledger counts
+    as a trial. Nor is the code, which the gate looks at by itself.
     """
     members = sorted(json.dumps({fact: card[fact] for fact in ASKED_OF_A_MODEL}, sort_keys=True) for card in cards)
-    return _short_hash("\n".join([_told(settings, coin, "seed"), *members]))
+    return _short_hash("\n".join([_told(settings, coin, NO_RECIPE), *members]))
 
 
-def _told(settings: PipelineSettings, coin: str, *less: str) -> str:
+def _told(settings: PipelineSettings, coin: str, less: Mapping[str, Any] | None = None) -> str:
     """The coin's settings that results depend on, as JSON."""
-    elsewhere = dict.fromkeys((*("source", "coins", "threads", "gate", "demo", "exchange", "coin_overrides"), *less), True)
-    return settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES})
+    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange", "coin_overrides"), True)
+    return settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES, **(less or {})})
+
+
+def made_by(settings: PipelineSettings, coin: str) -> dict[str, str]:
+    """Settings in force and code at hand, by their names in a lineage: tables of others do not belong to a verdict of these."""
+    return {"settings": recipe_hash(settings, coin), "source": source_hash()}
 
 
 def feeds_recipe(settings: PipelineSettings) -> dict[str, str]:

@@ -32,7 +32,7 @@ from crp_pipeline.contracts import (
     interval_length,
 )
 from crp_pipeline.ensemble import Stack
-from crp_pipeline.errors import DataContractError
+from crp_pipeline.errors import BundleError, DataContractError
 from crp_pipeline.features import CATALOG, feature_set_id
 from crp_pipeline.models import Model, load_bundle, samples_of
 from crp_pipeline.models.base import segment_starts
@@ -44,6 +44,8 @@ from crp_pipeline.storage import read_manifest, read_parquet, write_text
 LOG, HEAD, LOCK = "decisions.jsonl", "decisions.head", ".lock"
 TOLD = ("signal", *PROBABILITIES, "confidence")
 """What the log keeps of a decision."""
+EMPTY_SEAT = "there is none"
+"""Why an empty seat is silent."""
 MOMENT = pd.Timedelta(1, "ns")
 
 
@@ -160,8 +162,9 @@ def decide_fresh_bars(
 
     `ready` (n,) says which rows of the feature table may be decided, whose bars are of this `interval`; the table names its
     `feature_set_id` in `attrs`. Without a champion nothing is decided. A version that was made for features which no longer
-    exist as they were decides nothing; of a champion it is then written down that it was flat, without a confidence, on the
-    bars that its shadow decides, or no other recipe could ever be held against it.
+    exist as they were, or that this code no longer loads, decides nothing; of a champion it is then written down that it was
+    flat, without a confidence, on the bars that its shadow decides, or no other recipe could ever be held against it. Raises
+    `BundleError` for a version whose bytes were altered.
     """
     place = standing(book, coin)
     if place is None:
@@ -169,12 +172,10 @@ def decide_fresh_bars(
     seats = {CHAMPION: place.champion, CHALLENGER: place.shadow}
     after, tables, silent = log.last_bar(), [fresh_frame(())], {}
     for role, name in seats.items():
-        if name is None:
-            silent[role] = "there is none"
-        elif not can_read(book.card_alone(coin, name), book.folder(coin, name), features.attrs["feature_set_id"]):
-            silent[role] = f"version {name} learned from features that are no longer computed as they were"
+        version = _seated(book, coin, name, set_id=features.attrs["feature_set_id"])
+        if isinstance(version, str):
+            silent[role] = version
         else:
-            version = load_version(book, coin, name)
             times = fresh_bars(version, features, ready=ready, interval=interval, after=after)
             tables.append(_told(version.decide(features, times), version, role=role, reign=place.reign))
     if CHAMPION in silent:
@@ -185,10 +186,7 @@ def decide_fresh_bars(
 
 def load_version(book: Registry, coin: str, name: str) -> Version:
     """A registered version, every byte of it checked and every model's golden inputs replayed."""
-    card, folder = book.card(coin, name), book.folder(coin, name)
-    stack = Stack.load(folder / STACK)
-    models = {it: load_bundle(folder / MODELS / it, feature_set_id=card.get("feature_set_id"))[0] for it in stack.models}
-    return Version(name, recipe_of(card), stack, models, _knows_until(stack, folder), registered_at(book, coin, name))
+    return _version(book, coin, name, book.card(coin, name))
 
 
 def registered_at(book: Registry, coin: str, name: str) -> pd.Timestamp:
@@ -232,6 +230,34 @@ def fresh_frame(decisions: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(list(decisions), columns=list(kinds))
     frame["open_time"] = pd.DatetimeIndex(pd.to_datetime(frame["open_time"], utc=True)).as_unit("ns")
     return check_frame(frame.astype(kinds), FreshDecisionSchema, what="fresh decisions")
+
+
+def _seated(book: Registry, coin: str, name: str | None, *, set_id: str) -> Version | str:
+    """Who sits in a seat, or why it decides nothing; raises `BundleError` for a version whose bytes were altered."""
+    if name is None:
+        return EMPTY_SEAT
+    if not can_read(book.card_alone(coin, name), book.folder(coin, name), set_id):
+        return f"version {name} learned from features that are no longer computed as they were"
+    card = book.card(coin, name)
+    try:
+        return _version(book, coin, name, card)
+    except (BundleError, DataContractError) as error:
+        return f"version {name} no longer loads: {error}"
+
+
+def _version(book: Registry, coin: str, name: str, card: Mapping[str, Any]) -> Version:
+    """A version whose bytes were checked; raises `BundleError` or `DataContractError` where it is of no form that is known."""
+    folder = book.folder(coin, name)
+    stack = _stack(folder / STACK)
+    models = {it: load_bundle(folder / MODELS / it, feature_set_id=card.get("feature_set_id"))[0] for it in stack.models}
+    return Version(name, recipe_of(card), stack, models, _knows_until(stack, folder), registered_at(book, coin, name))
+
+
+def _stack(path: Path) -> Stack:
+    try:
+        return Stack.load(path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path} holds no stack of a known form: {type(error).__name__}: {error}") from error
 
 
 def _knows_until(stack: Stack, folder: Path) -> pd.Timestamp:

@@ -26,7 +26,7 @@ from crp_pipeline.defs.trials import append_trials, night_trials
 from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
 from crp_pipeline.gate.scores import block_days, horizon_days
 from crp_pipeline.ledger import Ledger
-from crp_pipeline.provenance import recipe_hash, stamp
+from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -54,7 +54,7 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         speed = latencies_ms(coin, settings, places)
         late = latency_penalised(candles, decided, mean_ms=speed["mean_ms"], p90_ms=speed["p90_ms"], **traded)
         regime = volatility_regime(labels["volatility"])
-        files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
+        files = {**made_by(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
         return dg.MaterializeResult(
             value=result,
@@ -99,7 +99,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         trials = night_trials(candidates, models, own, places)
         earned = daily_net_returns(candidates, candles, exits, **traded)
         head = append_trials(context, coin, trials, earned, places)
-        files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
+        files = {**made_by(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
         learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]
         block = block_days(horizon_days(own))

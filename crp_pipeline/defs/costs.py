@@ -9,6 +9,8 @@ from crp_pipeline.storage import frame_hash, read_manifest, sha256
 
 FUNDING = "funding_rate"
 """The feed column that is settled between longs and shorts."""
+ABSENT = "none"
+"""Costs without a source are costs of their own: tables that knew one do not belong to tables that did not."""
 
 
 def cost_data(settings: PipelineSettings, coin: str) -> CostData:
@@ -26,12 +28,12 @@ def cost_data(settings: PipelineSettings, coin: str) -> CostData:
 
 
 def cost_hashes(settings: PipelineSettings, coin: str, data: CostData) -> dict[str, str]:
-    """Content hashes of what costs were taken from, by name in a lineage."""
+    """Content hashes of what costs were taken from, by name in a lineage; `none` of what there is not."""
     sample = settings.of(coin).execution.slippage_file
     return {
-        **({} if data.funding is None else {"costs.funding": frame_hash(data.funding.to_frame())}),
-        **({} if data.finer is None else {"costs.finer": frame_hash(data.finer)}),
-        **({} if sample is None else {"costs.slippage": sha256(sample)}),
+        "costs.funding": ABSENT if data.funding is None else frame_hash(data.funding.to_frame()),
+        "costs.finer": ABSENT if data.finer is None else frame_hash(data.finer),
+        "costs.slippage": ABSENT if sample is None else sha256(sample),
     }
 
 

@@ -9,7 +9,7 @@ from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import Places
 from crp_pipeline.ensemble import fit_stack
 from crp_pipeline.gate.scores import calibration_of, scored
-from crp_pipeline.provenance import stamp
+from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import folds_of
@@ -33,7 +33,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         decisions = check_frame(stack.decide(predictions), DecisionSchema, what=f"decisions of {coin}")
         stack.save(places.stack(coin))
         behind = [labels, splits, *predictions.values()]
-        stamp(decisions, "ensemble", behind=behind, files=places.stack_file(coin))
+        stamp(decisions, "ensemble", behind=behind, files={**places.stack_file(coin), **made_by(settings, coin)})
         curve, error = calibration_of(scored(decisions, labels))
         return dg.MaterializeResult(
             value=decisions,

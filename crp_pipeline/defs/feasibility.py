@@ -10,7 +10,7 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.gate.feasibility import Feasibility, asked_coverage, feasibility, feasibility_table
-from crp_pipeline.provenance import recipe_hash, stamp
+from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.feasibility import ceilings_table, feasibility_figure, feasibility_page, win_rates_table
 from crp_pipeline.settings import PipelineSettings
 
@@ -45,7 +45,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         }
         found = feasibility(candles, horizon=own.horizon, coverage=asked_coverage(own), **asked)
         ceilings = feasibility_table(candles, horizons=sorted({1, max(own.horizon // 4, 1), own.horizon}), **asked)
-        files = {"settings": recipe_hash(settings, coin), **cost_hashes(settings, coin, data)}
+        files = {**made_by(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(ceilings, "feasibility", behind=[candles, labels], files=files)
         context.log.info(feasibility_page(found, coin=coin).partition("\n")[0])
         return dg.MaterializeResult(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, run_backtest
 from crp_pipeline.controls import control_evidence, read_report
-from crp_pipeline.defs.costs import cost_data, latencies_ms
+from crp_pipeline.defs.costs import cost_data, cost_hashes, latencies_ms
 from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -31,6 +31,7 @@ from crp_pipeline.provenance import (
     feeds_recipe,
     kind_of_market,
     lineage_of,
+    made_by,
     recipe_hash,
     source_hash,
 )
@@ -102,7 +103,8 @@ def _candidate(
 ) -> Candidate:
     """The tables of a night and what was learned from them, with what was stored beside."""
     coin = candles.attrs["coin"]
-    learned_from = (candles, features, labels, splits, selection)
+    learned_from, costs = (candles, features, labels, splits, selection), cost_data(settings, coin)
+    in_force = {**made_by(settings, coin), **cost_hashes(settings, coin, costs)}
     return Candidate(
         *learned_from,
         prior,
@@ -110,9 +112,14 @@ def _candidate(
         Stack.load(places.stack(coin)),
         result,
         comparison,
-        costs=cost_data(settings, coin),
+        costs=costs,
         latency_p90_ms=latencies_ms(coin, settings, places)["p90_ms"],
-        files={**places.candidate_files(coin, settings.roster), **feeds_recipe(settings), **kind_of_market(settings)},
+        files={
+            **places.candidate_files(coin, settings.roster),
+            **feeds_recipe(settings),
+            **kind_of_market(settings),
+            **in_force,
+        },
         witnesses=witnesses,
     )
 
@@ -128,9 +135,12 @@ def beside_of(
 ) -> dict[str, float]:
     """What sentinels, trial ledger, champion and control suite say about a candidate; told in sentences as well."""
     coin, book, ledger = candidate.candles.attrs["coin"], Registry(places.registry), Ledger(places.ledger)
-    heads = [head for head in (ledger_head_of(book, coin), candidate.comparison.attrs["ledger"]) if head is not None]
+    written = candidate.comparison.attrs["ledger"]
+    heads = [head for head in (ledger_head_of(book, coin), written) if head is not None]
     daily = daily_returns(candidate.result.equity, initial=settings.of(coin).sizing.initial_equity)
-    tried, ledger_told = trial_evidence(ledger, coin, daily, earlier_heads=heads, level=settings.gate.level)
+    tried, ledger_told = trial_evidence(
+        ledger, coin, daily, earlier_heads=heads, level=settings.gate.level, is_written=written is not None
+    )
     recipe = recipe_key(_recipe(coin, settings, places), candidate.features.attrs["feature_set_id"])
     tonight = Contender(recipe, candidate.decisions)
     against = challenge_evidence(

@@ -7,7 +7,7 @@ from crp_pipeline.contracts import LabelSchema, check_frame
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture
 from crp_pipeline.labels import make_labels
-from crp_pipeline.provenance import recipe_hash, stamp
+from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import labels_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -21,7 +21,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         coin = candles.attrs["coin"]
         config = settings.of(coin).labels
         made = check_frame(make_labels(candles, config, feeds=feeds), LabelSchema, what=f"labels of {coin}")
-        stamp(made, "labels", behind=[candles, feeds], files={"settings": recipe_hash(settings, coin)})
+        stamp(made, "labels", behind=[candles, feeds], files=made_by(settings, coin))
         return dg.MaterializeResult(
             value=made,
             metadata={

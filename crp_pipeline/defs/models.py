@@ -42,7 +42,7 @@ from crp_pipeline.models import (
     without,
 )
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
-from crp_pipeline.provenance import kind_of_market, lineage_of, merged, recipe_hash, stamp
+from crp_pipeline.provenance import kind_of_market, lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import recent_roles
@@ -119,7 +119,7 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
             record=_record(features, settings, places, SELECTION),
         )
         metadata = _selection_metadata(selected)
-        files = {"settings": recipe_hash(settings, context.partition_key), **kind_of_market(settings)}
+        files = {**made_by(settings, context.partition_key), **kind_of_market(settings)}
         stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files=files)
         return dg.MaterializeResult(value=selected, metadata=metadata)
 
@@ -184,7 +184,8 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         predictions, behind = trained.predictions, [features, labels, splits, *(before[it] for it in inputs if it == SELECTION)]
         recipe = _facts(spec, config, coin=coin, seed=seed, all_features=sees_all)
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
-        stamp(predictions, f"models/{model_type}", behind=behind, files=places.model_file(coin, model_type))
+        files = {**places.model_file(coin, model_type), **made_by(settings, coin)}
+        stamp(predictions, f"models/{model_type}", behind=behind, files=files)
         append_model(context, model_type, predictions, card, candles, labels, settings, places)
         prior = before.get(BASELINE, predictions)
         return dg.MaterializeResult(

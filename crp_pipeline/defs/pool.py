@@ -16,7 +16,7 @@ from crp_pipeline.defs.trials import append_model
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.models import Trained, quarantined_in, recipe_facts, without
 from crp_pipeline.models.pooled import PoolMember, train_pool
-from crp_pipeline.provenance import lineage_of, merged, stamp
+from crp_pipeline.provenance import lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import training_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import read_parquet, write_parquet
@@ -64,7 +64,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         asked = {"days_of_history": config.days_of_history, "all_features": config.all_features}
         facts = {**recipe_facts(spec), "seed": seed, **asked, "pool": pool}
         for coin, result in trained.items():
-            card = _keep(result, standing[coin], places, coin, facts)
+            card = _keep(result, standing[coin], places, coin, facts, made_by(settings, coin))
             own = (standing[coin][CANDLES], standing[coin]["labels"])
             append_model(context, POOLED, result.predictions, card, *own, settings, places)
         summary = _summary(trained, standing)
@@ -102,12 +102,14 @@ def _member(tables: Tables, hidden: list[str], config: TrainingConfig, settings:
     return PoolMember(tables["features"], labels, roles, tables[SELECTION])
 
 
-def _keep(trained: Trained, tables: Tables, places: Places, coin: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _keep(
+    trained: Trained, tables: Tables, places: Places, coin: str, facts: Mapping[str, Any], makers: Mapping[str, str]
+) -> Mapping[str, Any]:
     """Store a coin's forecasts and final model where those of its other models lie, and return the model's card."""
     behind = [table for name, table in tables.items() if name not in {BASELINE, CANDLES}]
     lineage = merged(*map(lineage_of, behind))
     card = save_final(trained, tables["features"], places.bundle(coin, POOLED), lineage=lineage, coin=coin, **facts)
-    stamp(trained.predictions, f"models/{POOLED}", behind=behind, files=places.model_file(coin, POOLED))
+    stamp(trained.predictions, f"models/{POOLED}", behind=behind, files={**places.model_file(coin, POOLED), **makers})
     write_parquet(places.value(dg.AssetKey(["models", POOLED]), coin).with_suffix(".parquet"), trained.predictions)
     return card
 

@@ -34,10 +34,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
         coin, now, book = context.partition_key, datetime.now(UTC), Registry(places.registry)
-        if not is_in_force(gate, settings.gate) or gate.subject["settings"] != recipe_hash(settings, coin):
-            raise RegistryError(f"{coin}: the settings have changed since the gate judged it; materialize `gate` again")
-        if gate.subject["source"] != source_hash():
-            raise RegistryError(f"{coin}: the code has changed since the gate judged it; materialize `gate` again")
+        _require_in_force(coin, gate, settings)
         models = {name: places.bundle(coin, name) for name in settings.roster}
         candidate = gather(models, places.stack(coin), places.candidate(coin), decisions=places.decisions(coin))
         card = {
@@ -66,6 +63,17 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         )
 
     return registry
+
+
+def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> None:
+    """Raises `RegistryError` where the verdict was reached by other code, other settings or other thresholds."""
+    anew = "since the gate judged it; materialize the coin again from `labels` on"
+    if gate.subject["source"] != source_hash():
+        raise RegistryError(f"{coin}: the code has changed {anew}")
+    if gate.subject["settings"] != recipe_hash(settings, coin):
+        raise RegistryError(f"{coin}: the settings have changed {anew}")
+    if not is_in_force(gate, settings.gate):
+        raise RegistryError(f"{coin}: the gate's settings have changed since it judged; materialize `gate` again")
 
 
 def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:

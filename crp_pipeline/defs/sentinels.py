@@ -9,7 +9,7 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.gate.sentinels import Watched, alarms_of, keep_watch, sentinel_evidence, sentinel_table
-from crp_pipeline.provenance import kind_of_market, recipe_hash, stamp
+from crp_pipeline.provenance import kind_of_market, made_by, stamp
 from crp_pipeline.reporting.sentinels import feature_alarm_figure, label_shift_figure, leak_meter_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -52,7 +52,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         found = keep_watch(Watched(candles, features, labels, splits, selection, ensemble, costs), own)
         readings = sentinel_table(found, settings.sentinels)
         files = {
-            "settings": recipe_hash(settings, context.partition_key),
+            **made_by(settings, context.partition_key),
             **kind_of_market(settings),
             **cost_hashes(settings, context.partition_key, costs),
         }

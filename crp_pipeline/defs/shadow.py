@@ -12,7 +12,7 @@ from crp_pipeline.features import ready_rows
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.shadow import ShadowLog, decide_fresh_bars
+from crp_pipeline.shadow import EMPTY_SEAT, ShadowLog, decide_fresh_bars
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -27,6 +27,9 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         ready = ready_rows(candles) & ~candles["is_repaired"].to_numpy()
         book, now = Registry(places.registry), datetime.now(UTC)
         fresh = decide_fresh_bars(book, coin, features, ready=ready, interval=settings.interval, log=log, now=now)
+        for role, reason in fresh.silent.items():
+            if reason != EMPTY_SEAT:
+                context.log.warning(f"{coin}: the {role} decides nothing: {reason}")
         stamp(fresh.decisions, "shadow", behind=[candles, features])
         return dg.MaterializeResult(
             value=fresh.decisions,

@@ -73,6 +73,7 @@ def _evidence(config: GateConfig) -> tuple[Criterion, ...]:
         Criterion("effective_n", ">=", config.min_effective_n, needed, "independent labels among the decisions"),
         Criterion("test_days", ">=", config.min_test_days, needed, "days out of sample with a decision"),
         Criterion("confidence_level", ">=", config.level, needed, "level of every interval"),
+        Criterion("resamples", ">=", config.n_resamples, needed, "bootstrap resamples and permutations behind every bound"),
         Criterion("gated_trades", ">=", config.min_tier_trades, needed, "trades whose win rate is asked for"),
     )
 

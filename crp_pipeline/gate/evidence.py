@@ -59,13 +59,13 @@ class Candidate:
     latency_p90_ms: float
     """Time from features to forecast that nine in ten inferences of all models together keep."""
     files: Mapping[str, str]
-    """Content hashes of the models, the stack and the feeds' settings as they are now, by their names in a lineage."""
+    """Content hashes of models, stack, costs, settings and code as they are now, by their names in a lineage."""
     witnesses: tuple[pd.DataFrame, ...] = ()
     """Tables of others whose word counts in the verdict, such as the sentinels: they must be about this very candidate."""
 
     @property
     def lineage(self) -> Lineage:
-        """Everything behind every ingredient and every witness, the files that would be promoted and the settings in force."""
+        """Everything behind every ingredient and every witness, what would be promoted, settings and code in force."""
         learned_from = (self.candles, self.features, self.labels, self.roles, self.selection)
         results = (self.prior, self.decisions, self.comparison, self.result.trades)
         made_from = [lineage_of(table) for table in (*learned_from, *results, *self.witnesses)]
@@ -91,6 +91,7 @@ def measure(candidate: Candidate, settings: PipelineSettings, *, beside: Mapping
         ),
         "repaired_share": float(candidate.candles["is_repaired"].mean()),
         "confidence_level": gate.level,
+        "resamples": float(gate.n_resamples),
         **forecast_evidence(
             candidate.decisions,
             candidate.prior,

@@ -134,7 +134,13 @@ def overfitting(choices: Floats, *, beside_nothing: bool = True) -> float:
 
 
 def trial_evidence(
-    ledger: Ledger, coin: str, candidate_daily_returns: "pd.Series[float]", *, earlier_heads: Iterable[str], level: float
+    ledger: Ledger,
+    coin: str,
+    candidate_daily_returns: "pd.Series[float]",
+    *,
+    earlier_heads: Iterable[str],
+    level: float,
+    is_written: bool = True,
 ) -> tuple[dict[str, float], str]:
     """`ledger_evidence` and `ledger_faults` of a coin's ledger, and what is wrong with it in a sentence.
 
@@ -142,7 +148,7 @@ def trial_evidence(
     """
     try:
         with ledger.reading(coin) as book:
-            faults, sentence = _faults_in(book, earlier_heads)
+            faults, sentence = _faults_in(book, earlier_heads, is_written=is_written)
             if faults:
                 return {"ledger_faults": float(faults)}, sentence
             trials = book.trials(days=pd.DatetimeIndex(candidate_daily_returns.index))
@@ -151,27 +157,31 @@ def trial_evidence(
     return {"ledger_faults": 0.0, **ledger_evidence(trials, candidate_daily_returns, level=level)}, sentence
 
 
-def ledger_faults(ledger: Ledger, coin: str, *, earlier_heads: Iterable[str] = ()) -> tuple[int, str]:
+def ledger_faults(ledger: Ledger, coin: str, *, earlier_heads: Iterable[str] = (), is_written: bool = True) -> tuple[int, str]:
     """How many things are wrong with a coin's ledger, and the first of them in a sentence.
 
     `earlier_heads` are those that are known from elsewhere: of the coin's versions, of the night's comparison. One that the
-    ledger does not continue says that the ledger was removed, cut back or written anew.
+    ledger does not continue says that the ledger was removed, cut back or written anew. `is_written` is False where the night's
+    comparison found it damaged: what was tried then stands in no ledger, whatever became of this one since.
     """
     try:
         with ledger.reading(coin) as book:
-            return _faults_in(book, earlier_heads)
+            return _faults_in(book, earlier_heads, is_written=is_written)
     except LedgerError as error:
         return 1, str(error)
 
 
-def _faults_in(book: Reading, earlier_heads: Iterable[str]) -> tuple[int, str]:
+def _faults_in(book: Reading, earlier_heads: Iterable[str], *, is_written: bool) -> tuple[int, str]:
     """`ledger_faults` of a ledger whose lines are in order; raises `LedgerError` for a file that is not as it was written."""
     book.verify()
     lost = [head for head in earlier_heads if not book.continues(head)]
-    if not lost:
-        return 0, f"{book.coin}: the ledger is as it was written"
-    length, found = lost[0].partition(":")[0], book.head.partition(":")[0]
-    return len(lost), f"{book.coin}: the ledger once held {length} events, which the {found} that it holds do not continue"
+    faults = len(lost) + (not is_written)
+    if lost:
+        length, found = lost[0].partition(":")[0], book.head.partition(":")[0]
+        return faults, f"{book.coin}: the ledger once held {length} events, which the {found} that it holds do not continue"
+    if not is_written:
+        return faults, f"{book.coin}: the comparison was not written into the ledger; materialize `comparison` again"
+    return 0, f"{book.coin}: the ledger is as it was written"
 
 
 def head_to_tell(ledger: Ledger, coin: str, *, earlier_head: str | None) -> str:

@@ -267,8 +267,8 @@ class GateConfig:
 
     max_repaired_share: Share = 0.02
     """Share of the bars that no exchange ever printed and `candles` filled in."""
-    max_control_age_days: Annotated[float, Field(gt=0)] = 8.0
-    """How old the last control run of this code may be; `controls` runs weekly."""
+    max_control_age_days: Annotated[float, Field(ge=1)] = 8.0
+    """How old the last control run of this code may be, in days that have begun; `controls` runs weekly."""
     min_trades: Annotated[int, Field(ge=0)] = 200
     min_effective_n: Annotated[float, Field(ge=0)] = 100.0
     min_test_days: Annotated[float, Field(ge=0)] = 90.0

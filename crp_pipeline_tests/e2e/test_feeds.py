@@ -133,6 +133,7 @@ def test_features_made_under_other_feed_settings_are_not_promoted(night):
         "ensemble",
         "backtest",
         "comparison",
+        "sentinels",
         "gate",
     )
     with dg.DagsterInstance.ephemeral() as instance:

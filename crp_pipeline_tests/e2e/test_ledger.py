@@ -108,12 +108,26 @@ def test_a_damaged_ledger_stops_no_run_takes_no_line_and_lets_nobody_through(roo
     lines.write_bytes(b"{}\n" + lines.read_bytes())
     damaged = lines.read_bytes()
     by_hand(root, "models/lightgbm", config={"seed": 98})
-    by_hand(root, "ensemble", "backtest", "comparison", "gate")
+    by_hand(root, "ensemble", "backtest", "comparison", "sentinels", "gate")
     assert lines.read_bytes() == damaged
     assert comparison_of(root).attrs["ledger"] is None
     verdict = json.loads((root / "gate" / f"{COIN}.json").read_text(encoding="utf-8"))
     assert verdict["outcome"] == "REJECT"
     assert verdict["reason"].startswith("ledger_faults is 1, needs <= 0")
+
+
+def test_what_was_compared_while_the_ledger_was_damaged_lets_nobody_through_once_it_is_mended(root):
+    lines = root / "ledger" / COIN / "trials.jsonl"
+    whole = lines.read_bytes()
+    lines.write_bytes(b"{}\n" + whole)
+    by_hand(root, "comparison", "gate")
+    lines.write_bytes(whole)
+    by_hand(root, "gate")
+    verdict = json.loads((root / "gate" / f"{COIN}.json").read_text(encoding="utf-8"))
+    assert verdict["evidence"]["ledger_faults"] == 1
+    by_hand(root, "comparison", "gate")
+    verdict = json.loads((root / "gate" / f"{COIN}.json").read_text(encoding="utf-8"))
+    assert verdict["evidence"]["ledger_faults"] == 0
 
 
 def test_other_exits_on_the_same_models_are_as_many_trials_more(root):

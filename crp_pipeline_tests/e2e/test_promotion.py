@@ -16,7 +16,7 @@ from crp_pipeline.models import load_bundle
 from crp_pipeline.nightly import run_night
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
-from crp_pipeline.settings import GateConfig, SentinelConfig
+from crp_pipeline.settings import EnsembleConfig, GateConfig, SentinelConfig, Sizing
 from crp_pipeline.storage import read_parquet, write_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 
@@ -147,6 +147,24 @@ def test_a_horizon_that_changed_between_two_rooms_is_not_promoted(root):
     assert "mismatched_ingredients" in failed_criteria(root, EDGE)
 
 
+@pytest.mark.parametrize("by", ["settings", "source"])
+def test_tables_that_were_made_by_other_settings_or_other_code_than_those_in_force_are_not_promoted(root, monkeypatch, by):
+    other = {"sizing": Sizing(max_leverage=0.5)} if by == "settings" else {}
+    if by == "source":
+        monkeypatch.setattr("crp_pipeline.provenance.source_hash", lambda: "of tomorrow")
+    before = Registry(root / "registry").champion(EDGE)
+    assert materialize(root, "gate", "registry", coin=EDGE, **other) == ""
+    assert verdict_of(root, EDGE)["evidence"]["mismatched_ingredients"] == 1
+    assert failed_criteria(root, EDGE)[0] == "mismatched_ingredients"
+    assert Registry(root / "registry").champion(EDGE) == before
+
+
+def test_decisions_of_a_stack_by_other_settings_are_not_promoted_once_these_are_put_back(root):
+    assert materialize(root, "ensemble", coin=EDGE, ensemble=EnsembleConfig(regularization=2.0)) == ""
+    assert materialize(root, "backtest", "comparison", "sentinels", "gate", coin=EDGE) == ""
+    assert "mismatched_ingredients" in failed_criteria(root, EDGE)
+
+
 def test_a_verdict_edited_by_hand_promotes_nothing(root):
     path = root / "gate" / f"{NOISE}.json"
     path.write_text(path.read_text().replace('"outcome": "REJECT"', '"outcome": "PROMOTE"'))
@@ -155,14 +173,14 @@ def test_a_verdict_edited_by_hand_promotes_nothing(root):
     assert Registry(root / "registry").champion(NOISE) is None
 
 
-def test_a_verdict_under_other_thresholds_promotes_nothing(root):
+def test_a_verdict_under_other_thresholds_or_other_settings_promotes_nothing(root):
     (root / "registry" / EDGE / "champion.json").unlink()
     shutil.rmtree(root / "registry" / EDGE)
     stricter = GateConfig(min_trades=100_000, min_test_days=30, n_resamples=200)
     message = materialize(root, "registry", coin=EDGE, gate=stricter)
-    assert message.startswith(
-        "crp_pipeline.errors.RegistryError: EDGE-DEMO: the settings have changed since the gate judged it"
-    )
+    assert "EDGE-DEMO: the gate's settings have changed since it judged; materialize `gate` again" in message
+    anew = "since the gate judged it; materialize the coin again from `labels` on"
+    assert f"EDGE-DEMO: the settings have changed {anew}" in materialize(root, "registry", coin=EDGE, horizon=12)
     assert Registry(root / "registry").champion(EDGE) is None
 
 
@@ -192,7 +210,9 @@ def test_a_verdict_against_a_champion_that_is_gone_or_by_other_code_promotes_not
     assert materialize(root, "registry", coin=EDGE) == "", "who was promoted on it stays where it is"
     stale = (root / "gate" / f"{EDGE}.json").read_bytes()
     monkeypatch.setattr("crp_pipeline.defs.registry.source_hash", lambda: "of tomorrow")
-    assert "the code has changed since the gate judged it; materialize `gate` again" in materialize(root, "registry", coin=EDGE)
+    assert "the code has changed since the gate judged it; materialize the coin again from `labels` on" in materialize(
+        root, "registry", coin=EDGE
+    )
     monkeypatch.undo()
     first = book.champion(EDGE)
     config = {"ops": {"models__lightgbm": {"config": {"seed": 5}}}}

@@ -1,6 +1,8 @@
 """The champion decides fresh bars night by night through Dagster, before tonight's version is registered."""
 
+import shutil
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from crp_pipeline.candles import demo_candles
 from crp_pipeline.contracts import CHAMPION, FreshDecisionSchema, check_frame
 from crp_pipeline.definitions import floor_plan
+from crp_pipeline.errors import BundleError
 from crp_pipeline.nightly import run_night
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.registry import Registry
@@ -70,6 +73,21 @@ def test_the_frame_names_the_tables_that_it_was_made_from(nights):
 def test_a_version_says_which_definitions_its_columns_had(nights):
     root, champion = nights
     assert len(Registry(root / "registry").card(COIN, champion)["columns_id"]) == 16
+
+
+def test_a_champion_that_no_longer_loads_blocks_no_night_and_is_told(nights, tmp_path, monkeypatch, capfd):
+    def of_tomorrow(*_, **__):
+        raise BundleError("it is of tomorrow")
+
+    root, champion = Path(shutil.copytree(nights[0], tmp_path / "data")), nights[1]
+    monkeypatch.setattr("crp_pipeline.shadow.load_bundle", of_tomorrow)
+    job = plan_of(root, NEXT).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(asset_selection=[dg.AssetKey("shadow")], partition_key=COIN, instance=instance).success
+        told = instance.get_latest_materialization_event(dg.AssetKey("shadow")).asset_materialization.metadata
+    silent = f"version {champion} no longer loads: it is of tomorrow"
+    assert told["champion_silent"].value == silent
+    assert f"{COIN}: the champion decides nothing: {silent}" in capfd.readouterr().err
 
 
 def test_the_registry_comes_after_the_shadow(tmp_path):

@@ -12,6 +12,7 @@ from crp_pipeline.backtest.costs import volatility_slippage
 from crp_pipeline.defs.costs import cost_data, cost_hashes
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate.feasibility import feasibility_table
+from crp_pipeline.provenance import conflicts, merged
 from crp_pipeline.settings import FeedConfig, SettingsError, load_settings
 from crp_pipeline.settings.slippage import read_slippage
 from crp_pipeline_tests.unit.test_backtest import BOTH, DOWN, FLAT, FREE, LEVERED, UP, decide, fills, market, trade
@@ -345,8 +346,12 @@ def test_costs_come_from_the_feed_of_funding_and_the_folder_of_finer_candles(tmp
     data = cost_data(found, BTC)
     assert data.funding.to_list() == [0.0001, 0.0002]
     assert len(data.finer) == 2
-    assert set(cost_hashes(found, BTC, data)) == {"costs.funding", "costs.finer"}
+    known = cost_hashes(found, BTC, data)
+    assert "none" not in {known["costs.funding"], known["costs.finer"]}
     nothing = cost_data(found, "ETH-USDT")
     assert nothing.funding is None
     assert nothing.finer is None
-    assert cost_hashes(found, "ETH-USDT", nothing) == {}
+    absent = cost_hashes(found, "ETH-USDT", nothing)
+    assert absent == dict.fromkeys(("costs.funding", "costs.finer", "costs.slippage"), "none")
+    apart = ["costs.finer", "costs.funding"]
+    assert conflicts(merged(*({name: [it] for name, it in told.items()} for told in (known, absent)))) == apart

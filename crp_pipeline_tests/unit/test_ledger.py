@@ -691,6 +691,15 @@ def test_a_ledger_that_was_cut_back_removed_or_written_anew_does_not_continue_wh
     assert ledger_faults(told, COIN, earlier_heads=[f"0:{NO_ENTRY}"])[0] == 0
 
 
+def test_a_comparison_that_was_not_written_down_is_a_fault_of_a_ledger_however_whole(told):
+    says = "BTC-USDT: the comparison was not written into the ledger; materialize `comparison` again"
+    head = told.head(COIN)
+    assert ledger_faults(told, COIN, earlier_heads=[head], is_written=False) == (1, says)
+    cut_back(told, 3)
+    faults, sentence = ledger_faults(told, COIN, earlier_heads=[head], is_written=False)
+    assert (faults, sentence) == (2, ledger_faults(told, COIN, earlier_heads=[head])[1])
+
+
 def test_the_head_that_a_verdict_tells_stays_the_earlier_one_until_the_ledger_continues_it(told):
     assert head_to_tell(told, COIN, earlier_head=None) == told.head(COIN)
     head = told.head(COIN)

@@ -98,6 +98,44 @@ def test_what_a_run_asks_of_a_model_is_another_recipe_and_a_seed_is_luck(change,
     assert candidate_recipe(load_settings(horizon=3), COIN, [other, CARD]) != known
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prop_firm": {"daily_loss": 0.03}},
+        {"gate": {"min_trades": 500, "n_resamples": 5_000}},
+        *(
+            {"sentinels": {name: value}}
+            for name, value in {
+                "max_accuracy": 0.7,
+                "max_auc": 0.7,
+                "plausibility_horizon": "2h",
+                "max_shift_z": 5.0,
+                "leak_rows": 7_000,
+                "leak_rounds": 31,
+                "leak_folds": 6,
+            }.items()
+        ),
+    ],
+)
+def test_what_neither_a_model_nor_a_trade_depends_on_makes_no_other_recipe(change):
+    told = [candidate_recipe(settings, COIN, [CARD]) for settings in (load_settings(), load_settings(**change))]
+    assert told[0] == told[1]
+    assert (recipe_hash(load_settings(**change), COIN) != recipe_hash(load_settings(), COIN)) is ("gate" not in change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"sentinels": it} for it in ({"quarantine": False}, {"released": ["return_1"]}, {"false_alarm_level": 0.02})),
+        *({"sentinels": it} for it in ({"max_feature_auc": 0.7}, {"max_feature_z": 7.0})),
+        *({name: it} for name, it in (("sizing", {"max_leverage": 0.5}), ("exits", {"stop_volatility_multiple": 2.0}))),
+    ],
+)
+def test_what_models_see_and_what_trades_are_is_another_recipe(change):
+    told = [candidate_recipe(settings, COIN, [CARD]) for settings in (load_settings(), load_settings(**change))]
+    assert told[0] != told[1]
+
+
 def test_the_recipe_of_a_coin_knows_its_own_overrides_and_no_others():
     other, own = ({"coin_overrides": {coin: {"execution": {"fee_bps": 9.0}}}} for coin in ("ETH-USDT", COIN))
     plain = recipe_hash(load_settings(), COIN)

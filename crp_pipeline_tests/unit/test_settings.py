@@ -284,3 +284,9 @@ def test_the_variable_of_the_tests_is_known(monkeypatch):
 
 def test_a_settings_error_belongs_to_the_error_tree():
     assert issubclass(SettingsError, CrpError)
+
+
+def test_controls_cannot_be_asked_to_be_younger_than_a_day_that_has_begun():
+    assert load_settings(gate={"max_control_age_days": 1}).gate.max_control_age_days == 1
+    with pytest.raises(SettingsError, match=r"gate\.max_control_age_days = 0\.5 is not allowed: Input should be greater than"):
+        load_settings(gate={"max_control_age_days": 0.5})

@@ -16,7 +16,7 @@ from crp_pipeline.features import CATALOG
 from crp_pipeline.gate import Outcome
 from crp_pipeline.gate.challenge import Contender, challenge_evidence
 from crp_pipeline.metrics import mixture_e_value
-from crp_pipeline.models import load_bundle, samples_of
+from crp_pipeline.models import MODEL_CLASSES, load_bundle, samples_of
 from crp_pipeline.registry import Registry, champion_of, fingerprint, fingerprint_of, gather, standing
 from crp_pipeline.shadow import (
     ShadowLog,
@@ -237,6 +237,44 @@ def test_a_champion_that_cannot_read_todays_features_is_flat_and_can_be_followed
     )
     told = (fresh.decisions, known.candles, known.labels, settings)
     assert challenge_evidence(Contender(B, None), champion_of(book, COIN), *told)["fresh_rounds"] == 2
+
+
+@pytest.mark.parametrize("seat", [CHAMPION, CHALLENGER])
+def test_a_version_that_loads_no_more_is_silent_says_why_and_blocks_nobody(book, log, crowned, monkeypatch, seat):
+    version, model_type = dict(zip((CHAMPION, CHALLENGER), zip(crowned, ("prior", "lightgbm"), strict=True), strict=True))[seat]
+    monkeypatch.delitem(MODEL_CLASSES, model_type)
+    fresh = night(book, log, 1)
+    assert list(fresh.silent) == [seat]
+    assert fresh.silent[seat].startswith(f"version {version} no longer loads: ")
+    assert fresh.silent[seat].endswith(f"holds a '{model_type}' model, which this version does not know")
+    told = fresh.decisions.query("role == @seat")
+    assert len(fresh.decisions) - len(told) == NIGHT, "the other decides as ever"
+    assert len(told) == (NIGHT if seat == CHAMPION else 0)
+    assert (told["signal"] == 0).all()
+    assert told["confidence"].isna().all()
+
+
+def test_a_version_whose_answers_are_others_than_when_it_was_stored_is_silent(book, log, crowned, monkeypatch):
+    kind = MODEL_CLASSES["lightgbm"]
+    answer = kind.predict
+    monkeypatch.setattr(kind, "predict", lambda self, X: answer(self, X)[:, ::-1])
+    assert "answers its golden inputs differently" in night(book, log, 1).silent[CHALLENGER]
+
+
+def test_a_stack_of_a_form_that_is_no_longer_known_is_silent(book, log, crowned, monkeypatch):
+    monkeypatch.setattr(Stack, "load", lambda path: json.loads(path.read_text())["of tomorrow"])
+    assert set(night(book, log, 1).silent) == {CHAMPION, CHALLENGER}
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_altered_bytes_of_a_version_stay_an_error_even_where_it_would_load_no_more(book, log, crowned, monkeypatch, seat):
+    monkeypatch.delitem(MODEL_CLASSES, "prior")
+    monkeypatch.delitem(MODEL_CLASSES, "lightgbm")
+    stack = book.folder(COIN, crowned[seat]) / "stack.json"
+    stack.write_bytes(stack.read_bytes() + b" ")
+    with pytest.raises(BundleError, match="altered since the manifest was made"):
+        night(book, log, 1)
+    assert log.read() == []
 
 
 def test_a_version_reads_another_feature_set_in_which_its_own_columns_mean_the_same(tmp_path):
