@@ -64,7 +64,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
 
 def _numbers(found: Feasibility) -> dict[str, float]:
     told = ("oracle_win_rate", "coin_flip_win_rate", "always_long_win_rate", "break_even_win_rate", "break_even_accuracy")
-    proof = ("ceiling", "largest_coverage", "trades_to_prove", "nights_to_prove")
+    proof = ("ceiling", "trade_ceiling", "largest_coverage", "trades_to_prove", "nights_to_prove")
     return {name: float(getattr(found, name)) for name in (*told, *proof)}
 
 

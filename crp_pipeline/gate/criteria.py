@@ -62,7 +62,7 @@ def _integrity(config: GateConfig) -> tuple[Criterion, ...]:
 
 
 def _feasibility(config: GateConfig) -> tuple[Criterion, ...]:
-    meaning = "what a perfect oracle wins on as many bars: the win rate that is asked for must not be higher"
+    meaning = "what a perfect oracle wins on as many bars, or of its trades there: no higher win rate may be asked for"
     return (Criterion("oracle_ceiling", ">=", config.min_win_rate, Stage.FEASIBILITY, meaning),)
 
 

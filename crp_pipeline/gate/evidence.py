@@ -158,7 +158,8 @@ def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: 
     """What a perfect oracle wins on the decided bars.
 
     The oracle acts on as many bars as the decisions whose win rate is asked for, and has the benefit of the doubt: the upper
-    end of its interval counts. Where no such decision was taken nothing is impossible yet.
+    end of its interval counts, and its trades where more of them win. A bar that no forecast covers takes no side. Where no
+    such decision was taken nothing is impossible yet.
     """
     bars = candidate.candles.loc[candidate.result.equity.index]
     panel = feasibility(
@@ -170,7 +171,8 @@ def _feasibility(candidate: Candidate, measured: Mapping[str, float], settings: 
         level=settings.gate.level,
         data=candidate.costs,
     )
-    coverage = measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
+    decided = float(candidate.decisions["confidence"].notna().sum()) / len(bars)
+    coverage = decided * measured["high_tier_coverage" if settings.gate.win_rate_of == "high" else "coverage"]
     return {
         **{name: float(getattr(panel, name)) for name in FEASIBLE},
         "oracle_ceiling": panel.highest_at(coverage) if coverage > 0 else 1.0,

@@ -1,27 +1,31 @@
 """What a win rate can and must be on these candles, asked before any training.
 
 At the open after every bar one position is opened long and one short, under the horizon, exits and costs in force. The
-oracle, who knows the future, takes the better of the two: no model that acts on every bar wins more often. One that may
-abstain picks its bars, so on a share c of the bars it wins at most `min(1, oracle / c)`: that is the ceiling. It says what
-is impossible, not what can be learned. A target has the benefit of the doubt, here as in the gate: it is impossible where it
-lies above the ceiling of the upper end of the oracle's interval. Bars whose future touches a hole, a filled-in bar or the end
-are not asked, as for labels.
+oracle, who knows the future, takes the better of the two: no side on every bar is right on more of the bars. One that may
+abstain picks its bars, so on a share c of the bars it wins at most `min(1, oracle / c)` of them: that is the ceiling of bars.
+Bars whose future touches a hole, a filled-in bar or the end are not asked, as for labels.
+
+A backtest counts trades, which come one at a time, and more often where they win: its win rate may lie above the ceiling of
+bars. `gate.ceiling` bounds it by the best sequence of trades on these very bars. A ceiling says what is impossible, not what
+can be learned. A target has the benefit of the doubt, here as in the gate: it is impossible where it lies above both the
+ceiling of trades and that of the upper end of the oracle's interval.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from crp_pipeline.backtest.costs import CostData, costs_of
-from crp_pipeline.backtest.execution import bar_length_ns, bars_of, exit_distances, rules_of
+from crp_pipeline.backtest.costs import CostData
+from crp_pipeline.backtest.execution import bar_length_ns, exit_distances
 from crp_pipeline.candles.volatility import causal_volatility
 from crp_pipeline.contracts import Bools, Floats, Ints
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError
+from crp_pipeline.gate.ceiling import TradeCeiling, outcomes_of, trade_ceiling
 from crp_pipeline.labels import is_whole
 from crp_pipeline.metrics import effective_sample_size, wilson_interval
 from crp_pipeline.settings import ExecutionModel, ExitConfig, LabelConfig, PipelineSettings, ScaledExecution
@@ -73,24 +77,40 @@ class Feasibility:
     """The same with a chance of 80 % for a model whose true win rate is the target; infinite for a target not above."""
     trades_per_night: float
     """Independent trades that one night adds: horizons of a day's bars that do not overlap, times coverage."""
+    trades: TradeCeiling = field(repr=False)
+    """The highest win rate of trades taken one at a time."""
 
     @property
     def ceiling(self) -> float:
         """What the oracle won at the coverage asked for."""
         return self.ceiling_at(self.coverage)
 
+    @property
+    def trade_ceiling(self) -> float:
+        """What no sequence of trades exceeds at the coverage asked for."""
+        return self.highest_trades_at(self.coverage)
+
     def ceiling_at(self, coverage: float) -> float:
-        """What the oracle won who picked this share of the bars."""
+        """Share of the bars that the oracle won who picked this share of them."""
         return min(1.0, self.oracle_win_rate / _share(coverage))
 
-    def highest_at(self, coverage: float) -> float:
-        """The ceiling with the benefit of the doubt: by the upper end of the oracle's interval."""
+    def highest_bars_at(self, coverage: float) -> float:
+        """That ceiling by the upper end of the oracle's interval."""
         return min(1.0, self.oracle_win_rate_high / _share(coverage))
+
+    def highest_trades_at(self, coverage: float) -> float:
+        """What no sequence of trades on these bars exceeds whose decisions take a side on this share of them."""
+        return self.trades.at(_share(coverage))
+
+    def highest_at(self, coverage: float) -> float:
+        """The ceiling with the benefit of the doubt, be it of bars or of trades."""
+        return max(self.highest_bars_at(coverage), self.highest_trades_at(coverage))
 
     @property
     def largest_coverage(self) -> float:
         """Share of the bars beyond which the target is out of reach, with the benefit of the doubt."""
-        return min(1.0, self.oracle_win_rate_high / self.target_win_rate)
+        of_bars = min(1.0, self.oracle_win_rate_high / self.target_win_rate)
+        return max(of_bars, self.trades.largest_coverage(self.target_win_rate))
 
     @property
     def nights_if_observed(self) -> float:
@@ -115,10 +135,11 @@ class Feasibility:
         oracle = f"{self.oracle_win_rate:.1%} ({self.oracle_win_rate_low:.1%} to {self.oracle_win_rate_high:.1%})"
         return (
             f"a win rate of {self.target_win_rate:.1%} on {self.coverage:.0%} of the bars is impossible: an oracle that knows "
-            f"the future wins at most {self.highest_at(self.coverage):.1%} there, because at a horizon of {self.horizon} the "
-            f"better side earns its {self.cost_bps:.1f} bps of cost on {oracle} of {self.n:,} bars only, where the mean move "
-            f"is {self.mean_move_bps:.1f} bps and a coin flip wins {self.coin_flip_win_rate:.1%}; within reach it is on at "
-            f"most {self.largest_coverage:.1%} of the bars"
+            f"the future wins at most {self.highest_bars_at(self.coverage):.1%} of these bars and "
+            f"{self.trade_ceiling:.1%} of the trades, taken one at a time, because at a horizon of "
+            f"{self.horizon} the better side earns its {self.cost_bps:.1f} bps of cost on {oracle} of {self.n:,} bars only, "
+            f"where the mean move is {self.mean_move_bps:.1f} bps and a coin flip wins {self.coin_flip_win_rate:.1%}; within "
+            f"reach it is on at most {self.largest_coverage:.1%} of the bars"
         )
 
 
@@ -134,7 +155,7 @@ def feasibility(
     level: float = 0.95,
     data: CostData | None = None,
 ) -> Feasibility:
-    """Measure oracle, coin flip, always-long and break-even on these candles.
+    """Measure oracle, best sequence of trades, coin flip, always-long and break-even on these candles.
 
     `costs` is a round trip in basis points, half of it paid on the notional of each fill, or an execution model, whose
     horizon is replaced. `exits` add stop and target at multiples of `volatility`, per bar and known at its close: (n,), by
@@ -144,10 +165,14 @@ def feasibility(
     Raises `InsufficientHistoryError` when no bar has a known future, `DataContractError` for other arrays than (n,).
     """
     _share(coverage), _share(target_win_rate), _share(level)
-    entries, stops, targets = _positions(candles, horizon, exits, volatility)
-    long, short = _outcomes(candles, entries, stops, targets, _execution(costs, horizon), data or CostData())
+    stops, targets = _distances(candles, horizon, exits, volatility)
+    unlimited = np.isnan(stops) & (exits is not None)
+    decided = _decided(candles, horizon, unlimited)
+    execution = _execution(costs, horizon)
+    outcomes = outcomes_of(candles, stops, targets, execution, data or CostData())
+    long, short = outcomes.net[:, decided]
     opened = candles["open"].to_numpy(dtype=float)
-    move = opened[entries + horizon] / opened[entries] - 1
+    move = opened[decided + 1 + horizon] / opened[decided + 1] - 1
     wins = np.maximum(long, short) > 0
     effective_n = _effective_n(wins, horizon)
     oracle = float(wins.mean())
@@ -171,6 +196,13 @@ def feasibility(
         break_even_accuracy=_break_even_accuracy(np.maximum(long, short), np.minimum(long, short)),
         **_needed(max(coin_flip, break_even), target_win_rate, level),
         trades_per_night=coverage * _bars_per_day(candles) / horizon,
+        trades=trade_ceiling(
+            candles,
+            outcomes,
+            execution,
+            free=unlimited,
+            closes_at_end=not isinstance(costs, ExecutionModel) or costs.close_at_end,
+        ),
     )
 
 
@@ -187,8 +219,9 @@ def feasibility_table(  # noqa: PLR0913 - what `feasibility` asks for, and along
     level: float = 0.95,
     data: CostData | None = None,
 ) -> pd.DataFrame:
-    """One row per horizon and multiple of the costs: win rates of `feasibility`, and the ceiling at each coverage.
+    """One row per horizon and multiple of the costs: win rates of `feasibility`, and the ceiling of bars at each coverage.
 
+    `trade_ceiling` is that of trades, where every bar takes a side.
     `largest_coverage` is the share of the bars beyond which the target is out of reach.
     """
     rows: list[dict[str, float]] = []
@@ -207,6 +240,7 @@ def feasibility_table(  # noqa: PLR0913 - what `feasibility` asks for, and along
                     "coin_flip": found.coin_flip_win_rate,
                     "always_long": found.always_long_win_rate,
                     "break_even": found.break_even_win_rate,
+                    "trade_ceiling": found.highest_trades_at(1.0),
                     **{f"ceiling_{share:.0%}": found.ceiling_at(share) for share in coverages},
                     "largest_coverage": found.largest_coverage,
                 }
@@ -249,22 +283,24 @@ def _needed(hurdle: float, target: float, level: float) -> dict[str, float]:
     return {name: trades_to_certify(hurdle, target, power=power, level=level, two_sided=True) for name, power in powers.items()}
 
 
-def _positions(
+def _distances(
     candles: pd.DataFrame, horizon: int, exits: ExitConfig | None, volatility: ArrayLike | None
-) -> tuple[Ints, Floats, Floats]:
-    """Bars of the entries whose outcome is known, with stop and target distance, NaN without exits: (m,) each."""
+) -> tuple[Floats, Floats]:
+    """Stop and target distance of a decision at each bar, NaN where there is none: (n,) each."""
     if horizon < 1:
         raise ValueError(f"horizon must be at least 1 bar, got {horizon}")
-    known, nothing = is_whole(candles, 1 + horizon), np.full(len(candles), np.nan)
-    stop, target = nothing, nothing
-    if exits is not None:
-        stop, target = exit_distances(_volatility(candles, volatility), horizon, exits)
-        known &= np.isfinite(stop)
-    decided = np.flatnonzero(known)
+    if exits is None:
+        return np.full(len(candles), np.nan), np.full(len(candles), np.nan)
+    return exit_distances(_volatility(candles, volatility), horizon, exits)
+
+
+def _decided(candles: pd.DataFrame, horizon: int, unlimited: Bools) -> Ints:
+    """Bars whose outcome is known, (m,); without a stop where there are stops nobody decides."""
+    decided = np.flatnonzero(is_whole(candles, 1 + horizon) & ~unlimited)
     if not len(decided):
-        needed = f"a known future of {horizon} bars" + ("" if exits is None else " and a stop above zero")
+        needed = f"a known future of {horizon} bars" + (" and a stop above zero" if unlimited.any() else "")
         raise InsufficientHistoryError(f"none of {len(candles)} bars has {needed} to open a position for")
-    return decided + 1, stop[decided], target[decided]
+    return decided
 
 
 def _volatility(candles: pd.DataFrame, volatility: ArrayLike | None) -> Floats:
@@ -274,20 +310,6 @@ def _volatility(candles: pd.DataFrame, volatility: ArrayLike | None) -> Floats:
     if given.shape != (len(candles),):
         raise DataContractError(f"volatility: shape {given.shape} does not fit {len(candles)} candles")
     return given
-
-
-def _outcomes(
-    candles: pd.DataFrame, entries: Ints, stops: Floats, targets: Floats, execution: ExecutionModel, data: CostData
-) -> tuple[Floats, Floats]:
-    """Net return on entry notional of a long and of a short at each entry, (m,) each."""
-    from crp_pipeline.backtest.engine import outcome_of_side
-
-    bars, rules = bars_of(candles), rules_of(execution)
-    costs = costs_of(execution, candles, bars, data)
-    long, short = (
-        outcome_of_side(bars, entries, np.full(len(entries), side), stops, targets, costs, rules)[2] for side in (1, -1)
-    )
-    return long, short
 
 
 def _effective_n(wins: Bools, horizon: int) -> float:

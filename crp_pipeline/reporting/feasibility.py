@@ -10,6 +10,8 @@ from crp_pipeline.gate.feasibility import COVERAGES, POWER, Feasibility
 from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT, WARN
 from crp_pipeline.reporting.tables import to_text
 
+_TRADES = "of the trades that an oracle takes one at a time, at most; those on the other bars do not count"
+
 
 def feasibility_page(found: Feasibility, *, coin: str) -> str:
     """The answer first, then the win rates to read it with, then what it takes to prove the target."""
@@ -34,6 +36,7 @@ def win_rates_table(found: Feasibility) -> pd.DataFrame:
     rows = [
         ("target", f"{found.target_win_rate:.1%}", f"asked for on {found.coverage:.0%} of the bars"),
         *((f"ceiling at {at:.0%}", f"{found.ceiling_at(at):.1%}", _ceiling_words(found, at, span)) for at in COVERAGES),
+        (f"trades at {found.coverage:.0%}", f"{found.trade_ceiling:.1%}", _TRADES),
         ("break-even", f"{found.break_even_win_rate:.1%}", "of trades with average wins and losses: below it money is lost"),
         ("coin flip", f"{found.coin_flip_win_rate:.1%}", "no skill, after costs"),
         ("always long", f"{found.always_long_win_rate:.1%}", "no model, after costs"),
@@ -53,7 +56,7 @@ def ceilings_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def feasibility_figure(found: Feasibility, *, coin: str) -> Figure:
-    """The ceiling by coverage as bars, good where the target fits under it, and lines for all other win rates."""
+    """The ceiling of bars by coverage, good where the target fits under it or that of trades, and lines for other win rates."""
     figure = Figure(figsize=(8, 3.4), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
@@ -63,6 +66,8 @@ def feasibility_figure(found: Feasibility, *, coin: str) -> Figure:
     axes.bar(range(len(COVERAGES)), 100 * np.array(ceilings), color=colors, width=0.6, alpha=0.55)
     for place, ceiling in enumerate(ceilings):
         axes.annotate(f"{ceiling:.0%}", (place, 100 * ceiling), ha="center", va="bottom", fontsize=8, color=INK)
+    of_trades = [100 * found.highest_trades_at(share) for share in COVERAGES]
+    axes.scatter(range(len(COVERAGES)), of_trades, marker="D", s=18, color=INK, label="of its trades, at most")
     for rate, name, color, style in (
         (found.target_win_rate, "target", INK, "-"),
         (found.break_even_win_rate, "break-even", WARN, "--"),

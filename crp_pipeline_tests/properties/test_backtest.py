@@ -89,9 +89,9 @@ def rich_markets(draw):
 
 
 @st.composite
-def markets(draw, *, smallest=2, ticks=(None, 0.5, 1.0), distances=(0.01, 0.02, 0.05, np.nan)):
+def markets(draw, *, smallest=2, largest=60, ticks=(None, 0.5, 1.0), distances=(0.01, 0.02, 0.05, np.nan)):
     """A random walk with gaps, repaired bars and holes; a coarse tick makes touches and ties common."""
-    size, step, rng = draw(st.integers(smallest, 60)), draw(st.sampled_from(ticks)), np.random.default_rng(draw(seeds))
+    size, step, rng = draw(st.integers(smallest, largest)), draw(st.sampled_from(ticks)), np.random.default_rng(draw(seeds))
     close = 100 + np.cumsum(rng.normal(0, 1, size))
     opened = np.r_[100, close[:-1]] + rng.choice([0, 0, 0, 3, -3], size) * rng.random(size)
     high, low = (

@@ -106,9 +106,10 @@ def test_a_target_above_the_ceiling_is_refused_with_the_numbers():
     found = feasibility(moving(*[1, -0.5, 0.1, 2, 0] * 60), horizon=1, costs=20.0)
     assert not found.is_possible
     assert found.refusal == (
-        "a win rate of 68.0% on 100% of the bars is impossible: an oracle that knows the future wins at most 65.4% there, "
-        "because at a horizon of 1 the better side earns its 20.0 bps of cost on 60.0% (54.4% to 65.4%) of 300 bars only, "
-        "where the mean move is 72.0 bps and a coin flip wins 30.0%; within reach it is on at most 96.2% of the bars"
+        "a win rate of 68.0% on 100% of the bars is impossible: an oracle that knows the future wins at most 65.4% of these bars "
+        "and 59.8% of the trades, taken one at a time, because at a horizon of 1 the better side earns its 20.0 bps of cost on "
+        "60.0% (54.4% to 65.4%) of 300 bars only, where the mean move is 72.0 bps and a coin flip wins 30.0%; within reach it is "
+        "on at most 96.2% of the bars"
     )
     assert replace(found, target_win_rate=0.65).is_possible, "above what the oracle won, within what it may be"
 
@@ -192,6 +193,7 @@ def test_the_panel_the_gate_and_the_command_refuse_the_same_targets(target, tmp_
     candidate = SimpleNamespace(
         candles=candles,
         labels=volatility.to_frame("volatility"),
+        decisions=pd.DataFrame({"confidence": 0.6}, candles.index),
         result=SimpleNamespace(equity=candles["close"]),
         costs=CostData(),
     )
@@ -222,7 +224,9 @@ def test_the_gate_asks_an_oracle_that_has_the_candidates_funding():
     candles = moving(*[0] * 130).assign(high=101.0, low=99.0)
     volatility = pd.DataFrame({"volatility": 0.5}, candles.index)
     settings = load_settings(horizon=1)
-    told = {"candles": candles, "labels": volatility, "result": SimpleNamespace(equity=candles["close"])}
+    decisions = pd.DataFrame({"confidence": 0.6}, candles.index)
+    told = {"candles": candles, "labels": volatility, "decisions": decisions}
+    told["result"] = SimpleNamespace(equity=candles["close"])
     coverage = {"high_tier_coverage": 1.0, "coverage": 1.0}
     unpaid, paid = (
         _feasibility(SimpleNamespace(**told, costs=data), coverage, settings)["oracle_win_rate"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from crp_pipeline.gate.ceiling import TradeCeiling
 from crp_pipeline.gate.feasibility import feasibility, feasibility_table
 from crp_pipeline.reporting.feasibility import (
     ceilings_table,
@@ -15,6 +16,12 @@ from crp_pipeline.reporting.feasibility import (
 )
 from crp_pipeline.reporting.figures import BAD, GOOD, png
 from crp_pipeline_tests.unit.test_feasibility import moving
+
+RARE = TradeCeiling(
+    then=np.arange(1, 301) * np.ones((2, 1), np.int64), won=np.arange(300) < [[30], [0]], free=np.zeros(300, bool)
+)
+"""Three hundred bars of which only the first thirty can be won."""
+POOR = {"oracle_win_rate": 0.3, "oracle_win_rate_high": 0.32, "trades": RARE}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,7 @@ def test_the_page_answers_first_and_then_gives_every_win_rate(found):
     assert page[1] == "horizon 1, costs 20.0 bps, mean move 72.0 bps, volatility 88.4 bps, 300 bars (300 independent)"
     assert [line.split("  ")[0] for line in page[5:-2]] == [
         *("target", "ceiling at 100%", "ceiling at 50%", "ceiling at 33%", "ceiling at 10%"),
-        *("break-even", "coin flip", "always long", "break-even accuracy"),
+        *("trades at 98%", "break-even", "coin flip", "always long", "break-even accuracy"),
     ]
     assert page[-1] == "to prove: never, what an oracle does not reach is not proven"
 
@@ -53,7 +60,7 @@ def test_what_cannot_be_proven_and_what_cannot_pay_is_said_in_words(found):
 
 
 def test_a_ceiling_that_is_still_too_low_is_marked(found):
-    poor = win_rates_table(replace(found, oracle_win_rate=0.2, oracle_win_rate_high=0.25)).set_index("win rate")["meaning"]
+    poor = win_rates_table(replace(found, **POOR)).set_index("win rate")["meaning"]
     assert poor["ceiling at 50%"] == "an oracle that picks its bars, still too low"
     assert poor["ceiling at 10%"] == "an oracle that picks its bars"
 
@@ -62,12 +69,13 @@ def test_the_table_of_ceilings_speaks_in_percent():
     candles = moving(*np.random.default_rng(1).normal(0, 0.3, 200))
     shown = ceilings_table(feasibility_table(candles, horizons=[1], costs=10.0, cost_multiples=[1, 1.5]))
     assert shown["costs, bps"].to_list() == ["x1 = 10.0", "x1.5 = 15.0"]
+    assert shown["trade ceiling"].iloc[0] == "66.7%"
     assert list(shown.columns[-5:]) == ["ceiling 100%", "ceiling 50%", "ceiling 33%", "ceiling 10%", "largest coverage"]
     assert shown["ceiling 10%"].to_list() == ["100.0%"] * 2
 
 
 def test_the_picture_colours_each_coverage_by_whether_the_target_fits(found):
-    figure = feasibility_figure(replace(found, oracle_win_rate=0.3, oracle_win_rate_high=0.32), coin="BTC-USDT")
+    figure = feasibility_figure(replace(found, **POOR), coin="BTC-USDT")
     colours = [bar.get_facecolor() for bar in figure.axes[0].patches]
     assert colours[0] == colours[1]
     assert colours[2] == colours[3] != colours[0]
