@@ -3,7 +3,13 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("explore")
+hypothesis.settings.load_profile(os.environ.get("CRP_HYPOTHESIS", "same"))
+"""A build says something about a change only where it asks the same as the build before; `explore` draws anew each time."""
 
 
 @pytest.fixture(scope="session")

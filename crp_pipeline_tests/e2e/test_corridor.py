@@ -335,6 +335,7 @@ def test_a_wrong_file_is_refused_and_leaves_the_stored_candles_as_they_are(tmp_p
     assert stored.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_selecting_the_corridor_for_one_coin_works_from_nothing(tmp_path):
     settings = small_settings(tmp_path)
     plan = floor_plan(settings)

@@ -104,6 +104,7 @@ def test_models_of_another_selection_than_the_one_at_hand_are_not_promoted(root)
     assert failed_criteria(root, EDGE) == ["mismatched_ingredients"]
 
 
+@pytest.mark.slow
 def test_a_stack_of_models_of_two_selections_is_not_promoted(root):
     path = root / "models" / EDGE / "selection.parquet"
     before = path.read_bytes()
@@ -204,6 +205,7 @@ def test_a_model_of_another_variant_is_another_recipe_and_must_prove_itself(root
     assert Registry(root / "registry").champion(EDGE) == first
 
 
+@pytest.mark.slow
 def test_a_verdict_against_a_champion_that_is_gone_or_by_other_code_promotes_nothing(root, monkeypatch):
     book, told = Registry(root / "registry"), verdict_of(root, EDGE)
     assert told["subject"]["champion"] == "none"
@@ -224,6 +226,7 @@ def test_a_verdict_against_a_champion_that_is_gone_or_by_other_code_promotes_not
     assert book.champion(EDGE) == second
 
 
+@pytest.mark.slow
 def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
     book = Registry(root / "registry")
     first = book.champion(EDGE)
@@ -237,6 +240,7 @@ def test_a_champion_that_was_rolled_back_does_not_come_back_by_itself(root):
     assert book.champion(EDGE) == first
 
 
+@pytest.mark.slow
 def test_tables_that_were_exported_and_imported_give_the_same_verdict(root, tmp_path):
     before = verdict_of(root, EDGE)
     folder = export_dataset(root, EDGE, tmp_path / "dataset")

@@ -116,7 +116,7 @@ class SlowBroker:
             elif self.execution.close_at_end:
                 self.leave(now, close, "end")
         worth = 0 if self.held is None else self.held["side"] * self.held["units"] * close
-        self.equity.append(self.cash + worth)
+        self.equity.append(max(0, self.cash + worth))
         self.worst.append(max(0, min([*self.low, self.cash + worth])))
 
     def worst_while_held(self, now):

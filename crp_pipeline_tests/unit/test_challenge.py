@@ -466,6 +466,7 @@ def promoted_by_bars(bars, champion, challenger, horizon):
 
 
 @pytest.mark.parametrize(("horizon", "skill"), [(6, 0.0), (6, 1.0), (24, 0.0)])
+@pytest.mark.slow
 def test_an_equal_challenger_is_promoted_in_less_than_one_year_of_twenty_and_pairs_of_bars_would_promote_it(horizon, skill):
     years = [equals(seed, horizon, skill=skill) for seed in range(40)]
     by_rounds = sum(promoted_by_rounds(*year, horizon) for year in years)
