@@ -21,7 +21,8 @@ from crp_pipeline.defs import (
     splits,
 )
 from crp_pipeline.defs.console import console
-from crp_pipeline.defs.storage import Places, StageIOManager
+from crp_pipeline.defs.storage import StageIOManager
+from crp_pipeline.places import Places
 from crp_pipeline.settings import PipelineSettings, load_settings
 
 

@@ -16,7 +16,7 @@ import typer
 from crp_pipeline.candles.source import available_coins
 from crp_pipeline.definitions import defs
 from crp_pipeline.defs.automation import PHASES
-from crp_pipeline.defs.storage import Places
+from crp_pipeline.places import Places
 from crp_pipeline.reporting.tables import to_blocks
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
@@ -62,7 +62,7 @@ def main(
     with dg.DagsterInstance.get() as instance:
         failed = run_night(defs, coins or known, instance)
     if "summary" not in failed:
-        verdicts = read_parquet(places.value(dg.AssetKey("summary"), None).with_suffix(".parquet"))
+        verdicts = read_parquet(places.frame("summary"))
         typer.echo("\n" + (to_blocks(verdicts) or "no coin has a verdict"))
     typer.echo(f"\nreports   {settings.data_dir / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000")
     if failed:

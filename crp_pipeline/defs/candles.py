@@ -25,7 +25,8 @@ from crp_pipeline.candles.source import read_source, source_name
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
-from crp_pipeline.defs.storage import FRAME, Places
+from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import candles_figure, quality_figure
 from crp_pipeline.settings import PipelineSettings
@@ -143,7 +144,7 @@ def _quality_tonight(
     source = source_name(settings, coin)
     if settings.source == "demo":
         return quality(raw, settings.interval, source=source)
-    market = _stored(places.value(dg.AssetKey("market"), None).with_suffix(".parquet"), settings.interval)
+    market = _stored(places.frame("market"), settings.interval)
     return quality(
         raw,
         settings.interval,

@@ -3,7 +3,7 @@
 from crp_pipeline.backtest import CostData, settled_rates
 from crp_pipeline.candles import read_feeds
 from crp_pipeline.candles.files import coin_files, load_candles
-from crp_pipeline.defs.storage import Places
+from crp_pipeline.places import Places
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash, read_manifest, sha256
 

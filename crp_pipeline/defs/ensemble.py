@@ -6,9 +6,9 @@ import pandas as pd
 from crp_pipeline.contracts import DecisionSchema, check_frame
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
-from crp_pipeline.defs.storage import Places
 from crp_pipeline.ensemble import fit_stack
 from crp_pipeline.gate.scores import calibration_of, scored
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.settings import PipelineSettings

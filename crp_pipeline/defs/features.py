@@ -5,8 +5,9 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
-from crp_pipeline.defs.storage import FRAME, Places
+from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.features import CATALOG, extend_features, feature_set_id, leak_table, nightly_cuts, prove_nightly
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import features_figure
 from crp_pipeline.settings import PipelineSettings

@@ -14,7 +14,7 @@ from crp_pipeline.defs.costs import cost_data, cost_hashes, latencies_ms
 from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
-from crp_pipeline.defs.storage import VERDICT, Places
+from crp_pipeline.defs.storage import VERDICT
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.challenge import Contender, challenge_evidence, challenge_sentence, recipe_key
@@ -24,6 +24,7 @@ from crp_pipeline.gate.sentinels import sentinel_evidence
 from crp_pipeline.gate.trials import head_to_tell, trial_evidence
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.metrics import daily_returns
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import (
     candidate_recipe,
     code_revision,

@@ -13,7 +13,7 @@ from pydantic import Field
 from crp_pipeline.contracts import FINAL, PROBABILITIES
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
-from crp_pipeline.defs.storage import FRAME, Places
+from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.defs.trials import append_model
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.gate.sentinels import feature_readings, quarantined
@@ -42,6 +42,7 @@ from crp_pipeline.models import (
     without,
 )
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import kind_of_market, lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
 from crp_pipeline.settings import PipelineSettings

@@ -11,11 +11,11 @@ from crp_pipeline.defs.models import BASELINE, POOLED, SELECTION, TrainingConfig
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
-from crp_pipeline.defs.storage import Places
 from crp_pipeline.defs.trials import append_model
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.models import Trained, quarantined_in, recipe_facts, without
 from crp_pipeline.models.pooled import PoolMember, train_pool
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import training_figure
 from crp_pipeline.settings import PipelineSettings
@@ -83,7 +83,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
 
 def _tables(places: Places, coin: str) -> Tables | None:
     """What the pool is made of, of one coin; None where something is not there."""
-    files = {name: places.value(key, coin).with_suffix(".parquet") for name, key in MADE_OF.items()}
+    files = {name: places.frame(*key.path, coin=coin) for name, key in MADE_OF.items()}
     if not all(file.exists() for file in files.values()):
         return None
     return {name: read_parquet(file) for name, file in files.items()}
@@ -110,7 +110,7 @@ def _keep(
     lineage = merged(*map(lineage_of, behind))
     card = save_final(trained, tables["features"], places.bundle(coin, POOLED), lineage=lineage, coin=coin, **facts)
     stamp(trained.predictions, f"models/{POOLED}", behind=behind, files={**places.model_file(coin, POOLED), **makers})
-    write_parquet(places.value(dg.AssetKey(["models", POOLED]), coin).with_suffix(".parquet"), trained.predictions)
+    write_parquet(places.frame("models", POOLED, coin=coin), trained.predictions)
     return card
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import table
-from crp_pipeline.defs.storage import Places
 from crp_pipeline.features import ready_rows
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
 from crp_pipeline.settings import PipelineSettings

@@ -16,11 +16,11 @@ import pandas as pd
 from crp_pipeline.backtest import exit_table
 from crp_pipeline.defs.automation import NIGHT
 from crp_pipeline.defs.costs import cost_data
-from crp_pipeline.defs.storage import Places
 from crp_pipeline.errors import LedgerError
 from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions
 from crp_pipeline.ledger import Ledger, Trial, check_returns, ensemble_trial, model_trial, rule_trial
 from crp_pipeline.models import MODEL_CLASSES
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import frame_hash, read_manifest

@@ -5,12 +5,16 @@
 INSUFFICIENT_EVIDENCE | trades is 120, needs >= 200
 """
 
+import json
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, Self
+
+from crp_pipeline.errors import DataContractError
 
 
 class Stage(StrEnum):
@@ -241,3 +245,11 @@ def _number_or_none(value: float) -> float | None:
 
 def _shown(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1 else f"{value:.4g}"
+
+
+def read_verdict(path: Path) -> Verdict:
+    """A stored verdict; raises `DataContractError` when it is missing or damaged."""
+    try:
+        return Verdict.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataContractError(f"{path} holds no verdict: {error}") from error

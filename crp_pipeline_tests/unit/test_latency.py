@@ -8,11 +8,11 @@ import pytest
 import crp_pipeline.defs.costs as costs_room
 from crp_pipeline.contracts import Samples
 from crp_pipeline.defs.costs import latencies_ms
-from crp_pipeline.defs.storage import Places
 from crp_pipeline.errors import NotFittedError
 from crp_pipeline.models import Latency, create_model, measure_latency
 from crp_pipeline.models.baselines import Prior
 from crp_pipeline.models.gbdt import XGBoost
+from crp_pipeline.places import Places
 from crp_pipeline.settings import load_settings
 
 

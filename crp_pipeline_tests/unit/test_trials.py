@@ -9,9 +9,9 @@ import pandas as pd
 from crp_pipeline.backtest import CostData
 from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.defs.automation import NIGHT
-from crp_pipeline.defs.storage import Places
 from crp_pipeline.defs.trials import append_model
 from crp_pipeline.ledger import Ledger
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import stamp
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline_tests.random_walk import random_walk
