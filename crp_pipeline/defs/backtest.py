@@ -27,6 +27,7 @@ from crp_pipeline.gate.scores import block_days, horizon_days
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import made_by, stamp
+from crp_pipeline.reporting.backtest import comparison_figure, ladder_figure
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -53,7 +54,7 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         ladder = cost_ladder(candles, decided, **traded)
         speed = latencies_ms(coin, settings, places)
         late = latency_penalised(candles, decided, mean_ms=speed["mean_ms"], p90_ms=speed["p90_ms"], **traded)
-        regime = volatility_regime(labels["volatility"])
+        regime, even = volatility_regime(labels["volatility"]), break_even_cost_bps(result)
         files = {**made_by(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
         return dg.MaterializeResult(
@@ -64,11 +65,14 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
                 "by_session": table(result.by_session.reset_index()),
                 "by_side": table(by_side(result.trades).reset_index()),
                 "by_regime": table(by_regime(result.trades, regime).reset_index()),
-                "break_even_cost_bps": break_even_cost_bps(result),
+                "break_even_cost_bps": even,
                 "cost_ladder": table(ladder.reset_index()),
                 "latency": table(late.reset_index()),
                 "last_trades": table(result.trades.tail(10)),
                 "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
+                "cost_picture": picture(
+                    ladder_figure(ladder, break_even_bps=even, cost_bps=2 * own.execution.cost_per_side_bps)
+                ),
             },
         )
 
@@ -110,11 +114,19 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
                 "trials": "the ledger is damaged" if head is None else Ledger(places.ledger).count(coin),
                 **numbers(luck),
                 "better_than_nothing": ", ".join(better) or "none",
+                **numbers(_scores(compared)),
                 "table": table(compared),
+                "picture": picture(comparison_figure(compared)),
             },
         )
 
     return comparison
+
+
+def _scores(compared: pd.DataFrame) -> dict[str, float]:
+    """`log_loss_<candidate>`, `win_rate_<candidate>` and `expectancy_bps_<candidate>` of all that have them."""
+    found = compared.set_index("candidate")[["log_loss", "win_rate", "expectancy_bps"]]
+    return {f"{score}_{name}": float(value) for score in found for name, value in found[score].dropna().items()}
 
 
 def _candidates(

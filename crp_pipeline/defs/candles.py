@@ -28,7 +28,7 @@ from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, stamp
-from crp_pipeline.reporting.figures import candles_figure, quality_figure
+from crp_pipeline.reporting.figures import candles_figure, market_figure, quality_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import read_parquet
 
@@ -195,6 +195,7 @@ def _market(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
                 "dagster/row_count": len(closes),
                 "coins": ", ".join(closes.columns),
                 "missing_coins": ", ".join(coin for coin in coins.get_partition_keys() if coin not in standing) or "none",
+                "picture": picture(market_figure(closes)),
             },
         )
 

@@ -7,9 +7,10 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.controls import ControlReport, control_evidence, keep_report, read_report, run_suite
-from crp_pipeline.defs.pictures import table
+from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.provenance import source_hash
+from crp_pipeline.reporting.gate import controls_figure
 from crp_pipeline.settings import PipelineSettings
 
 IN_ORDER = "every_control_came_out"
@@ -69,6 +70,7 @@ def _metadata(report: ControlReport) -> dict[str, Any]:
         "null_markets": report.null_markets,
         "failed": ", ".join(report.failures) or "none",
         "controls": table(report.table()),
+        "picture": picture(controls_figure(report.table())),
         "outcomes": table(pd.DataFrame([_row(outcome) for outcome in report.outcomes])),
     }
 

@@ -38,6 +38,7 @@ from crp_pipeline.provenance import (
 )
 from crp_pipeline.registry import NOBODY, Registry, champion_of, fingerprint, ledger_head_of
 from crp_pipeline.reporting.figures import calibration_figure
+from crp_pipeline.reporting.gate import findings_figure
 from crp_pipeline.reporting.verdicts import findings_table, win_rate_phrase
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import read_manifest
@@ -193,7 +194,8 @@ def _metadata(verdict: Verdict, candidate: Candidate) -> dict[str, Any]:
         "high_tier": win_rate_phrase(verdict.evidence, prefix="high_tier_"),
         **numbers(verdict.evidence),
         "findings": table(findings_table(verdict)),
-        "picture": picture(calibration_figure(curve, error=error)),
+        "picture": picture(findings_figure(verdict)),
+        "calibration_picture": picture(calibration_figure(curve, error=error)),
     }
 
 

@@ -6,11 +6,12 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_partitions
-from crp_pipeline.defs.pictures import table
+from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.features import ready_rows
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
+from crp_pipeline.reporting.gate import fresh_decisions_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.shadow import EMPTY_SEAT, ShadowLog, decide_fresh_bars
 
@@ -38,6 +39,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
                 "added": fresh.added,
                 **{f"{role}_silent": reason for role, reason in fresh.silent.items()},
                 "last_decisions": table(fresh.decisions.tail(10)),
+                **({"picture": picture(fresh_decisions_figure(fresh.decisions))} if len(fresh.decisions) else {}),
             },
         )
 

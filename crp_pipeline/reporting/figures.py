@@ -23,6 +23,8 @@ INK, SOFT, GOOD, BAD, WARN = "#1f2a36", "#9aa7b4", "#1b7f79", "#b8433f", "#d99a2
 DPI = 90
 MOST_MISSING = 16
 """Features that a picture names."""
+MOST_POINTS = 2_000
+"""Points of a line that one picture shows."""
 MOST_FEATURES = 60
 """Features that one picture can name."""
 
@@ -38,6 +40,20 @@ def candles_figure(candles: pd.DataFrame, *, coin: str) -> Figure:
     axes.legend(frameon=False, loc="upper left")
     segments = candles["segment"].nunique()
     axes.set_title(f"{coin}: {len(candles):,} bars in {segments} unbroken stretch{'es' if segments > 1 else ''}")
+    return figure
+
+
+def market_figure(closes: pd.DataFrame) -> Figure:
+    """Closes of all coins, each as a multiple of its first, every so many bars (`candles.market_closes`)."""
+    figure, axes = _canvas()
+    shown = closes.iloc[:: max(len(closes) // MOST_POINTS, 1)]
+    for coin, close in shown.items():
+        known = close.dropna()
+        axes.plot(known.index, known / known.iloc[:1].mean(), lw=0.8, label=str(coin))
+    axes.set_yscale("log")
+    axes.set_ylabel("close, in first closes")
+    figure.legend(frameon=False, loc="outside right upper", fontsize=7)
+    axes.set_title(f"{closes.shape[1]} coins side by side on {len(closes):,} bars")
     return figure
 
 
