@@ -1,6 +1,7 @@
-"""The whole corridor many times over, with a shorter proof per coin and a control report from nowhere.
+"""The whole corridor many times over, with a shorter proof per coin, a control report from nowhere and blank pictures.
 
-The proof's full length is held by the leakage tests, the controls by their own.
+The proof's full length is held by the leakage tests, the controls by their own; a module that says `DRAWS_PICTURES = True` has
+every picture drawn.
 """
 
 import pytest
@@ -22,4 +23,12 @@ def short_proof():
 def green_controls():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("crp_pipeline.defs.controls.run_suite", lambda **_: green_report())
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def blank_pictures(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "DRAWS_PICTURES", False):
+            patch.setattr("crp_pipeline.reporting.figures.png", lambda _: b"")
         yield

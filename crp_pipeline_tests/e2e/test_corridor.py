@@ -32,6 +32,7 @@ from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import corridor_of, small_settings
 
 COINS = ("EDGE-DEMO", "NOISE-DEMO")
+DRAWS_PICTURES = True
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
