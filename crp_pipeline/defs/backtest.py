@@ -60,6 +60,10 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         return dg.MaterializeResult(
             value=result,
             metadata={
+                "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
+                "cost_picture": picture(
+                    ladder_figure(ladder, break_even_bps=even, cost_bps=2 * own.execution.cost_per_side_bps)
+                ),
                 **numbers(result.metrics),
                 "by_tier": table(result.by_tier.reset_index()),
                 "by_session": table(result.by_session.reset_index()),
@@ -69,10 +73,6 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
                 "cost_ladder": table(ladder.reset_index()),
                 "latency": table(late.reset_index()),
                 "last_trades": table(result.trades.tail(10)),
-                "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
-                "cost_picture": picture(
-                    ladder_figure(ladder, break_even_bps=even, cost_bps=2 * own.execution.cost_per_side_bps)
-                ),
             },
         )
 
@@ -111,12 +111,12 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         return dg.MaterializeResult(
             value=compared,
             metadata={
+                "picture": picture(comparison_figure(compared)),
+                "table": table(compared),
                 "trials": "the ledger is damaged" if head is None else Ledger(places.ledger).count(coin),
                 **numbers(luck),
                 "better_than_nothing": ", ".join(better) or "none",
                 **numbers(_scores(compared)),
-                "table": table(compared),
-                "picture": picture(comparison_figure(compared)),
             },
         )
 

@@ -52,10 +52,10 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             value=ceilings,
             check_results=[_check(found)],
             metadata={
+                "picture": picture(feasibility_figure(found, coin=coin)),
                 **numbers(_numbers(found)),
                 "win_rates": table(win_rates_table(found)),
                 "ceilings": table(ceilings_table(ceilings)),
-                "picture": picture(feasibility_figure(found, coin=coin)),
             },
         )
 

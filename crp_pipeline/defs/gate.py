@@ -192,10 +192,10 @@ def _metadata(verdict: Verdict, candidate: Candidate) -> dict[str, Any]:
         "mismatched": ", ".join(conflicts(candidate.lineage)) or "none",
         "all_trades": win_rate_phrase(verdict.evidence),
         "high_tier": win_rate_phrase(verdict.evidence, prefix="high_tier_"),
-        **numbers(verdict.evidence),
-        "findings": table(findings_table(verdict)),
         "picture": picture(findings_figure(verdict)),
         "calibration_picture": picture(calibration_figure(curve, error=error)),
+        "findings": table(findings_table(verdict)),
+        **numbers(verdict.evidence),
     }
 
 

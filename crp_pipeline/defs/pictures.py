@@ -1,4 +1,7 @@
-"""Figures, tables and numbers as Dagster metadata."""
+"""Figures, tables and numbers as Dagster metadata.
+
+The page shows entries in the order in which they are told: verdicts and pictures come before long rows of numbers.
+"""
 
 from collections.abc import Mapping
 

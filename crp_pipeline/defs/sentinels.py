@@ -65,12 +65,12 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             metadata={
                 "dagster/row_count": len(readings),
                 "quarantined": ", ".join(found.quarantined) or "none",
-                **numbers(sentinel_evidence(readings)),
-                "readings": table(readings),
-                "loudest_features": table(found.features.sort_values("z", key=abs, ascending=False).head(10).reset_index()),
                 "picture": picture(label_shift_figure(found.profile, found.shift, horizon=settings.horizon)),
                 "feature_picture": picture(feature_alarm_figure(found.features, settings.sentinels)),
                 "leak_picture": picture(leak_meter_figure(found.leak)),
+                **numbers(sentinel_evidence(readings)),
+                "readings": table(readings),
+                "loudest_features": table(found.features.sort_values("z", key=abs, ascending=False).head(10).reset_index()),
             },
         )
 

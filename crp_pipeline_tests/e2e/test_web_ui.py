@@ -135,6 +135,7 @@ def test_the_coin_that_was_not_asked_for_is_still_missing(page, materialized):
 
 
 def test_every_criterion_is_a_check_in_the_state_that_the_verdict_gave_it(page, verdict):
+    page.set_viewport_size({"width": 1600, "height": 4_000})  # the page lists only what is in view
     page.goto("/assets/gate?view=checks", wait_until="domcontentloaded")
     findings = {finding["name"]: finding["passed"] for finding in verdict["findings"]}
     page.get_by_text(f"Checks ({len(findings)})").wait_for()
