@@ -1,15 +1,15 @@
 """The page: blocks of words, tables and figures as one HTML file that fetches nothing, and every table beside it."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
+from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.reporting.page_style import SCRIPT, STYLE
 from crp_pipeline.reporting.plots import Plot
 from crp_pipeline.reporting.tables import to_html
 from crp_pipeline.storage import write_text
@@ -19,7 +19,16 @@ MOST_BYTES = 6_000_000
 MEGABYTE = 1e6
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """The browser itself refuses every request of the page."""
-NO_SCRIPT = "The pictures need JavaScript. Every number is in the tables below and, as CSV and JSON, in the folder beside this page."
+NO_SCRIPT = (
+    "The pictures need JavaScript. Every number is in the tables below and, as CSV and JSON, in the folder beside this page."
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Small figures side by side."""
+
+    plots: Sequence[Plot]
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,12 @@ class Table:
     frame: pd.DataFrame
     """Every number as it was stored, without index."""
     view: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Address by the words of a first cell."""
     """What a person reads of it: rates as percentages, an interval beside its number, the last rows alone."""
 
 
-Block = Words | Table | Plot
+Block = Words | Table | Plot | Grid
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,8 @@ class Headline:
 
     subject: str
     outcome: str
-    """Also the class of its colour."""
+    tone: str
+    """Class of the outcome's colour: an outcome of the gate, `holds` or `FAILS`."""
     sentences: Sequence[str]
     facts: Sequence[Fact]
     about: str
@@ -91,7 +103,9 @@ class Page:
 
     def plots(self) -> Iterator[Plot]:
         """Every figure in the order of the page."""
-        return (block for section in self.sections for block in section.blocks if isinstance(block, Plot))
+        for section in self.sections:
+            for block in section.blocks:
+                yield from block.plots if isinstance(block, Grid) else [block] if isinstance(block, Plot) else []
 
 
 def write_page(page: Page, path: Path, tables: Path) -> Path:
@@ -105,7 +119,9 @@ def write_page(page: Page, path: Path, tables: Path) -> Path:
     text, script = html_of(page), plotly_script()
     if (size := len(text.encode())) > MOST_BYTES:
         rest = f"{len(script) / MEGABYTE:.2f} MB of them plotly's script, {(size - len(script)) / MEGABYTE:.2f} MB data"
-        raise DataContractError(f"{page.headline.subject}: the report would have {size / MEGABYTE:.2f} MB, {rest}: 6 MB at most")
+        raise DataContractError(
+            f"{page.headline.subject}: the report would have {size / MEGABYTE:.2f} MB, {rest}: 6 MB at most"
+        )
     write_tables(page, tables)
     write_text(path, text)
     return path
@@ -130,16 +146,21 @@ def plotly_script() -> str:
     return str(get_plotlyjs())
 
 
+def _own(name: str) -> str:
+    """A file that lies beside this module."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
 def html_of(page: Page) -> str:
     """The page as HTML text; everything in it is inside."""
     head = page.headline
     body = "\n".join([_headline(head), _contents(page.sections), *map(_section, page.sections)])
-    script = f"<script>{plotly_script()}</script>\n<script>{SCRIPT}</script>" if any(page.plots()) else ""
+    script = f"<script>{plotly_script()}</script>\n<script>{_own('page.js')}</script>" if any(page.plots()) else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f"<title>{escape(head.subject)}: {escape(head.outcome)}</title><style>{STYLE}</style></head>\n"
+        f"<title>{escape(head.subject)}: {escape(head.outcome)}</title><style>{_own('page.css')}</style></head>\n"
         f"<body><main>\n<noscript><p>{NO_SCRIPT}</p></noscript>\n{body}\n</main>\n{script}\n</body></html>\n"
     )
 
@@ -152,8 +173,9 @@ def _headline(head: Headline) -> str:
     first, *others = head.sentences
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in others)
     return (
-        f'<header><h1>{escape(head.subject)}: <span class="{escape(head.outcome)}">{escape(head.outcome)}</span></h1>'
-        f'<p class="reason">{escape(first)}</p>{said}<dl class="facts">{facts}</dl><p class="note">{escape(head.about)}</p></header>'
+        f'<header><h1>{escape(head.subject)}: <span class="{escape(head.tone)}">{escape(head.outcome)}</span></h1>'
+        f'<p class="reason">{escape(first)}</p>{said}<dl class="facts">{facts}</dl>'
+        f'<p class="note">{escape(head.about)}</p></header>'
     )
 
 
@@ -172,19 +194,25 @@ def _block(block: Block) -> str:
         case Words():
             return f"<p{' class=note' if block.is_note else ''}>{escape(block.text)}</p>"
         case Table():
-            files = f'<span class="file">{escape(block.key)}.csv</span>'
-            title = f"<figcaption>{escape(block.title)} {files}</figcaption>"
-            return f'<figure class="table" id="table-{escape(block.key)}">{title}{to_html(block.view(block.frame))}</figure>'
+            return _table(block)
+        case Grid():
+            return f'<div class="grid">{"".join(map(_plot, block.plots))}</div>'
         case Plot():
             return _plot(block)
 
 
+def _table(table: Table) -> str:
+    key = escape(table.key)
+    title = f'<figcaption>{escape(table.title)} <span class="file">{key}.csv</span></figcaption>'
+    return f'<figure class="table" id="table-{key}">{title}{to_html(table.view(table.frame), links=table.links)}</figure>'
+
+
 def _plot(plot: Plot) -> str:
     note = f'<p class="note">{escape(plot.note)}</p>' if plot.note else ""
-    key = escape(plot.key)
+    key, title, shape = escape(plot.key), escape(plot.title), " square" if plot.is_square else ""
     return (
-        f'<figure class="plot"><figcaption>{escape(plot.title)}</figcaption>'
-        f'<div class="canvas" id="plot-{key}" style="height:{plot.height}px" role="img" aria-label="{escape(plot.title)}"></div>'
+        f'<figure class="plot{shape}"><figcaption>{title}</figcaption>'
+        f'<div class="canvas" id="plot-{key}" style="height:{plot.height}px" role="img" aria-label="{title}"></div>'
         f'<script type="application/json" id="plot-{key}-data">{plot.to_json()}</script>{note}</figure>'
     )
 
@@ -192,5 +220,3 @@ def _plot(plot: Plot) -> str:
 def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
     """Rows as JSON values: what is missing or infinite becomes null, a time its ISO text."""
     return list(json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15)))
-
-

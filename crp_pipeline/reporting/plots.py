@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-INK, SOFT, GOOD, BAD, WARN, ACCENT = "@ink", "@soft", "@good", "@bad", "@warn", "@accent"
-GOOD_FILL, BAD_FILL, WARN_FILL = "@goodFill", "@badFill", "@warnFill"
-SEQUENCE = (INK, ACCENT, WARN, SOFT)
+INK, SOFT, GOOD, BAD, WARN, ACCENT, VIOLET = "@ink", "@soft", "@good", "@bad", "@warn", "@accent", "@violet"
+GOOD_FILL, BAD_FILL = "@goodFill", "@badFill"
+SEQUENCE = (INK, ACCENT, WARN, VIOLET, GOOD, BAD, SOFT)
 """Colours of lines that are ranked, the foremost first."""
 Trace = dict[str, Any]
 Axis = dict[str, Any]
@@ -36,6 +36,8 @@ class Plot:
     """Pixels."""
     note: str = ""
     """How to read it, below the figure."""
+    is_square: bool = False
+    """As wide as it is high, where the screen allows."""
 
     def to_json(self) -> str:
         """What the page's script reads; nothing in it can end a script element. Raises `ValueError` for a loose NaN."""
@@ -49,9 +51,9 @@ def packed(values: ArrayLike, *, kind: str = "f4") -> Trace:
     return {"dtype": kind, "bdata": base64.b64encode(array.tobytes()).decode()}
 
 
-def moments(times: ArrayLike | pd.Index) -> Trace:
+def moments(times: "pd.DatetimeIndex | pd.Index | pd.Series[pd.Timestamp]") -> Trace:
     """Times as milliseconds for an axis of dates; whole milliseconds need more than four bytes."""
-    return packed(pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("ms").asi8, kind="f8")
+    return packed(pd.DatetimeIndex(times).as_unit("ms").asi8, kind="f8")
 
 
 def words(names: Sequence[object] | pd.Series) -> list[str]:
@@ -67,7 +69,8 @@ def line(x: Any, y: Any, name: str, color: str = INK, **more: Any) -> Trace:
 
 def points(x: Any, y: Any, name: str, color: str = INK, **more: Any) -> Trace:
     """Markers; `size`, `symbol` and `opacity` go to the marker, the rest to the trace."""
-    marker = {"color": color, **{key: more.pop(key) for key in ("size", "symbol", "opacity") if key in more}}
+    marker: Trace = {"color": color}
+    marker |= {key: more.pop(key) for key in ("size", "symbol", "opacity") if key in more}
     return {"type": "scatter", "mode": "markers", "x": x, "y": y, "name": escape(name, quote=False), "marker": marker, **more}
 
 
@@ -80,7 +83,14 @@ def ranges(low: ArrayLike, middle: ArrayLike, high: ArrayLike) -> Trace:
     """Horizontal whiskers from low to high around the middle, for `error_x`."""
     centre = np.asarray(middle, dtype=float)
     above, below = np.asarray(high, dtype=float) - centre, centre - np.asarray(low, dtype=float)
-    return {"type": "data", "symmetric": False, "array": packed(above), "arrayminus": packed(below), "thickness": 1.4, "width": 3}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": packed(above),
+        "arrayminus": packed(below),
+        "thickness": 1.4,
+        "width": 3,
+    }
 
 
 def axis(title: str = "", **more: Any) -> Axis:
@@ -90,7 +100,7 @@ def axis(title: str = "", **more: Any) -> Axis:
 
 def shares(title: str, **more: Any) -> Axis:
     """An axis of shares in per cent."""
-    return axis(title, tickformat=".0%", **more)
+    return axis(title, **{"tickformat": ".0%", **more})
 
 
 def dates(**more: Any) -> Axis:

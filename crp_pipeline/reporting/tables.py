@@ -1,6 +1,7 @@
 """Small tables as text: Markdown for Dagster and documents, aligned columns for the terminal, HTML for the report."""
 
 import math
+from collections.abc import Mapping
 from html import escape
 
 import pandas as pd
@@ -33,12 +34,19 @@ def to_blocks(frame: pd.DataFrame, *, head: int = 2) -> str:
     return "\n\n".join(blocks)
 
 
-def to_html(frame: pd.DataFrame) -> str:
-    """An HTML table without the index; every cell is escaped, numbers stand to the right and sentences may wrap."""
+def to_html(frame: pd.DataFrame, *, links: Mapping[str, str] | None = None) -> str:
+    """An HTML table without the index; every cell is escaped, numbers stand to the right and sentences may wrap.
+
+    `links` are addresses by the words of a row's first cell.
+    """
     of_numbers = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
     classes = ["number" if is_number else "" for is_number in of_numbers]
     head = "".join(_cell("th", str(name), kind) for name, kind in zip(frame.columns, classes, strict=True))
-    rows = ("".join(_cell("td", cell, kind) for cell, kind in zip(row, classes, strict=True)) for row in _cells(frame))
+    rows = (
+        "".join(_cell("td", cell, kind, (links or {}).get(cell, "") if place == 0 else "")
+                for place, (cell, kind) in enumerate(zip(row, classes, strict=True)))
+        for row in _cells(frame)
+    )  # fmt: skip
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -61,9 +69,10 @@ STATES = ("holds", "FAILS")
 """Cells that have a colour of their own."""
 
 
-def _cell(tag: str, text: str, kind: str) -> str:
+def _cell(tag: str, text: str, kind: str, address: str = "") -> str:
     told = text if text in STATES else "long" if tag == "td" and len(text) > LONG else kind
-    return f"<{tag}{f' class={told}' if told else ''}>{escape(text)}</{tag}>"
+    said = f'<a href="{escape(address)}">{escape(text)}</a>' if address else escape(text)
+    return f"<{tag}{f' class={told}' if told else ''}>{said}</{tag}>"
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:

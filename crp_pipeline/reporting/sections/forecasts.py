@@ -33,7 +33,7 @@ from crp_pipeline.reporting.plots import (
     thinned,
 )
 from crp_pipeline.reporting.results import CoinResults
-from crp_pipeline.reporting.tables import percent
+from crp_pipeline.reporting.tables import percent, percent_with_interval
 
 CLASS_COLORS = dict(zip(CLASSES, (BAD, SOFT, GOOD), strict=True))
 MOST_DOTS = 2_000
@@ -73,15 +73,26 @@ def _confusion(results: CoinResults) -> list[Block]:
     n, right = int(counts.sum()), int(np.trace(counts))
     cells = [[f"{percent(at)}<br>n {of:,}" for at, of in zip(*row, strict=True)] for row in zip(share, counts, strict=True)]
     trace = {
-        "type": "heatmap", "x": list(CLASSES), "y": list(CLASSES), "z": [[0.0 if np.isnan(at) else float(at) for at in row] for row in share],
-        "text": cells, "texttemplate": "%{text}", "colorscale": [[0, "@paper"], [1, ACCENT]], "zmin": 0, "zmax": 1, "showscale": False,
+        "type": "heatmap", "x": list(CLASSES), "y": list(CLASSES), "z": np.nan_to_num(share).tolist(),
+        "text": cells, "texttemplate": "%{text}", "zmin": 0, "zmax": 1, "showscale": False, "colorscale": [[0, "@paper"], [1, ACCENT]],
         "hovertemplate": "came %{y}, called %{x}: %{text}<extra></extra>",
     }  # fmt: skip
     title = f"{percent(right / n)} of {n:,} decisions call the class that came; the commonest class is {percent(counts.sum(axis=1).max() / n)}"
     layout = {"xaxis": axis("called", type="category"), "yaxis": axis("came", type="category", autorange="reversed")}
-    plot = Plot("confusion", title, [trace], layout, note="Shares of each row: of what came, what was called.")
+    plot = Plot("confusion", title, [trace], layout, note="Shares of each row: of what came, what was called.", is_square=True)
     scores = class_scores(results.decisions, results.labels).reset_index()
-    return [plot, Table("confusion", f"counts, n {n:,}", table.reset_index()), Table("class_scores", "per class, with intervals", scores)]
+    told = Table("confusion", f"counts, n {n:,}", table.reset_index(), _confusion_view)
+    return [plot, told, Table("class_scores", f"per class, with intervals, n {n:,}", scores, _scores_view)]
+
+
+def _confusion_view(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts alone: the picture has the shares."""
+    return table[["came", *CLASSES, "n"]]
+
+
+def _scores_view(scores: pd.DataFrame) -> pd.DataFrame:
+    rates = {name: percent_with_interval(scores, name) for name in ("precision", "recall")}
+    return pd.DataFrame({"class": scores["class"], **rates, **{name: scores[name] for name in ("f1", "called", "support")}})
 
 
 def _roc(results: CoinResults) -> list[Block]:
@@ -89,13 +100,20 @@ def _roc(results: CoinResults) -> list[Block]:
     by_class = table.dropna(subset="auc").groupby("class", sort=False)
     traces = [line([0, 1], [0, 1], "no skill", SOFT, dash="dash")]
     traces += [
-        line(packed(it["false_positive_rate"]), packed(it["true_positive_rate"]), f"{name} {it['auc'].iloc[0]:.3f}", CLASS_COLORS[name])
+        line(
+            packed(it["false_positive_rate"]),
+            packed(it["true_positive_rate"]),
+            f"{name} {it['auc'].iloc[0]:.3f}",
+            CLASS_COLORS[str(name)],
+        )
         for name, it in by_class
     ]
     first = by_class.first()
     areas = ", ".join(f"{name} {row.auc:.3f} ({row.auc_low:.3f} to {row.auc_high:.3f})" for name, row in first.iterrows())
     layout = {"xaxis": shares("false positives", range=[0, 1]), "yaxis": shares("true positives", range=[0, 1.01])}
-    plot = Plot("roc", f"Area under the ROC curve: {areas}; n {table['n'].iloc[0]:,}", traces, layout, height=380)
+    plot = Plot(
+        "roc", f"Area under the ROC curve: {areas}; n {table['n'].iloc[0]:,}", traces, layout, height=420, is_square=True
+    )
     return [plot, *_missing_classes(table), Table("roc", "the curve of each class", table, _first_of_class)]
 
 
@@ -103,22 +121,36 @@ def _precision_recall(results: CoinResults) -> list[Block]:
     table = precision_recall_table(results.decisions, results.labels)
     traces = []
     for name, it in table.dropna(subset="average_precision").groupby("class", sort=False):
-        color, base = CLASS_COLORS[name], float(it["class_share"].iloc[0])
-        traces.append(line(packed(it["recall"]), packed(it["precision"]), f"{name} {it['average_precision'].iloc[0]:.3f}", color))
+        color, base = CLASS_COLORS[str(name)], float(it["class_share"].iloc[0])
+        traces.append(
+            line(packed(it["recall"]), packed(it["precision"]), f"{name} {it['average_precision'].iloc[0]:.3f}", color)
+        )
         traces.append(line([0, 1], [base, base], f"no skill, {name}", color, dash="dot", width=1, showlegend=False))
     first = table.dropna(subset="average_precision").groupby("class", sort=False).first()
     told = ", ".join(f"{name} {row.average_precision:.3f} (no skill {row.class_share:.3f})" for name, row in first.iterrows())
     layout = {"xaxis": shares("recall", range=[0, 1.01]), "yaxis": shares("precision", range=[0, 1.02])}
     title = f"Average precision: {told}; n {table['n'].iloc[0]:,}"
     return [
-        Plot("precision-recall", title, traces, layout, height=380, note="Dotted: what a forecast without skill reaches."),
+        Plot(
+            "precision-recall",
+            title,
+            traces,
+            layout,
+            height=420,
+            note="Dotted: what a forecast without skill reaches.",
+            is_square=True,
+        ),
         Table("precision_recall", "the curve of each class", table, _first_of_class),
     ]
 
 
 def _first_of_class(table: pd.DataFrame) -> pd.DataFrame:
     """One row per class: what is alike on all of its points."""
-    alike = [name for name in table.columns if name not in {"threshold", "false_positive_rate", "true_positive_rate", "recall", "precision"}]
+    alike = [
+        name
+        for name in table.columns
+        if name not in {"threshold", "false_positive_rate", "true_positive_rate", "recall", "precision"}
+    ]
     return table.drop_duplicates("class")[alike]
 
 
@@ -133,18 +165,21 @@ def _calibration(results: CoinResults) -> list[Block]:
         return [Words("No decision took a side where the label is known, so there is no calibration to show.")]
     n = int(filled["n"].sum())
     traces = [
-        columns(packed(filled["mean_confidence"]), [int(it) for it in filled["n"]], "decisions", "@line", yaxis="y2", width=0.05),
+        columns(
+            packed(filled["mean_confidence"]), [int(it) for it in filled["n"]], "decisions", "@grid", yaxis="y2", width=0.05
+        ),
         line([0, 1], [0, 1], "perfect", SOFT, dash="dash"),
         line(packed(filled["mean_confidence"]), packed(filled["hit_rate"]), "hit rate", INK, mode="lines+markers"),
     ]
     layout = {
-        "xaxis": shares("confidence", range=[0, 1]),
+        "xaxis": shares("confidence", range=[0, 1], anchor="y2"),
         "yaxis": shares("hit rate", range=[0, 1], domain=[0.3, 1]),
         "yaxis2": axis("decisions", domain=[0, 0.2]),
     }
     title = f"Calibration error {error:.1%} over {n:,} decisions that took a side"
-    table = Table("calibration", f"confidence against hit rate, n {n:,}", curve.reset_index())
-    return [Plot("calibration", title, traces, layout, height=400), table]
+    view = lambda it: it.assign(mean_confidence=it["mean_confidence"].map(percent), hit_rate=it["hit_rate"].map(percent))  # noqa: E731
+    table = Table("calibration", f"confidence against hit rate, n {n:,}", curve.reset_index(), view)
+    return [Plot("calibration", title, traces, layout, height=420, is_square=True), table]
 
 
 def _regression(results: CoinResults) -> list[Block]:
@@ -152,7 +187,9 @@ def _regression(results: CoinResults) -> list[Block]:
     scores = regression_scores(results.decisions, results.labels)
     drawn = told.iloc[thinned(len(told), MOST_DOTS)]
     some = f"{len(drawn):,} of {len(told):,} bars drawn, evenly spread" if len(drawn) < len(told) else f"n {len(told):,}"
-    correlation = "rank correlation {rank_correlation:.3f} ({rank_correlation_low:.3f} to {rank_correlation_high:.3f})".format(**scores)
+    correlation = "rank correlation {rank_correlation:.3f} ({rank_correlation_low:.3f} to {rank_correlation_high:.3f})".format(
+        **scores
+    )
     foretold = packed(drawn["forecast"])
     scatter = Plot(
         "returns",
@@ -162,7 +199,7 @@ def _regression(results: CoinResults) -> list[Block]:
     )
     residuals = Plot(
         "residuals",
-        f"Residuals: mean absolute error {scores['mae']:.3%} against {scores['mae_of_zero']:.3%} of foretelling nothing; {some}",
+        f"Residuals: mean error {scores['mae']:.3%} absolute, {scores['mae_of_zero']:.3%} of foretelling nothing; {some}",
         [points(foretold, packed(drawn["residual"]), "bars", INK, size=4, opacity=0.35)],
         {"xaxis": shares("foretold", tickformat=".2%"), "yaxis": shares("came less foretold"), "showlegend": False},
     )

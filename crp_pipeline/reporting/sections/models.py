@@ -26,15 +26,26 @@ from crp_pipeline.reporting.tables import percent, percent_with_interval
 
 BASELINE = "prior"
 MOST_FEATURES = 30
+"""Features that a picture can name."""
+MOST_ROWS = 12
+"""Features of the table on the page; its file holds all."""
 
 
 def comparison_section(results: CoinResults) -> Section:
     """Win rates and accuracies with intervals, and the log-loss of every model fold by fold."""
     compared = results.comparison
-    words = Words("All candidates on the same bars, costs and exits; an interval counts independent trades, not all.", is_note=True)
+    words = Words(
+        "All candidates on the same bars, costs and exits; an interval counts independent trades, not all.", is_note=True
+    )
     table = Table("comparison", f"{len(compared)} candidates, baselines on top", compared, comparison_view)
     losses = fold_losses(results)
-    blocks: list[Block] = [words, _win_rates_plot(compared), table, _losses_plot(losses), Table("fold_losses", "log-loss by fold", losses)]
+    blocks: list[Block] = [
+        words,
+        _win_rates_plot(compared),
+        table,
+        _losses_plot(losses),
+        Table("fold_losses", "log-loss by fold", losses),
+    ]
     return Section("models", "Model comparison", blocks)
 
 
@@ -78,7 +89,7 @@ def _win_rates_plot(compared: pd.DataFrame) -> Plot | Words:
         points(packed(traded["zero_skill_win_rate"]), places, "zero skill", SOFT, symbol="line-ns-open", size=12),
         points(packed(traded["win_rate"]), places, "win rate", INK, size=9, error_x={**spread, "color": INK}),
     ]
-    best = traded.loc[traded["win_rate"].idxmax()]
+    best = traded.iloc[int(traded["win_rate"].argmax())]
     title = (
         f"Best win rate: {best['candidate']} {percent(best['win_rate'])} ({percent(best['win_rate_low'])} to "
         f"{percent(best['win_rate_high'])}), zero skill {percent(best['zero_skill_win_rate'])}, n {best['trades']:,.0f}; "
@@ -97,7 +108,8 @@ def _losses_plot(losses: pd.DataFrame) -> Plot:
         for place, name in enumerate(names)
     ]  # fmt: skip
     mean = losses[names].mul(losses["n"], axis=0).sum() / losses["n"].sum()
-    title = f"Lowest log-loss out of fold: {mean.idxmin()} {mean.min():.4f}, class prior {mean[BASELINE]:.4f}; {losses['n'].sum():,} bars"
+    n_bars = f"{losses['n'].sum():,} bars"
+    title = f"Lowest log-loss out of fold: {mean.idxmin()} {mean.min():.4f}, class prior {mean[BASELINE]:.4f}; {n_bars}"
     layout = {"xaxis": axis("fold", type="category"), "yaxis": axis("log-loss, nats")}
     return Plot("fold-losses", title, traces, layout, height=360)
 
@@ -107,11 +119,17 @@ def importance_section(results: CoinResults) -> Section:
     often = frequency_table(results.selection)
     chosen = often[often["folds_kept"] > 0].head(MOST_FEATURES)
     title = f"how often each of {len(often)} features was kept"
-    table = Table("feature_selection", title, often, lambda frame: frame[frame["folds_kept"] > 0].head(MOST_FEATURES))
+    table = Table("feature_selection", title, often, _frequency_view)
     words = Words("Features are chosen inside each fold, never on what it tests.", is_note=True)
     if chosen.empty:
         return Section("importance", "Feature importance", [Words(f"No fold kept any of {len(often)} features."), table])
     return Section("importance", "Feature importance", [words, _frequency_plot(chosen, often, results), table])
+
+
+def _frequency_view(often: pd.DataFrame) -> pd.DataFrame:
+    often = often[often["folds_kept"] > 0].head(MOST_ROWS)
+    share, in_final = often["share_of_folds"].map(percent), often["in_final"].map({True: "yes", False: "no"})
+    return often.assign(share_of_folds=share, in_final=in_final)
 
 
 def _frequency_plot(chosen: pd.DataFrame, often: pd.DataFrame, results: CoinResults) -> Plot:

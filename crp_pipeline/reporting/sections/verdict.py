@@ -8,13 +8,12 @@ import pandas as pd
 
 from crp_pipeline.errors import CrpError
 from crp_pipeline.gate import Outcome
-from crp_pipeline.gate.challenge import LARGEST_E_VALUE
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.registry import Registry, version_judged
 from crp_pipeline.reporting.document import Fact, Headline, Section, Table, Words
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.tables import STATES, percent, shown
-from crp_pipeline.reporting.verdicts import UNCOMPARED, champion_phrase, findings_table, win_rate_phrase
+from crp_pipeline.reporting.verdicts import champion_phrase, findings_table, win_rate_phrase
 
 NEXT: Mapping[Outcome, str] = {
     Outcome.PROMOTE: "Tonight's model may replace the champion.",
@@ -33,6 +32,7 @@ def headline(results: CoinResults) -> Headline:
     return Headline(
         subject=results.coin,
         outcome=str(verdict.outcome),
+        tone=str(verdict.outcome),
         sentences=(
             f"{verdict.reason[:1].upper()}{verdict.reason[1:]}.",
             NEXT[verdict.outcome] + badges,
@@ -51,7 +51,9 @@ def key_facts(evidence: Mapping[str, float]) -> list[Fact]:
     of_labels = f"{percent(told['accuracy_low'])} to {percent(told['accuracy_high'])}"
     gained = f"{_bps(told['net_expectancy_lower_bps'])} to {_bps(told['net_expectancy_upper_bps'])}"
     return [
-        Fact("win rate", percent(told["win_rate"]), f"{span}, {independent}; zero skill {percent(told['zero_skill_win_rate'])}"),
+        Fact(
+            "win rate", percent(told["win_rate"]), f"{span}, {independent}; zero skill {percent(told['zero_skill_win_rate'])}"
+        ),
         Fact("net per trade", _bps(told["net_expectancy_bps"]), f"{gained}, after costs"),
         Fact(
             "accuracy",
@@ -86,12 +88,12 @@ def failed_first(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _findings_view(table: pd.DataFrame) -> pd.DataFrame:
-    value = [UNCOMPARED if it >= LARGEST_E_VALUE else shown(float(it)) for it in table["value"]]
+    value = [shown(it) for it in table["value"]]
     holds = table["passed"].map({"yes": STATES[0], "no": STATES[1]})
     remark = table["remark"].fillna("")
-    return table.assign(value=value, passed=holds, remark=remark, missing=table["missing"].map(_missing))[
-        ["stage", "criterion", "passed", "value", "needs", "missing", "meaning", "remark"]
-    ]
+    criterion = table["criterion"].str.replace("_", " ")
+    told = table.assign(value=value, passed=holds, remark=remark, missing=table["missing"].map(_missing), criterion=criterion)
+    return told[["passed", "criterion", "value", "needs", "missing", "remark", "meaning", "stage"]]
 
 
 def _missing(shortfall: float) -> str:
@@ -106,11 +108,13 @@ def _about(results: CoinResults) -> str:
     """Span of the candles, the night, the version and who reigns; what cannot be read is told."""
     candles, book = results.candles, Registry(results.places.registry)
     first, last = candles.index[0], candles.index[-1]
-    span = f"{len(candles):,} bars of {candles.attrs.get('interval', 'unknown length')} from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    span = (
+        f"{len(candles):,} bars of {candles.attrs.get('interval', 'unknown length')} from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    )
     subject = results.verdict.subject
     return (
-        f"{span}; night of {_night(results)}; version {_version(results, book)}, champion {champion_phrase(book, results.coin)}; "
-        f"code {subject.get('code', 'unknown')}"
+        f"{span}; night of {_night(results)}; version {_version(results, book)}, "
+        f"champion {champion_phrase(book, results.coin)}; code {subject.get('code', 'unknown')}"
     )
 
 
