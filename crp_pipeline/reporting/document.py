@@ -29,6 +29,8 @@ class Grid:
     """Small figures side by side."""
 
     plots: Sequence[Plot]
+    is_wide: bool = False
+    """Two in a row at most, where small ones are four."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Grid():
-            return f'<div class="grid">{"".join(map(_plot, block.plots))}</div>'
+            width = " wide" if block.is_wide else ""
+            return f'<div class="grid{width}">{"".join(map(_plot, block.plots))}</div>'
         case Plot():
             return _plot(block)
 

@@ -19,6 +19,7 @@ from crp_pipeline.reporting.plots import (
     GOOD,
     INK,
     SOFT,
+    WARN,
     Axis,
     Plot,
     axis,
@@ -32,7 +33,7 @@ from crp_pipeline.reporting.plots import (
     shares,
     thinned,
 )
-from crp_pipeline.reporting.tables import percent, percent_with_interval
+from crp_pipeline.reporting.tables import counted, percent, percent_with_interval
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 
 MOST_POINTS = 300
@@ -102,14 +103,14 @@ def _headline(verdicts: Mapping[str, Verdict], config: GateConfig, *, n_coins: i
     promoted = sum(verdict.outcome is Outcome.PROMOTE for verdict in told)
     counts = pd.Series([str(verdict.outcome) for verdict in told]).value_counts()
     trades = sum(verdict.evidence.get("trades", 0.0) for verdict in told)
-    absent = f"{n_absent} coins have no verdict tonight." if n_absent else "Every coin has a verdict."
+    absent = f"{counted(n_absent, 'coin has', 'coins have')} no verdict tonight." if n_absent else "Every coin has a verdict."
     return Headline(
         subject="Fleet",
         outcome=f"{promoted} of {n_coins} promoted",
         tone="FAILS" if "does not hold" in sentence else "holds",
         sentences=(f"{sentence}.", absent),
         facts=[
-            *(Fact(str(name), f"{n}", "coins") for name, n in counts.items()),
+            *(Fact(str(name), f"{n}", f"of {counted(n_coins, 'coin')}") for name, n in counts.items()),
             Fact("trades", f"{trades:,.0f}", "out of sample"),
         ],
         about=f"code {told[0].subject.get('code', 'unknown')}",
@@ -119,7 +120,7 @@ def _headline(verdicts: Mapping[str, Verdict], config: GateConfig, *, n_coins: i
 def _numbers_section(verdicts: Mapping[str, Verdict]) -> Section:
     numbers = key_numbers(verdicts)
     blocks: list[Block] = [_win_rates(numbers), _expectancies(numbers)]
-    title = f"key numbers of {len(numbers)} coins"
+    title = f"key numbers of {counted(len(numbers), 'coin')}"
     return Section("numbers", "Key numbers with intervals", [*blocks, Table("key_numbers", title, numbers, _numbers_view)])
 
 
@@ -142,7 +143,7 @@ def _win_rates(numbers: pd.DataFrame) -> Plot | Words:
     title = f"{clear} of {len(traded)} coins win more than zero skill by the lower end of the interval; {n_trades}"
     marks = [
         points(
-            packed(traded["zero_skill_win_rate"]), list(range(len(traded))), "zero skill", SOFT, symbol="line-ns-open", size=12
+            packed(traded["zero_skill_win_rate"]), list(range(len(traded))), "zero skill", WARN, symbol="diamond-open", size=8
         )
     ]
     names = ("win_rate_low", "win_rate", "win_rate_high")
@@ -213,13 +214,10 @@ def _criteria_table(verdicts: Mapping[str, Verdict]) -> Table:
     failed = [(finding.criterion.name, str(finding.criterion.stage), coin)
               for coin, verdict in sorted(verdicts.items()) for finding in verdict.findings if not finding.passed]  # fmt: skip
     table = pd.DataFrame(failed, columns=["criterion", "stage", "coin"])
-    counted = table.groupby(["criterion", "stage"], sort=False)["coin"].agg(["size", ", ".join]).reset_index()
-    counted = counted.set_axis(["criterion", "stage", "fails on", "coins"], axis=1).sort_values(
-        "fails on", ascending=False, kind="stable"
-    )
+    told = table.groupby(["criterion", "stage"], sort=False)["coin"].agg(["size", ", ".join]).reset_index()
+    told = told.set_axis(["criterion", "stage", "fails on", "coins"], axis=1)
+    which = f"on at least one of {counted(len(verdicts), 'coin')}"
     title = (
-        f"{len(counted)} criteria fail on at least one of {len(verdicts)} coins"
-        if len(counted)
-        else "no criterion fails on any coin"
+        f"{counted(len(told), 'criterion fails', 'criteria fail')} {which}" if len(told) else "no criterion fails on any coin"
     )
-    return Table("failed_criteria", title, counted)
+    return Table("failed_criteria", title, told.sort_values("fails on", ascending=False, kind="stable"))

@@ -122,12 +122,12 @@ def named(names: Sequence[object] | pd.Series, **more: Any) -> Axis:
     }
 
 
-def level(at: float, name: str, color: str = SOFT, *, dash: str = "dash") -> tuple[dict[str, Any], dict[str, Any]]:
-    """A horizontal line across the figure and its label, for `shapes` and `annotations`."""
-    shape = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": at, "y1": at, "line": {"color": color, "dash": dash}}
+def level(at: float, name: str, color: str = SOFT, *, is_left: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A dashed horizontal line across the figure and its label, for `shapes` and `annotations`."""
+    shape = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": at, "y1": at, "line": {"color": color, "dash": "dash"}}
     label = {
-        "xref": "paper", "x": 1, "y": at, "text": escape(name, quote=False), "showarrow": False,
-        "xanchor": "right", "yanchor": "bottom", "font": {"color": color, "size": 11},
+        "xref": "paper", "x": 0 if is_left else 1, "y": at, "text": escape(name, quote=False), "showarrow": False,
+        "xanchor": "left" if is_left else "right", "yanchor": "bottom", "font": {"color": color, "size": 11},
     }  # fmt: skip
     return shape, label
 

@@ -63,14 +63,22 @@ def percent_with_interval(frame: pd.DataFrame, name: str) -> "pd.Series[str]":
     return pd.Series(told, index=frame.index, dtype="object")
 
 
-LONG = 48
-"""Characters from which on a cell may wrap."""
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 coin`, `3 coins`: a number with its noun."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+LONG, WORDS = 48, 14
+"""Characters from which on a cell may wrap: anywhere, and on a phone."""
 STATES = ("holds", "FAILS")
-"""Cells that have a colour of their own."""
+COLOURED = frozenset({*STATES, "PROMOTE", "SHADOW", "REJECT", "INSUFFICIENT_EVIDENCE", "IMPOSSIBLE"})
+"""Cells that have a colour of their own, whose class is their text."""
 
 
 def _cell(tag: str, text: str, kind: str, address: str = "") -> str:
-    told = text if text in STATES else "long" if tag == "td" and len(text) > LONG else kind
+    told = text if text in COLOURED else kind
+    if tag == "td" and not told:
+        told = "long" if len(text) > LONG else "words" if len(text) > WORDS else ""
     said = f'<a href="{escape(address)}">{escape(text)}</a>' if address else escape(text)
     return f"<{tag}{f' class={told}' if told else ''}>{said}</{tag}>"
 
@@ -80,11 +88,12 @@ def _cells(frame: pd.DataFrame) -> list[list[str]]:
 
 
 def shown(value: object) -> str:
-    """A value as a person writes it: four significant digits, a dash for what is missing."""
+    """A value as a person writes it: four significant digits, all before the point; a dash for what is missing."""
     if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+        is_whole = abs(value) < 1e15 and (value.is_integer() or abs(value) >= 1e4)
+        return f"{value:,.0f}" if is_whole else f"{value:.4g}"
     if isinstance(value, pd.Timestamp):
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, tuple):

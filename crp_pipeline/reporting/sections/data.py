@@ -24,7 +24,7 @@ from crp_pipeline.reporting.plots import (
     thinned,
 )
 from crp_pipeline.reporting.results import CoinResults
-from crp_pipeline.reporting.tables import percent
+from crp_pipeline.reporting.tables import counted, percent
 from crp_pipeline.splits import PURGED, timeline
 
 MOST_POINTS = 1_500
@@ -87,9 +87,8 @@ def leaks_section(results: CoinResults) -> Section:
     }
     kinds, told = ["shuffled folds", "purged folds"], [float(shuffled), float(purged)]
     note = "The same small model on the same rows; the meter is shown and judges nothing."
-    plot = Plot(
-        "leak-meter", title, [columns(kinds, told, "directions", [BAD, GOOD], width=0.5)], layout, 260, note, is_square=True
-    )
+    bars = columns(kinds, told, "directions", [BAD, GOOD], width=0.5)
+    plot = Plot("leak-meter", title, [bars], layout, height=260, note=note, is_square=True)
     return Section("leaks", "Leak meter", [plot, table])
 
 
@@ -115,8 +114,8 @@ def _candles(results: CoinResults) -> list[Block]:
     at = thinned(len(candles), MOST_POINTS)
     n_filled, n_segments = int(candles["is_repaired"].sum()), candles["segment"].nunique()
     title = (
-        f"{len(candles):,} bars, {n_filled:,} filled in, {n_segments} unbroken stretch{'es' if n_segments > 1 else ''}; "
-        f"{len(report.findings)} kinds of finding"
+        f"{len(candles):,} bars, {n_filled:,} filled in, {counted(n_segments, 'unbroken stretch', 'unbroken stretches')}; "
+        f"{counted(len(report.findings), 'kind of finding', 'kinds of finding')}"
     )
     traces = [line(moments(candles.index[at]), packed(candles["close"].iloc[at]), "close", ACCENT, width=1)]
     plot = Plot(
@@ -125,7 +124,10 @@ def _candles(results: CoinResults) -> list[Block]:
     findings = report.to_frame()
     if findings.empty:
         return [plot, Words("Nothing is odd about the stored candles.")]
-    return [plot, Table("quality", f"{len(findings)} kinds of finding in the stored candles", findings)]
+    return [
+        plot,
+        Table("quality", f"{counted(len(findings), 'kind of finding', 'kinds of finding')} in the stored candles", findings),
+    ]
 
 
 def _labels(results: CoinResults) -> list[Block]:
@@ -144,7 +146,7 @@ def _labels(results: CoinResults) -> list[Block]:
     told = ", ".join(f"{name} {share:.0%}" for name, share in overall.items())
     layout = {
         "barmode": "stack",
-        "xaxis": axis(type="category", nticks=8, tickangle=0),
+        "xaxis": dates(),
         "yaxis": shares("share of the labels", range=[0, 1]),
         "bargap": 0.08,
     }

@@ -39,7 +39,9 @@ def _ceilings_plot(results: CoinResults) -> Plot:
         line(horizons, [float(it) for it in usual[name]], label, color, dash=dash, mode="lines+markers")
         for name, label, color, dash in _LINES
     ]
-    shapes, labels = zip(*(level(at, words, color) for at, words, color in _asked_and_won(results)), strict=True)
+    shapes, labels = zip(
+        *(level(at, words, color, is_left=color == INK) for at, words, color in _asked_and_won(results)), strict=True
+    )
     layout = {
         "xaxis": axis("bars held at most", type="category"),
         "yaxis": shares("win rate after costs", rangemode="tozero"),

@@ -8,6 +8,7 @@ import pandas as pd
 from crp_pipeline.contracts import CLASSES
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate.scores import calibration_of, scored
+from crp_pipeline.metrics import wilson_interval
 from crp_pipeline.reporting.curves import (
     class_scores,
     confusion_table,
@@ -16,7 +17,7 @@ from crp_pipeline.reporting.curves import (
     residuals_table,
     roc_table,
 )
-from crp_pipeline.reporting.document import Block, Section, Table, Words
+from crp_pipeline.reporting.document import Block, Grid, Section, Table, Words
 from crp_pipeline.reporting.plots import (
     ACCENT,
     BAD,
@@ -24,6 +25,7 @@ from crp_pipeline.reporting.plots import (
     INK,
     SOFT,
     Plot,
+    Trace,
     axis,
     columns,
     line,
@@ -45,7 +47,10 @@ def forecasts_section(results: CoinResults) -> Section:
     blocks: list[Block] = []
     for chapter in (_confusion, _roc, _precision_recall, _calibration, _regression):
         blocks += _told_or_said(chapter, results)
-    return Section("forecasts", "What the forecasts did, out of fold", [*_single_class_folds(results), *blocks])
+    plots = [block for block in blocks if isinstance(block, Plot)]
+    others = [block for block in blocks if not isinstance(block, Plot)]
+    pictures = [Grid(plots, is_wide=True)] if plots else []
+    return Section("forecasts", "What the forecasts did, out of fold", [*_single_class_folds(results), *pictures, *others])
 
 
 def _told_or_said(chapter: Callable[[CoinResults], list[Block]], results: CoinResults) -> list[Block]:
@@ -73,13 +78,22 @@ def _confusion(results: CoinResults) -> list[Block]:
     n, right = int(counts.sum()), int(np.trace(counts))
     cells = [[f"{percent(at)}<br>n {of:,}" for at, of in zip(*row, strict=True)] for row in zip(share, counts, strict=True)]
     trace = {
-        "type": "heatmap", "x": list(CLASSES), "y": list(CLASSES), "z": np.nan_to_num(share).tolist(),
-        "text": cells, "texttemplate": "%{text}", "zmin": 0, "zmax": 1, "showscale": False, "colorscale": [[0, "@paper"], [1, ACCENT]],
+        "type": "heatmap",
+        "x": list(CLASSES),
+        "y": list(CLASSES),
+        "z": np.nan_to_num(share).tolist(),
+        "zmin": 0,
+        "zmax": 1,
+        "text": cells,
+        "texttemplate": "%{text}",
+        "colorscale": [[0, "@paper"], [1, ACCENT]],
+        "showscale": False,
         "hovertemplate": "came %{y}, called %{x}: %{text}<extra></extra>",
-    }  # fmt: skip
-    title = f"{percent(right / n)} of {n:,} decisions call the class that came; the commonest class is {percent(counts.sum(axis=1).max() / n)}"
+    }
+    commonest = percent(counts.sum(axis=1).max() / n)
+    title = f"{percent(right / n)} of {n:,} decisions call the class that came; the commonest class is {commonest}"
     layout = {"xaxis": axis("called", type="category"), "yaxis": axis("came", type="category", autorange="reversed")}
-    plot = Plot("confusion", title, [trace], layout, note="Shares of each row: of what came, what was called.", is_square=True)
+    plot = Plot("confusion", title, [trace], layout, note="Shares of each row: of what came, what was called.")
     scores = class_scores(results.decisions, results.labels).reset_index()
     told = Table("confusion", f"counts, n {n:,}", table.reset_index(), _confusion_view)
     return [plot, told, Table("class_scores", f"per class, with intervals, n {n:,}", scores, _scores_view)]
@@ -111,9 +125,7 @@ def _roc(results: CoinResults) -> list[Block]:
     first = by_class.first()
     areas = ", ".join(f"{name} {row.auc:.3f} ({row.auc_low:.3f} to {row.auc_high:.3f})" for name, row in first.iterrows())
     layout = {"xaxis": shares("false positives", range=[0, 1]), "yaxis": shares("true positives", range=[0, 1.01])}
-    plot = Plot(
-        "roc", f"Area under the ROC curve: {areas}; n {table['n'].iloc[0]:,}", traces, layout, height=420, is_square=True
-    )
+    plot = Plot("roc", f"Area under the ROC curve: {areas}; n {table['n'].iloc[0]:,}", traces, layout, height=380)
     return [plot, *_missing_classes(table), Table("roc", "the curve of each class", table, _first_of_class)]
 
 
@@ -136,9 +148,8 @@ def _precision_recall(results: CoinResults) -> list[Block]:
             title,
             traces,
             layout,
-            height=420,
+            height=380,
             note="Dotted: what a forecast without skill reaches.",
-            is_square=True,
         ),
         Table("precision_recall", "the curve of each class", table, _first_of_class),
     ]
@@ -146,12 +157,9 @@ def _precision_recall(results: CoinResults) -> list[Block]:
 
 def _first_of_class(table: pd.DataFrame) -> pd.DataFrame:
     """One row per class: what is alike on all of its points."""
-    alike = [
-        name
-        for name in table.columns
-        if name not in {"threshold", "false_positive_rate", "true_positive_rate", "recall", "precision"}
-    ]
-    return table.drop_duplicates("class")[alike]
+    points = {"threshold", "false_positive_rate", "true_positive_rate", "recall", "precision"}
+    told = table.drop_duplicates("class")[[name for name in table.columns if name not in points]]
+    return told if (told["note"] != "").any() else told.drop(columns="note")
 
 
 def _missing_classes(table: pd.DataFrame) -> list[Block]:
@@ -164,22 +172,32 @@ def _calibration(results: CoinResults) -> list[Block]:
     if filled.empty:
         return [Words("No decision took a side where the label is known, so there is no calibration to show.")]
     n = int(filled["n"].sum())
+    confidence, hits = packed(filled["mean_confidence"]), packed(filled["hit_rate"])
     traces = [
-        columns(
-            packed(filled["mean_confidence"]), [int(it) for it in filled["n"]], "decisions", "@grid", yaxis="y2", width=0.05
-        ),
+        columns(confidence, [int(it) for it in filled["n"]], "decisions", SOFT, yaxis="y2", width=0.05),
         line([0, 1], [0, 1], "perfect", SOFT, dash="dash"),
-        line(packed(filled["mean_confidence"]), packed(filled["hit_rate"]), "hit rate", INK, mode="lines+markers"),
+        line(confidence, hits, "hit rate", INK, mode="lines+markers", error_y=_hit_intervals(filled)),
     ]
     layout = {
         "xaxis": shares("confidence", range=[0, 1], anchor="y2"),
-        "yaxis": shares("hit rate", range=[0, 1], domain=[0.3, 1]),
-        "yaxis2": axis("decisions", domain=[0, 0.2]),
+        "yaxis": shares("hit rate", range=[0, 1], domain=[0.32, 1]),
+        "yaxis2": axis("decisions", domain=[0, 0.22]),
     }
     title = f"Calibration error {error:.1%} over {n:,} decisions that took a side"
-    view = lambda it: it.assign(mean_confidence=it["mean_confidence"].map(percent), hit_rate=it["hit_rate"].map(percent))  # noqa: E731
-    table = Table("calibration", f"confidence against hit rate, n {n:,}", curve.reset_index(), view)
-    return [Plot("calibration", title, traces, layout, height=420, is_square=True), table]
+    note = "Whiskers: 95 % by Wilson, every decision independent, so the narrowest possible; their number is below."
+    table = Table("calibration", f"confidence against hit rate, n {n:,}", curve.reset_index(), _calibration_view)
+    return [Plot("calibration", title, traces, layout, height=380, note=note), table]
+
+
+def _hit_intervals(bins: pd.DataFrame) -> Trace:
+    ends = np.array([wilson_interval(rate * n, n) for rate, n in zip(bins["hit_rate"], bins["n"], strict=True)])
+    rate = bins["hit_rate"].to_numpy()
+    spread = {"array": packed(ends[:, 1] - rate), "arrayminus": packed(rate - ends[:, 0])}
+    return {"type": "data", "symmetric": False, **spread, "color": SOFT, "thickness": 1.2, "width": 3}
+
+
+def _calibration_view(curve: pd.DataFrame) -> pd.DataFrame:
+    return curve.assign(**{name: curve[name].map(percent) for name in ("mean_confidence", "hit_rate")})
 
 
 def _regression(results: CoinResults) -> list[Block]:

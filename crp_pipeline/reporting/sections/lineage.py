@@ -10,7 +10,9 @@ from crp_pipeline.ledger import Ledger
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.reporting.document import Block, Section, Table, Words
 from crp_pipeline.reporting.results import CoinResults
+from crp_pipeline.reporting.tables import counted
 
+LAST_ROWS = 40
 MEANING: Mapping[str, str] = {
     "coin": "what was traded",
     "data_hash": "hash of every candle that the night saw",
@@ -81,12 +83,19 @@ def trials_section(results: CoinResults) -> Section:
     ]
     names = ["at", "occasion", "trial", "baseline", "first day", "last day", "days", "daily Sharpe"]
     table = pd.DataFrame(rows, columns=names)
-    said = Words(f"{count:,} trials were counted on {results.coin}, in {len(events):,} events of its ledger.")
-    return Section(
-        "trials",
-        "Trials counted",
-        [said, Table("trials", f"{len(table):,} evaluations; the last 40", table, lambda it: it.tail(40))],
-    )
+    said = Words(f"{count:,} trials were counted on {results.coin}, in {counted(len(events), 'event')} of its ledger.")
+    return Section("trials", "Trials counted", [said, _trials_table(table)])
+
+
+def _trials_table(table: pd.DataFrame) -> Table:
+    last = f"; the last {LAST_ROWS}" if len(table) > LAST_ROWS else ""
+    return Table("trials", f"{counted(len(table), 'evaluation')}{last}", table, _trials_view)
+
+
+def _trials_view(table: pd.DataFrame) -> pd.DataFrame:
+    """The latest first, their time to the minute and the start of what occasioned them."""
+    last = table.tail(LAST_ROWS).iloc[::-1]
+    return last.assign(at=last["at"].str.slice(0, 16).str.replace("T", " "), occasion=last["occasion"].str.slice(0, 8))
 
 
 def cards_section(results: CoinResults) -> Section:

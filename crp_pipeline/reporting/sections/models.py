@@ -11,6 +11,7 @@ from crp_pipeline.reporting.plots import (
     INK,
     SEQUENCE,
     SOFT,
+    WARN,
     Plot,
     axis,
     columns,
@@ -86,7 +87,7 @@ def _win_rates_plot(compared: pd.DataFrame) -> Plot | Words:
     places = list(range(len(traded)))
     spread = ranges(traded["win_rate_low"], traded["win_rate"], traded["win_rate_high"])
     traces = [
-        points(packed(traded["zero_skill_win_rate"]), places, "zero skill", SOFT, symbol="line-ns-open", size=12),
+        points(packed(traded["zero_skill_win_rate"]), places, "zero skill", WARN, symbol="diamond-open", size=8),
         points(packed(traded["win_rate"]), places, "win rate", INK, size=9, error_x={**spread, "color": INK}),
     ]
     best = traded.iloc[int(traded["win_rate"].argmax())]

@@ -123,7 +123,7 @@ def _equity_plot(results: CoinResults) -> Plot | Words:
     result = results.backtest
     if result.trades.empty:
         return Words(no_trades(results))
-    drawdown = result.worst_equity / result.equity.cummax() - 1
+    drawdown = result.equity / result.equity.cummax() - 1
     at = thinned(len(result.equity), MOST_POINTS)
     times = moments(result.equity.index[at])
     deepest = packed(np.minimum.reduceat(drawdown.to_numpy(), at))
@@ -136,9 +136,9 @@ def _equity_plot(results: CoinResults) -> Plot | Words:
         ),
         "yaxis2": shares("drawdown", domain=[0, 0.26]),
     }
-    title = f"{_gain(result)} after costs over {len(result.trades):,} trades, deepest drawdown {-drawdown.min():.1%}{_dearest(results)}"
-    note = "Drawdown at the worst price of each bar, as traded."
-    return Plot("equity", title, [*_ladder(results, at), below], layout, height=440, note=note)
+    deep = f"deepest drawdown {percent(result.metrics['max_drawdown'])}"
+    title = f"{_gain(result)} after costs over {len(result.trades):,} trades, {deep}{_dearest(results)}"
+    return Plot("equity", title, [*_ladder(results, at), below], layout, height=440, note="Marked at every close.")
 
 
 def _gain(result: BacktestResult) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import pandas as pd
 
 from crp_pipeline.errors import CrpError
-from crp_pipeline.gate import Outcome
+from crp_pipeline.gate import Outcome, Verdict
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.registry import Registry, version_judged
 from crp_pipeline.reporting.document import Fact, Headline, Section, Table, Words
 from crp_pipeline.reporting.results import CoinResults
-from crp_pipeline.reporting.tables import STATES, percent, shown
+from crp_pipeline.reporting.tables import STATES, counted, percent, shown
 from crp_pipeline.reporting.verdicts import champion_phrase, findings_table, win_rate_phrase
 
 NEXT: Mapping[Outcome, str] = {
@@ -34,13 +34,25 @@ def headline(results: CoinResults) -> Headline:
         outcome=str(verdict.outcome),
         tone=str(verdict.outcome),
         sentences=(
-            f"{verdict.reason[:1].upper()}{verdict.reason[1:]}.",
+            why(verdict),
             NEXT[verdict.outcome] + badges,
             f"Win rate {win_rate_phrase(evidence)}. High tier {win_rate_phrase(evidence, prefix='high_tier_')}.",
         ),
         facts=key_facts(evidence),
         about=_about(results),
     )
+
+
+def why(verdict: Verdict) -> str:
+    """One sentence: what decided, what it means, and how much else failed."""
+    first = verdict.first_failed
+    if first is None:
+        return f"All {len(verdict.findings)} criteria hold{f'; {verdict.stamp}' if verdict.stamp else ''}."
+    said = first.sentence.replace("_", " ")
+    meaning = f" ({first.criterion.meaning})" if first.criterion.meaning else ""
+    others = sum(not finding.passed for finding in verdict.findings) - 1
+    more = f"; {counted(others, 'more criterion fails', 'more criteria fail')}" if others else ""
+    return f"{said[:1].upper()}{said[1:]}{meaning}{more}."
 
 
 def key_facts(evidence: Mapping[str, float]) -> list[Fact]:
@@ -64,7 +76,7 @@ def key_facts(evidence: Mapping[str, float]) -> list[Fact]:
         Fact("deepest drawdown", percent(told["max_drawdown"]), f"over {told['test_days']:,.0f} days out of sample"),
         Fact(
             "deflated Sharpe",
-            shown(told["deflated_sharpe_ratio"]),
+            percent(told["deflated_sharpe_ratio"]),
             f"chance of skill after {told['trials']:,.0f} trials; Sharpe {shown(told['sharpe'])}",
         ),
     ]
@@ -93,7 +105,7 @@ def _findings_view(table: pd.DataFrame) -> pd.DataFrame:
     remark = table["remark"].fillna("")
     criterion = table["criterion"].str.replace("_", " ")
     told = table.assign(value=value, passed=holds, remark=remark, missing=table["missing"].map(_missing), criterion=criterion)
-    return told[["passed", "criterion", "value", "needs", "missing", "remark", "meaning", "stage"]]
+    return told[["passed", "criterion", "value", "needs", "missing", "meaning", "remark", "stage"]]
 
 
 def _missing(shortfall: float) -> str:
