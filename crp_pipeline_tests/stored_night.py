@@ -79,7 +79,7 @@ def comparison_of(names=("prior", "always_long", "lightgbm", "ensemble"), *, tra
     )
 
 
-def verdict_of(coin: str = COIN, **changed: float):
+def verdict_of(coin: str = COIN, *, candidate: str = "0", **changed: float):
     """A verdict by the house's criteria on evidence that keeps every one of them, but for what is `changed`."""
     numbers = dict.fromkeys(("trades", "effective_n", "test_days", "resamples", "gated_trades"), 1000.0)
     evidence = {
@@ -100,16 +100,18 @@ def verdict_of(coin: str = COIN, **changed: float):
         "net_expectancy_bps": 20.0,
         "net_expectancy_lower_bps": 10.0,
         "net_expectancy_upper_bps": 30.0,
-        "pnl": 0.3,
+        "pnl": 3e4,
         "max_drawdown": 0.08,
         "sharpe": 2.0,
         **changed,
     }
-    return judge(evidence, criteria(GateConfig()), subject={"coin": coin})
+    return judge(evidence, criteria(GateConfig()), subject={"coin": coin, "candidate": candidate})
 
 
 def _kept(criterion) -> float:
-    return criterion.threshold + {">=": 0.0, "<=": 0.0, ">": 0.01}[criterion.comparison]
+    """A number that keeps the bound in force and that of the house."""
+    bounds = [bound for bound in (criterion.threshold, criterion.standard) if bound is not None]
+    return {">=": max(bounds), "<=": min(bounds), ">": max(bounds) + 0.01}[criterion.comparison]
 
 
 def store_night(root: Path, *, coin: str = COIN, labels=None, comparison=None, decisions=None, empty_feature=True) -> Places:
