@@ -101,6 +101,21 @@ class CoinResults:
         return load_result(self.places.value("backtest", coin=self.coin))
 
     @cached_property
+    def ladder(self) -> pd.DataFrame | None:
+        """What is left at multiples of the costs (`backtest.cost_ladder`); None where the backtest stored none."""
+        return self._stressed("ladder")
+
+    @cached_property
+    def equity_by_cost(self) -> pd.DataFrame | None:
+        """Equity at every close, a column per multiple of the costs; None where the backtest stored none."""
+        return self._stressed("equity_by_cost")
+
+    @cached_property
+    def latency(self) -> pd.DataFrame | None:
+        """What is left when every order is late (`backtest.latency_penalised`); None where the backtest stored none."""
+        return self._stressed("latency")
+
+    @cached_property
     def predictions(self) -> Mapping[str, pd.DataFrame]:
         """Out-of-fold forecasts by model, baselines first: `p_short`, `p_neutral`, `p_long` and `fold` (-1 where untested)."""
         order = [*sorted(self._stored(), key=lambda name: not _is_baseline(name))]
@@ -111,6 +126,10 @@ class CoinResults:
         """Manifest of every final model by name: features, seed, parameters, latency, hashes of its files."""
         folders = {name: self.places.bundle(self.coin, name) for name in self._stored()}
         return {name: read_manifest(folder) for name, folder in folders.items() if (folder / MANIFEST).exists()}
+
+    def _stressed(self, name: str) -> pd.DataFrame | None:
+        path = self.places.stress(self.coin, name)
+        return read_parquet(path) if path.exists() else None
 
     def _stored(self) -> list[str]:
         """Models whose forecasts are stored, in the order of the catalogue, other names after it."""

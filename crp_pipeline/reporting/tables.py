@@ -1,6 +1,7 @@
 """Small tables as text: Markdown for Dagster and documents, aligned columns for the terminal, HTML for the report."""
 
 import math
+from collections.abc import Mapping
 from html import escape
 
 import pandas as pd
@@ -33,11 +34,45 @@ def to_blocks(frame: pd.DataFrame, *, head: int = 2) -> str:
     return "\n\n".join(blocks)
 
 
-def to_html(frame: pd.DataFrame) -> str:
-    """An HTML table without the index; every cell is escaped."""
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in frame.columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _cells(frame))
+def to_html(frame: pd.DataFrame, *, links: Mapping[str, str] | None = None) -> str:
+    """An HTML table without the index; every cell is escaped, numbers stand to the right and sentences may wrap.
+
+    `links` are addresses by the words of a row's first cell.
+    """
+    of_numbers = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
+    classes = ["number" if is_number else "" for is_number in of_numbers]
+    head = "".join(_cell("th", str(name), kind) for name, kind in zip(frame.columns, classes, strict=True))
+    rows = (
+        "".join(_cell("td", cell, kind, (links or {}).get(cell, "") if place == 0 else "")
+                for place, (cell, kind) in enumerate(zip(row, classes, strict=True)))
+        for row in _cells(frame)
+    )  # fmt: skip
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in per cent; a dash for what is missing."""
+    return "-" if math.isnan(value) else f"{value:.{digits}%}"
+
+
+def percent_with_interval(frame: pd.DataFrame, name: str) -> "pd.Series[str]":
+    """`name` of every row in per cent with the interval from `<name>_low` to `<name>_high`."""
+    triples = zip(frame[name], frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
+    told = ["-" if math.isnan(it) else f"{percent(it)} ({percent(low)} to {percent(high)})" for it, low, high in triples]
+    return pd.Series(told, index=frame.index, dtype="object")
+
+
+LONG = 48
+"""Characters from which on a cell may wrap."""
+STATES = ("holds", "FAILS")
+"""Cells that have a colour of their own."""
+
+
+def _cell(tag: str, text: str, kind: str, address: str = "") -> str:
+    told = text if text in STATES else "long" if tag == "td" and len(text) > LONG else kind
+    said = f'<a href="{escape(address)}">{escape(text)}</a>' if address else escape(text)
+    return f"<{tag}{f' class={told}' if told else ''}>{said}</{tag}>"
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:
