@@ -29,8 +29,10 @@ from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.models.scoring import known_bars, scores_side_by_side
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.curves import accuracy_scores, class_scores, confusion_table, regression_scores, roc_table
+from crp_pipeline.reporting.document import write_page
 from crp_pipeline.reporting.figures import calibration_figure
 from crp_pipeline.reporting.model_figures import confusion_figure, forest_figure, importance_figure, roc_figure
+from crp_pipeline.reporting.report import coin_page
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.tables import shown
 from crp_pipeline.reporting.verdicts import win_rate_phrase
@@ -159,6 +161,11 @@ class ModelPerformanceReporter:
         title = f"{self.coin}, {whose}:\n{most.index[0]} matters most of {len(ranked)} features, {found}"
         measure = f"{measure}; line: lowest to highest fold"
         return importance_figure(most, title=title, measure=measure, footnote=self._without_values())
+
+    def save_html(self, path: str | PathLike[str]) -> Path:
+        """Write the coin's self-contained report page, and its tables in the folder of that name; returns the page's path."""
+        page = Path(path)
+        return write_page(coin_page(self.results), page, page.with_suffix(""))
 
     def _forecast(self, model: str) -> pd.DataFrame:
         if model == ENSEMBLE:
