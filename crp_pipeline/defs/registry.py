@@ -20,6 +20,7 @@ from crp_pipeline.registry.card import check_subject
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.report import write_coin_report
 from crp_pipeline.reporting.results import FRAMES
+from crp_pipeline.reporting.results_document import write_results_document
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.shadow import columns_id
@@ -120,6 +121,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         champions = {coin: champion_phrase(book, coin) for coin in {*verdicts, *failed}}
         verdicts_by_coin = verdict_table(verdicts, champions, failed)
         sentence = fleet_sentence(list(verdicts.values()), settings.gate, n_coins=len(coins.get_partition_keys()))
+        results = write_results_document(places, coins.get_partition_keys(), settings.gate, failed=failed)
         context.log.info(sentence)
         page = _fleet_page(settings, places, coins.get_partition_keys(), failed) if verdicts else "none"
         return dg.MaterializeResult(
@@ -131,6 +133,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
                 "coins": len(verdicts),
                 "without_verdict": ", ".join(coin for coin in coins.get_partition_keys() if coin not in verdicts) or "none",
                 "verdicts": table(verdicts_by_coin),
+                "results": dg.MetadataValue.md(results.read_text(encoding="utf-8")),
             },
         )
 

@@ -52,6 +52,14 @@ def class_scores(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(rows, index=pd.Index(CLASSES, name="class")).astype({"called": "int64", "support": "int64"})
 
 
+def accuracy_scores(predictions: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
+    """Share of bars whose called class came, `accuracy` with `_low` and `_high`, over `n` bars and `effective_n` labels."""
+    known = _known(predictions, labels)
+    right, low, high = _share(known.called == known.came, np.ones(len(known.came), dtype=bool), known.weight)
+    counted = {"n": float(len(known.came)), "effective_n": float(known.weight.sum())}
+    return {**counted, "accuracy": right, "accuracy_low": low, "accuracy_high": high}
+
+
 def roc_table(predictions: pd.DataFrame, labels: pd.DataFrame, *, max_points: int = MOST_POINTS) -> pd.DataFrame:
     """One-vs-rest ROC curve of each class, no more than `max_points` rows each.
 

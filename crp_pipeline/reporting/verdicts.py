@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -82,6 +83,11 @@ def win_rate_phrase(evidence: Mapping[str, float], *, prefix: str = "") -> str:
         f"{rate:.1%} ({low:.1%} to {high:.1%}, {counted}); zero skill {number['zero_skill_win_rate']:.1%}, "
         f"payoff {number['payoff_ratio']:.2f}, coverage {number['coverage']:.0%}"
     )
+
+
+def where_to_look(data_dir: Path) -> str:
+    """Where a night's reports lie, and how to look at it in the browser."""
+    return f"reports   {data_dir / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000"
 
 
 def fleet_sentence(verdicts: Sequence[Verdict], config: GateConfig, *, n_coins: int) -> str:
