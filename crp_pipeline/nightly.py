@@ -18,6 +18,7 @@ from crp_pipeline.definitions import defs
 from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.tables import to_blocks
+from crp_pipeline.reporting.verdicts import where_to_look
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
 
@@ -64,7 +65,7 @@ def main(
     if "summary" not in failed:
         verdicts = read_parquet(places.frame("summary"))
         typer.echo("\n" + (to_blocks(verdicts) or "no coin has a verdict"))
-    typer.echo(f"\nreports   {settings.data_dir / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000")
+    typer.echo(f"\n{where_to_look(settings.data_dir)}")
     if failed:
         typer.echo(f"failed    {', '.join(failed)}", err=True)
         sys.exit(1)

@@ -1,9 +1,10 @@
 """For notebooks: what the pipeline stored, read back in one line each, and what is wrong with candles of your own.
 
->>> from crp_pipeline.notebook import load_features, normalize, quality    # doctest: +SKIP
+>>> from crp_pipeline.notebook import ModelPerformanceReporter, load_features, normalize, quality    # doctest: +SKIP
 >>> print(quality(load_candles("BTC-USDT.csv")))                           # doctest: +SKIP
 >>> table = load_features("BTC-USDT")                                      # doctest: +SKIP
 >>> past, future = normalize(table[:"2023"], table["2024":])               # doctest: +SKIP
+>>> ModelPerformanceReporter("BTC-USDT").comparison_table()                # doctest: +SKIP
 """
 
 from os import PathLike
@@ -14,8 +15,11 @@ import pandas as pd
 from crp_pipeline.candles import QualityReport, commonest_interval
 from crp_pipeline.candles import quality as candles_quality
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.reporting.performance import ModelPerformanceReporter
 from crp_pipeline.settings import load_settings
 from crp_pipeline.storage import read_parquet
+
+__all__ = ["ModelPerformanceReporter", "load_features", "normalize", "quality"]
 
 
 def load_features(coin: str, *, data_dir: str | PathLike[str] | None = None) -> pd.DataFrame:

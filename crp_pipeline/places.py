@@ -63,6 +63,10 @@ class Places:
         """File of the decisions of a coin's stack, out of fold."""
         return self.frame("ensemble", coin=coin)
 
+    def stress(self, coin: str, name: str) -> Path:
+        """File of what was left of a coin's trades at other costs or delays: `ladder`, `equity_by_cost` or `latency`."""
+        return self.root / "backtest" / f"{coin}.{name}.parquet"
+
     def shadow(self, coin: str) -> Path:
         """Folder of a coin's log of fresh decisions."""
         return self.value("shadow", coin=coin)
@@ -74,6 +78,20 @@ class Places:
     def report(self, coin: str) -> Path:
         """A coin's report page."""
         return self.root / "reports" / f"{coin}.html"
+
+    def report_tables(self, coin: str) -> Path:
+        """Folder of the tables of a coin's report page."""
+        return self.root / "reports" / coin
+
+    @property
+    def fleet_report(self) -> Path:
+        """The report page of all coins."""
+        return self.root / "reports" / "fleet.html"
+
+    @property
+    def fleet_tables(self) -> Path:
+        """Folder of the tables of the fleet's report page; no coin has a name in small letters."""
+        return self.root / "reports" / "fleet"
 
     @property
     def ledger(self) -> Path:

@@ -14,7 +14,15 @@ from crp_pipeline.backtest.latency import delay_draws
 from crp_pipeline.backtest.result import BacktestResult, run_backtest
 from crp_pipeline.backtest.rules import Challenge, ChallengeOdds, challenge_odds, rules_evidence
 from crp_pipeline.backtest.skill import ZeroSkill, zero_skill
-from crp_pipeline.backtest.stress import break_even_cost_bps, cost_ladder, latency_penalised, slowest_tenth
+from crp_pipeline.backtest.stress import (
+    break_even_cost_bps,
+    cost_ladder,
+    cost_walks,
+    equity_by_cost,
+    ladder_of,
+    latency_penalised,
+    slowest_tenth,
+)
 from crp_pipeline.backtest.summary import (
     VolatilityRegime,
     by_regime,
@@ -41,10 +49,13 @@ __all__ = [
     "by_side",
     "challenge_odds",
     "cost_ladder",
+    "cost_walks",
     "delay_draws",
+    "equity_by_cost",
     "equity_summary",
     "exit_distances",
     "exit_table",
+    "ladder_of",
     "latency_penalised",
     "rules_evidence",
     "run_backtest",

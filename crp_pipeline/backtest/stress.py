@@ -5,6 +5,7 @@ funding and finer candles, where there are any.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +36,36 @@ def cost_ladder(
     One row per factor, indexed by `cost_factor`. Each is a walk of its own, in which dearer trades are smaller for the same
     risk; entries and exits stay, but for an order that becomes too small or an account that is ruined earlier.
     """
-    dearer = [execution.scaled(factor) for factor in factors]
-    walks = [run_backtest(candles, decisions, execution=costs, sizing=sizing, **market) for costs in dearer]
-    return pd.DataFrame([_told(walk) for walk in walks], index=pd.Index(factors, name="cost_factor"), columns=list(_TOLD))
+    walks = cost_walks(candles, decisions, execution=execution, sizing=sizing, factors=factors, **market)
+    return ladder_of(walks)
+
+
+def cost_walks(
+    candles: pd.DataFrame,
+    decisions: pd.DataFrame,
+    *,
+    execution: ExecutionModel,
+    sizing: Sizing,
+    factors: tuple[float, ...] = COST_FACTORS,
+    **market: Any,
+) -> dict[float, BacktestResult]:
+    """The backtest with every cost `factor` times as high, by factor."""
+    dearer = {factor: execution.scaled(factor) for factor in factors}
+    return {
+        factor: run_backtest(candles, decisions, execution=costs, sizing=sizing, **market) for factor, costs in dearer.items()
+    }
+
+
+def ladder_of(walks: Mapping[float, BacktestResult]) -> pd.DataFrame:
+    """`cost_ladder` from walks that were taken: one row per factor."""
+    return pd.DataFrame(
+        [_told(walk) for walk in walks.values()], index=pd.Index(list(walks), name="cost_factor"), columns=list(_TOLD)
+    )
+
+
+def equity_by_cost(walks: Mapping[float, BacktestResult]) -> pd.DataFrame:
+    """Equity at every close, one column per factor of the costs, named `x1`, `x1.5` ..."""
+    return pd.DataFrame({f"x{factor:g}": walk.equity for factor, walk in walks.items()})
 
 
 def break_even_cost_bps(result: BacktestResult) -> float:

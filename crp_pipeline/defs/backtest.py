@@ -11,8 +11,10 @@ from crp_pipeline.backtest import (
     break_even_cost_bps,
     by_regime,
     by_side,
-    cost_ladder,
+    cost_walks,
+    equity_by_cost,
     exit_table,
+    ladder_of,
     latency_penalised,
     run_backtest,
     volatility_regime,
@@ -30,6 +32,7 @@ from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.backtest import comparison_figure, ladder_figure
 from crp_pipeline.reporting.figures import equity_figure
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import write_parquet
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -51,9 +54,13 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             "finer": data.finer,
         }
         result = run_backtest(candles, decided, **traded)
-        ladder = cost_ladder(candles, decided, **traded)
+        walks = cost_walks(candles, decided, **traded)
+        ladder = ladder_of(walks)
         speed = latencies_ms(coin, settings, places)
         late = latency_penalised(candles, decided, mean_ms=speed["mean_ms"], p90_ms=speed["p90_ms"], **traded)
+        stressed = {"ladder": ladder, "equity_by_cost": equity_by_cost(walks), "latency": late}
+        for name, told in stressed.items():
+            write_parquet(places.stress(coin, name), told)
         regime, even = volatility_regime(labels["volatility"]), break_even_cost_bps(result)
         files = {**made_by(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)

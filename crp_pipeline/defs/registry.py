@@ -1,11 +1,11 @@
 """Room 9 in Dagster: versions and champions per coin, the report, and the summary over all coins."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult
 from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import table
@@ -17,11 +17,13 @@ from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
 from crp_pipeline.registry import Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
-from crp_pipeline.reporting.page import coin_page
+from crp_pipeline.reporting.fleet import write_fleet_report
+from crp_pipeline.reporting.report import write_coin_report
+from crp_pipeline.reporting.results import FRAMES
+from crp_pipeline.reporting.results_document import write_results_document
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.shadow import columns_id
-from crp_pipeline.storage import write_text
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -78,24 +80,20 @@ def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> N
 
 
 def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
-    @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings))
-    def report(
-        context: dg.AssetExecutionContext,
-        candles: pd.DataFrame,
-        labels: pd.DataFrame,
-        splits: pd.DataFrame,
-        ensemble: pd.DataFrame,
-        backtest: BacktestResult,
-        comparison: pd.DataFrame,
-        sentinels: pd.DataFrame,
-        feasibility: pd.DataFrame,
-        gate: Verdict,
-    ) -> dg.MaterializeResult[None]:
-        """One self-contained page: the verdict first, then everything behind it."""
-        path = places.report(context.partition_key)
-        told = (candles, labels, splits, ensemble, backtest, comparison, sentinels, feasibility)
-        write_text(path, coin_page(gate, *told))
-        return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(str(path)), "bytes": path.stat().st_size})
+    models = [["models", name] for name in (SELECTION, *BASELINES, *settings.roster)]
+    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "gate", "registry", *models)]
+
+    @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings), deps=told)
+    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        """One self-contained page: the verdict first, then everything behind it, and each table beside it."""
+        path = write_coin_report(places, context.partition_key)
+        return dg.MaterializeResult(
+            metadata={
+                "page": dg.MetadataValue.path(str(path)),
+                "tables": dg.MetadataValue.path(str(places.report_tables(context.partition_key))),
+                "bytes": path.stat().st_size,
+            }
+        )
 
     return report
 
@@ -123,16 +121,27 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         champions = {coin: champion_phrase(book, coin) for coin in {*verdicts, *failed}}
         verdicts_by_coin = verdict_table(verdicts, champions, failed)
         sentence = fleet_sentence(list(verdicts.values()), settings.gate, n_coins=len(coins.get_partition_keys()))
+        results = write_results_document(places, coins.get_partition_keys(), settings.gate, failed=failed)
         context.log.info(sentence)
+        page = _fleet_page(settings, places, coins.get_partition_keys(), failed) if verdicts else "none"
         return dg.MaterializeResult(
             value=verdicts_by_coin,
             metadata={
+                "page": page,
                 "fleet": sentence,
                 "promoted": sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values()),
                 "coins": len(verdicts),
                 "without_verdict": ", ".join(coin for coin in coins.get_partition_keys() if coin not in verdicts) or "none",
                 "verdicts": table(verdicts_by_coin),
+                "results": dg.MetadataValue.md(results.read_text(encoding="utf-8")),
             },
         )
 
     return summary
+
+
+def _fleet_page(
+    settings: PipelineSettings, places: Places, coins: Sequence[str], failed: Mapping[str, str]
+) -> dg.MetadataValue[str | None]:
+    """Write the page of all coins, and tell where it lies."""
+    return dg.MetadataValue.path(str(write_fleet_report(places, coins, config=settings.gate, failed=failed)))

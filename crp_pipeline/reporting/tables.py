@@ -1,6 +1,7 @@
 """Small tables as text: Markdown for Dagster and documents, aligned columns for the terminal, HTML for the report."""
 
 import math
+from collections.abc import Mapping
 from html import escape
 
 import pandas as pd
@@ -33,11 +34,53 @@ def to_blocks(frame: pd.DataFrame, *, head: int = 2) -> str:
     return "\n\n".join(blocks)
 
 
-def to_html(frame: pd.DataFrame) -> str:
-    """An HTML table without the index; every cell is escaped."""
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in frame.columns)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in _cells(frame))
+def to_html(frame: pd.DataFrame, *, links: Mapping[str, str] | None = None) -> str:
+    """An HTML table without the index; every cell is escaped, numbers stand to the right and sentences may wrap.
+
+    `links` are addresses by the words of a row's first cell.
+    """
+    of_numbers = [pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in frame.dtypes]
+    classes = ["number" if is_number else "" for is_number in of_numbers]
+    head = "".join(_cell("th", str(name), kind) for name, kind in zip(frame.columns, classes, strict=True))
+    rows = (
+        "".join(_cell("td", cell, kind, (links or {}).get(cell, "") if place == 0 else "")
+                for place, (cell, kind) in enumerate(zip(row, classes, strict=True)))
+        for row in _cells(frame)
+    )  # fmt: skip
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in per cent; a dash for what is missing."""
+    return "-" if math.isnan(value) else f"{value:.{digits}%}"
+
+
+def percent_with_interval(frame: pd.DataFrame, name: str) -> "pd.Series[str]":
+    """`name` of every row in per cent with the interval from `<name>_low` to `<name>_high`."""
+    triples = zip(frame[name], frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
+    told = ["-" if math.isnan(it) else f"{percent(it)} ({percent(low)} to {percent(high)})" for it, low, high in triples]
+    return pd.Series(told, index=frame.index, dtype="object")
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 coin`, `3 coins`: a number with its noun."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+LONG, WORDS = 48, 14
+"""Characters from which on a cell may wrap: anywhere, and on a phone."""
+STATES = ("holds", "FAILS")
+COLOURED = frozenset({*STATES, "PROMOTE", "SHADOW", "REJECT", "INSUFFICIENT_EVIDENCE", "IMPOSSIBLE"})
+"""Cells that have a colour of their own, whose class is their text."""
+
+
+def _cell(tag: str, text: str, kind: str, address: str = "") -> str:
+    told = text if text in COLOURED else kind
+    if tag == "td" and not told:
+        told = "long" if len(text) > LONG else "words" if len(text) > WORDS else ""
+    said = f'<a href="{escape(address)}">{escape(text)}</a>' if address else escape(text)
+    return f"<{tag}{f' class={told}' if told else ''}>{said}</{tag}>"
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:
@@ -45,11 +88,12 @@ def _cells(frame: pd.DataFrame) -> list[list[str]]:
 
 
 def shown(value: object) -> str:
-    """A value as a person writes it: four significant digits, a dash for what is missing."""
+    """A value as a person writes it: four significant digits, all before the point; a dash for what is missing."""
     if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+        is_whole = abs(value) < 1e15 and (value.is_integer() or abs(value) >= 1e4)
+        return f"{value:,.0f}" if is_whole else f"{value:.4g}"
     if isinstance(value, pd.Timestamp):
         return value.strftime("%Y-%m-%d %H:%M")
     if isinstance(value, tuple):

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from crp_pipeline.errors import CrpError
-from crp_pipeline.gate import GateConfig, Outcome, Verdict
+from crp_pipeline.gate import Finding, GateConfig, Outcome, Stage, Verdict
+from crp_pipeline.gate.challenge import LARGEST_E_VALUE
 from crp_pipeline.models.diagnosis import Flag
 from crp_pipeline.registry import Registry
 
@@ -34,13 +36,13 @@ def verdict_table(
 
 
 def findings_table(verdict: Verdict) -> pd.DataFrame:
-    """One row per criterion in the order in which they were judged."""
+    """One row per criterion in the order in which they were judged; `value` is in words where the criterion does not apply."""
     return pd.DataFrame(
         [
             {
                 "stage": str(finding.criterion.stage),
                 "criterion": finding.criterion.name,
-                "value": finding.value,
+                "value": _value(finding, verdict),
                 "needs": f"{finding.criterion.comparison} {finding.criterion.threshold:g}",
                 "passed": "yes" if finding.passed else "no",
                 "missing": finding.shortfall,
@@ -50,6 +52,13 @@ def findings_table(verdict: Verdict) -> pd.DataFrame:
             for finding in verdict.findings
         ]
     )
+
+
+def _value(finding: Finding, verdict: Verdict) -> float | str:
+    """The number, or why there is none: what compares with a champion is kept by `LARGEST_E_VALUE` where nothing compares."""
+    if finding.criterion.stage is not Stage.CHAMPION or not finding.value >= LARGEST_E_VALUE:
+        return finding.value
+    return "no champion yet" if not verdict.evidence.get("has_champion") else "does not apply"
 
 
 def flags_table(flags: Sequence[Flag]) -> pd.DataFrame:
@@ -74,6 +83,11 @@ def win_rate_phrase(evidence: Mapping[str, float], *, prefix: str = "") -> str:
         f"{rate:.1%} ({low:.1%} to {high:.1%}, {counted}); zero skill {number['zero_skill_win_rate']:.1%}, "
         f"payoff {number['payoff_ratio']:.2f}, coverage {number['coverage']:.0%}"
     )
+
+
+def where_to_look(data_dir: Path) -> str:
+    """Where a night's reports lie, and how to look at it in the browser."""
+    return f"reports   {data_dir / 'reports'}\nweb UI    make web, then http://127.0.0.1:3000"
 
 
 def fleet_sentence(verdicts: Sequence[Verdict], config: GateConfig, *, n_coins: int) -> str:
