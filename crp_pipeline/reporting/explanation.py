@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from crp_pipeline.contracts import CLASSES, DIRECTIONS, Floats
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.explanation import BASE, CoinExplanation, over_folds
 from crp_pipeline.models import LOG_ODDS, contrast
 from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT
@@ -61,7 +62,7 @@ def importance_figure(found: CoinExplanation, model: str, *, top: int = 15) -> F
     axes.set_xlabel("share of all contributions, %; the line spans the folds, from 0 where a fold was not shown the feature")
     first = table.iloc[0]
     n_known, rest = len(table), 100 * (1 - table["share"].head(top).sum())
-    sentence = f"{first['feature']} is {first['share']:.0%} of what {model} says"
+    sentence = f"{first['feature']} is {first['share']:.0%} of what {model} says of {facts['n_rows']:,} bars"
     _title(figure, found, facts, f"{sentence}; {n_known} features, those not drawn {max(rest, 0):.0f}%")
     return figure
 
@@ -89,9 +90,16 @@ def beeswarm_figure(found: CoinExplanation, model: str, *, top: int = 12) -> Fig
 
 
 def dependence_figure(found: CoinExplanation, model: str, feature: str) -> Figure:
-    """Contribution of one feature against its value, one dot per explained bar."""
+    """Contribution of one feature against its value, one dot per explained bar.
+
+    Raises `DataContractError` for a feature that no fold's model was shown, or that has no value on any explained bar.
+    """
     facts, rows = found.of(model), _leaning(found, model)
-    own = rows[(rows["feature"] == feature) & rows["value"].notna()]
+    of_feature = rows[rows["feature"] == feature]
+    own = of_feature[of_feature["value"].notna()]
+    if own.empty:
+        never = "was not shown to" if of_feature.empty else f"is missing on all {len(of_feature):,} bars explained of"
+        raise DataContractError(f"{found.coin}: {feature} {never} {model}: there is nothing to draw")
     figure, axes = _canvas(3.6)
     axes.scatter(own["value"], own["contribution"], s=9, color=GOOD, alpha=0.6, lw=0)
     middles, means = _means_by_value(own)
@@ -99,12 +107,7 @@ def dependence_figure(found: CoinExplanation, model: str, feature: str) -> Figur
     axes.axhline(0, color=SOFT, lw=0.8)
     axes.set_xlabel(feature)
     axes.set_ylabel(f"contribution to\n{_leaning_phrase(facts)}", fontsize=8)
-    n_missing = int((rows["feature"] == feature).sum()) - len(own)
-    if own.empty:
-        never = "was missing on every explained bar" if n_missing else "was not shown to any explained fold's model"
-        axes.text(0.5, 0.5, f"{feature} {never}", ha="center", transform=axes.transAxes)
-        _title(figure, found, facts, f"{model}: {feature} {never}")
-        return figure
+    n_missing = len(of_feature) - len(own)
     axes.legend(frameon=False, fontsize=8)
     missing = f", missing on {n_missing:,}" if n_missing else ""
     told = _direction(own["value"].to_numpy(), own["contribution"].to_numpy())
@@ -127,6 +130,7 @@ def waterfall_figure(found: CoinExplanation, model: str, *, by: str | None = Non
         axes.annotate(f"{step:+.3g}", (max(end, end - step), place), xytext=(3, -3), textcoords="offset points", fontsize=7)
     axes.vlines(ends[:-1], places[1:] - 0.31, places[:-1] + 0.31, color=SOFT, lw=0.6)
     axes.axvline(0, color=SOFT, lw=0.8)
+    axes.use_sticky_edges = False
     axes.margins(x=0.12)
     _name_rows(axes, names[::-1], values=[np.nan, *told["value"], np.nan][::-1])
     axes.set_xlabel(f"{_unit(facts)} of {LEANS[int(first['signal'])]}, adding up to {ends[-1]:+.3g}")
@@ -135,14 +139,15 @@ def waterfall_figure(found: CoinExplanation, model: str, *, by: str | None = Non
 
 
 def attention_figure(found: CoinExplanation, model: str) -> Figure:
-    """When a network looked: share of its contributions, and of its attention where it has any, by bars back."""
+    """When a network looked: share of its contributions, and of its attention where it has any, by bars back.
+
+    Raises `DataContractError` for a model that looks at one bar at a time.
+    """
     facts = found.of(model)
     own = found.lags[found.lags["model"] == model]
-    figure, axes = _canvas(3.4)
     if own.empty:
-        axes.text(0.5, 0.5, f"{model} looks at one bar at a time", ha="center", transform=axes.transAxes)
-        _title(figure, found, facts, f"{model} looks at one bar at a time: there is no when")
-        return figure
+        raise DataContractError(f"{found.coin}: {model} looks at one bar at a time, so that there is no when to draw")
+    figure, axes = _canvas(3.4)
     mean = own.groupby("bars_back")[["share", "attention"]].mean()
     axes.fill_between(mean.index, 100 * mean["share"], color=GOOD, alpha=0.35, lw=0, step="mid", label="contributions")
     if mean["attention"].notna().any():
