@@ -102,7 +102,7 @@ def candidate_recipe(settings: PipelineSettings, coin: str, cards: Iterable[Mapp
 
 def _told(settings: PipelineSettings, coin: str, less: Mapping[str, Any] | None = None) -> str:
     """The coin's settings that results depend on, as JSON."""
-    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange", "coin_overrides"), True)
+    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange", "explanation", "coin_overrides"), True)
     return settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES, **(less or {})})
 
 

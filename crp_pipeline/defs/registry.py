@@ -102,7 +102,10 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
     models = [["models", name] for name in (BASELINE, SELECTION, *settings.roster)]
     rooms = ["candles", "feeds", "features", "labels", "splits", "feasibility", *models]
-    ends = [dg.AssetKey(room) for room in ("registry", "report", "sentinels", *(["models", name] for name in BASELINES))]
+    ends = [
+        dg.AssetKey(room)
+        for room in ("registry", "report", "sentinels", "explanation", *(["models", name] for name in BASELINES))
+    ]
     corridor = [
         dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "sentinels", "shadow", "gate", "registry")
     ]

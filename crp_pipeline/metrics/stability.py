@@ -38,6 +38,34 @@ def selection_stability(chosen: ArrayLike) -> float:
     return float(1 - variance.mean() / (share * (1 - share)))
 
 
+def mean_rank_correlation(values: ArrayLike) -> float:
+    """Mean Spearman correlation of all pairs of rows of (samples, items): -1 to 1; NaN below two samples.
+
+    An item that is missing in one of a pair is left out of it.
+    """
+    from scipy.stats import spearmanr
+
+    found = []
+    for a, b in combinations(np.asarray(values, dtype=np.float64), 2):
+        told = np.isfinite(a) & np.isfinite(b)
+        varies = told.sum() > 1 and len(np.unique(a[told])) > 1 and len(np.unique(b[told])) > 1
+        found.append(float(spearmanr(a[told], b[told]).statistic) if varies else float("nan"))
+    known = [value for value in found if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def mean_top_overlap(values: ArrayLike, top: int) -> float:
+    """Mean share of the `top` largest items that two rows of (samples, items) have in common; NaN below two samples.
+
+    Not corrected for chance: two random orders of k items share `top / k`. Items of 0, and missing ones, are in nobody's
+    top.
+    """
+    table = np.nan_to_num(np.asarray(values, dtype=np.float64))
+    tops = [set(np.argsort(-row, kind="stable")[:top]) & set(np.flatnonzero(row > 0)) for row in table]
+    pairs = [len(a & b) / max(len(a), len(b), 1) for a, b in combinations(tops, 2)]
+    return float(np.mean(pairs)) if pairs else float("nan")
+
+
 def _choices(chosen: ArrayLike) -> Bools:
     table = np.asarray(chosen)
     if table.ndim != 2 or table.dtype != np.bool_:

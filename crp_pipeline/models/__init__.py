@@ -9,7 +9,9 @@ from crp_pipeline.models.base import Model, ModelSpec, Validation, samples_of
 from crp_pipeline.models.bundle import load_bundle, save_bundle
 from crp_pipeline.models.catalog import MODEL_CLASSES, MODEL_TYPES, VARIANTS, create_model
 from crp_pipeline.models.cross_fit import Trained, cross_fit, train
+from crp_pipeline.models.explain import LOG_ODDS, Explanation, attention_of, contrast, explain
 from crp_pipeline.models.export import OnnxModel, export_onnx
+from crp_pipeline.models.fold_models import FoldModel, spec_on_card, stored_fold_models
 from crp_pipeline.models.forecast import fold_table
 from crp_pipeline.models.ingredients import recipe_facts
 from crp_pipeline.models.latency import Latency, measure_latency
@@ -27,10 +29,13 @@ from crp_pipeline.models.selection import (
 )
 
 __all__ = [
+    "LOG_ODDS",
     "MADE_FROM",
     "MODEL_CLASSES",
     "MODEL_TYPES",
     "VARIANTS",
+    "Explanation",
+    "FoldModel",
     "Latency",
     "Model",
     "ModelSpec",
@@ -38,9 +43,12 @@ __all__ = [
     "Record",
     "Trained",
     "Validation",
+    "attention_of",
     "columns_of",
+    "contrast",
     "create_model",
     "cross_fit",
+    "explain",
     "export_onnx",
     "fold_table",
     "frequency_table",
@@ -54,7 +62,9 @@ __all__ = [
     "samples_of",
     "save_bundle",
     "select_features",
+    "spec_on_card",
     "status_table",
+    "stored_fold_models",
     "train",
     "without",
 ]

@@ -147,7 +147,7 @@ def fold_results(
         begun, model = perf_counter(), _unfitted(spec, progress)
         shown = selected(samples, selection, fold.number)
         block = training_block(model, shown, labels, fold.train, validation_share=validation_share)
-        entry = _entry(record, spec, block, model, seed=seed, validation_share=validation_share)
+        entry = entry_of(record, spec, block, model, seed=seed, validation_share=validation_share)
         result = _past_result(entry, model, fold, block, labels.index, progress)
         if result is None:
             fit_block(model, block, seed=seed)
@@ -188,7 +188,7 @@ def final_fit(
     model = _unfitted(spec, progress)
     block = training_block(model, shown, labels, rows)
     tested, outputs = _labelled_forecasts(model, results, block)
-    entry = _entry(record, spec, block, model, seed=seed, readout=digest(outputs, block.signal[tested], block.weight[tested]))
+    entry = entry_of(record, spec, block, model, seed=seed, readout=digest(outputs, block.signal[tested], block.weight[tested]))
     if record is not None and entry is not None:
         stored = stored_final(record.bundle, entry.key, tell=partial(_tell, progress))
         if stored is not None:
@@ -223,7 +223,7 @@ def _unfitted(spec: ModelSpec, progress: Progress | None) -> Model:
     return model
 
 
-def _entry(
+def entry_of(
     record: Record | None,
     spec: ModelSpec,
     block: Block,

@@ -81,6 +81,12 @@ def recalled(entry: Entry, model: Model, fold: Fold, X: Samples, times: pd.Index
     return _result(past, fold, times)
 
 
+def stored_fold_model(entry: Entry, kind: type[Model], *, tell: Tell) -> Model | None:
+    """The model of a fold as it was fitted; None where nothing sound is kept."""
+    stored = entry.read(partial(_read_model, kind), tell=tell)
+    return None if stored is None else stored[0]
+
+
 def stored_final(bundle: Path | None, key: str, *, tell: Tell) -> Model | None:
     """The final model in a bundle when its card says that it was made from this; None otherwise, and a damaged one is told."""
     if bundle is None or not bundle.exists():

@@ -6,6 +6,7 @@ was given and what is allowed. The parameter classes stand in `parameters`, belo
 once; each stage re-exports its own. `pipeline` puts them together.
 """
 
+from crp_pipeline.settings.explanation import ExplanationConfig
 from crp_pipeline.settings.parameters import (
     INTERVALS,
     TRAINABLE,
@@ -37,6 +38,7 @@ __all__ = [
     "ExchangeConfig",
     "ExecutionModel",
     "ExitConfig",
+    "ExplanationConfig",
     "FeedConfig",
     "GateConfig",
     "Interval",

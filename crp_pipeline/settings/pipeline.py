@@ -20,6 +20,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableVariableError
 
 from crp_pipeline.errors import CrpError
+from crp_pipeline.settings.explanation import ExplanationConfig
 from crp_pipeline.settings.parameters import (
     TRAINABLE,
     CoinName,
@@ -85,6 +86,7 @@ class PipelineSettings(BaseSettings):
     exits: ExitConfig = ExitConfig()
     sizing: Sizing = Sizing()
     ensemble: EnsembleConfig = EnsembleConfig()
+    explanation: ExplanationConfig = ExplanationConfig()
     gate: GateConfig = GateConfig()
     sentinels: SentinelConfig = SentinelConfig()
     prop_firm: PropFirmRules = PropFirmRules()
