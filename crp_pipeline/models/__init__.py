@@ -1,7 +1,8 @@
 """Room 5: forecasters of the next move, fitted per fold, saved without pickle.
 
 `catalog` knows every model by name, `selection` which features each fold's models learn from, `cross_fit` gives out-of-fold
-predictions, `record` keeps them and what they were made from, `bundle` keeps a fitted model as a folder, `export` as an ONNX
+predictions, `record` keeps them and what they were made from, `study`
+finds hyper-parameters before the first of them is tested, `bundle` keeps a fitted model as a folder, `export` as an ONNX
 file.
 """
 
@@ -25,6 +26,7 @@ from crp_pipeline.models.selection import (
     status_table,
     without,
 )
+from crp_pipeline.models.study import StudyConfig, Tried, Tuned, space_of, tune
 
 __all__ = [
     "MADE_FROM",
@@ -36,7 +38,10 @@ __all__ = [
     "ModelSpec",
     "OnnxModel",
     "Record",
+    "StudyConfig",
     "Trained",
+    "Tried",
+    "Tuned",
     "Validation",
     "columns_of",
     "create_model",
@@ -54,7 +59,9 @@ __all__ = [
     "samples_of",
     "save_bundle",
     "select_features",
+    "space_of",
     "status_table",
     "train",
+    "tune",
     "without",
 ]
