@@ -1,8 +1,8 @@
 """`crp`: what is not a materialization.
 
-`models` trains, predicts and compares, `gate` says what is achievable and whether a model is good enough, `tune` searches hyper-parameters, `control`
-asks the same of the gate itself, `ledger` tells what was tried, `registry` and `dataset`
-keep what was made, `catalog` lists what there is; `doors` holds the groups that they all hang on.
+`models` trains, predicts and compares, `tune` searches hyper-parameters, `gate` says what is achievable and whether a model is
+good enough, `control` asks the same of the gate itself, `ledger` tells what was tried, `registry` and `dataset` keep what was
+made, `catalog` lists what there is; `doors` holds the groups that they all hang on.
 """
 
 from crp_pipeline.cli import catalog, control, dataset, gate, ledger, models, registry, tune

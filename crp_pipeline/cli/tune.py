@@ -31,7 +31,7 @@ SHOWN = (
 
 
 @app.command("tune")
-def tune(
+def tune(  # noqa: PLR0913, PLR0917 - one choice per option
     coin: Annotated[list[str] | None, typer.Option("--coin", help="Such as BTC-USDT; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", help=f"One of {', '.join(TUNABLE)}; may be repeated.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every coin, and every model of the roster.")] = False,  # noqa: FBT002

@@ -5,9 +5,9 @@ where it does worse than the median trial did there (`inner` makes the folds). T
 (Bergstra et al. 2011). The first trial is the variant's own parameters, so that the best trial is never worse than they are on
 these folds.
 
-Trials are kept in a SQLite file. A study that was killed goes on where it was: a trial that was running never happened and is
-tried again with its very parameters. What is suggested next follows from the seed and from the trials that ended, so that with
-one trial at a time a study that was killed ends with the trials of one that was not. Other ingredients (rows, labels, features,
+Trials are kept in a SQLite file (`study_file`), and a study that was killed goes on where it was. What is tried next follows
+from the seed and from the trials that ended, so that with one trial at a time the one that the kill cut off is tried again with
+its very parameters, and a killed study ends with the trials of one that was not. Other ingredients (rows, labels, features,
 space, code) are another study in the same file.
 """
 
@@ -39,12 +39,13 @@ from crp_pipeline.models.study_file import (
     PRUNED,
     REASON,
     SECONDS,
+    KeptStudy,
     best_trial,
     ended_trials,
     is_default,
+    line_up_default,
     only_study,
     opened,
-    recover,
     sampler,
     state_of,
     trial_table,
@@ -150,10 +151,11 @@ def tune(  # noqa: PLR0913 - one choice per keyword, most with a default
     _require_tunable(spec, n_trials, config)
     inner = inner_history(history, labels, roles, n_folds=config.n_folds, embargo=config.embargo)
     key, owner = _key(spec, inner, config, seed), f"{history.attrs.get('coin', 'a coin')}: {spec.model_type}"
-    with only_study(storage, owner), opened(storage, key, lowers=config.lowers) as study:
-        recover(study, _nearest_default(spec))
+    with only_study(storage, owner), opened(storage, key, lowers=config.lowers) as kept:
+        study = kept.study
+        line_up_default(study, _nearest_default(spec))
         lessons = _lessons(spec, inner, config, seed, progress)
-        run = _Run(study, spec, inner, lessons, config, n_trials, seed, progress, on_trial)
+        run = _Run(kept, spec, inner, lessons, config, n_trials, seed, progress, on_trial)
         run.to_the_end()
         best, trials = best_trial(study, lowers=config.lowers), trial_table(study)
     if best is None:
@@ -188,7 +190,7 @@ class _Run:
 
     def __init__(
         self,
-        study: Any,
+        kept: KeptStudy,
         spec: ModelSpec,
         inner: InnerHistory,
         lessons: list[Lesson],
@@ -198,7 +200,8 @@ class _Run:
         progress: Progress | None,
         on_trial: Callable[[Tried], None] | None,
     ) -> None:
-        self._study, self._spec, self._inner, self._lessons, self._config = study, spec, inner, lessons, config
+        self._kept, self._study, self._spec, self._inner = kept, kept.study, spec, inner
+        self._lessons, self._config = lessons, config
         self._n_trials, self._seed, self._progress, self._on_trial = n_trials, seed, progress, on_trial
         self._space = space_of(spec.model_type)
         self._distributions = {name: it.distribution() for name, it in self._space.items()}
@@ -272,6 +275,7 @@ class _Run:
             trial.set_user_attr(REASON, outcome.reason)
         states = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
         self._study.tell(trial, outcome.score if outcome.state == COMPLETE else None, state=states[outcome.state])
+        self._kept.keep(trial)
         self._ended += 1
         self.training_s += seconds
         if self._progress is not None:

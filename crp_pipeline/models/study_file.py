@@ -1,11 +1,14 @@
 """The SQLite file in which a study's trials are kept, one study at a time, and the trials as a table.
 
-A trial that failed for a reason carries it; one that carries none was cut off by a kill and never happened.
+A trial is written when it ended: completed, pruned, or failed with its reason. One that a kill cut off is not in the file and
+never happened. The study at work lies in memory, since a commit for each parameter of each trial would take longer than a small
+model's training.
 """
 
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +42,35 @@ def only_study(storage: Path | None, owner: str) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class KeptStudy:
+    """A study at work in memory, and its copy in a file, into which a trial is written whole or not at all when it ends."""
+
+    study: Any
+    file: Any
+    """The study in SQLite; None where nothing is kept."""
+
+    def keep(self, trial: Any) -> None:
+        """Write a trial that ended into the file."""
+        if self.file is not None:
+            self.file.add_trial(self.study.get_trials(deepcopy=False)[trial.number])
+
+
 @contextmanager
-def opened(storage: Path | None, key: str, *, lowers: bool) -> Iterator[Any]:
-    """The study of this key, which is begun where there is none; Optuna itself says nothing meanwhile."""
+def opened(storage: Path | None, key: str, *, lowers: bool) -> Iterator[KeptStudy]:
+    """The study of this key with every trial that ever ended; Optuna itself says nothing meanwhile."""
     import optuna
 
     loudness = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    direction = "minimize" if lowers else "maximize"
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=0)
+    study = optuna.create_study(study_name=key, direction=direction, pruner=pruner)
     kept = None if storage is None else optuna.storages.RDBStorage(f"sqlite:///{storage}")
     try:
-        yield optuna.create_study(
-            storage=kept,
-            study_name=key,
-            load_if_exists=True,
-            direction="minimize" if lowers else "maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=0),
-        )
+        file = None if kept is None else _stored_study(kept, key, direction)
+        study.add_trials([] if file is None else file.trials)
+        yield KeptStudy(study, file)
     finally:
         optuna.logging.set_verbosity(loudness)
         if kept is not None:
@@ -62,19 +78,16 @@ def opened(storage: Path | None, key: str, *, lowers: bool) -> Iterator[Any]:
             kept.engine.dispose()
 
 
-def recover(study: Any, default: Mapping[str, Parameter]) -> None:
-    """Fail the trials that a kill cut off and line up their parameters again; the default is in line where it never ended.
+def _stored_study(storage: Any, key: str, direction: str) -> Any:
+    import optuna
 
-    `default` is the point of the space nearest to the variant's own parameters, which its trial is made with.
-    """
-    from optuna.trial import TrialState
+    return optuna.create_study(storage=storage, study_name=key, load_if_exists=True, direction=direction)
 
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params and not is_default(trial):
-            study.enqueue_trial(trial.params)
-    if not any(is_default(trial) and (has_ended(trial) or _waits(trial)) for trial in study.trials):
-        study.enqueue_trial(dict(default), user_attrs={IS_DEFAULT: True})
+
+def line_up_default(study: Any, nearest: Mapping[str, Parameter]) -> None:
+    """Have the variant's own parameters tried next, unless they were; `nearest` is the point of the space nearest to them."""
+    if not any(is_default(trial) for trial in study.trials):
+        study.enqueue_trial(dict(nearest), user_attrs={IS_DEFAULT: True})
 
 
 def sampler(seed: int, n_ended: int) -> Any:
@@ -97,8 +110,8 @@ def state_of(trial: Any) -> str:
 
 
 def has_ended(trial: Any) -> bool:
-    """True for a trial that counts: one that was cut off by a kill does not."""
-    return bool(trial.state.is_finished() and (state_of(trial) != FAILED or REASON in trial.user_attrs))
+    """True for a trial that is neither running nor waiting."""
+    return bool(trial.state.is_finished())
 
 
 def is_default(trial: Any) -> bool:
@@ -134,7 +147,3 @@ def _row(trial: Any, number: int) -> dict[str, Any]:
         REASON: str(trial.user_attrs.get(REASON, "")),
         **trial.params,
     }
-
-
-def _waits(trial: Any) -> bool:
-    return bool(trial.state.name == "WAITING")

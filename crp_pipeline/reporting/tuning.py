@@ -21,7 +21,7 @@ def best_trials(trials: pd.DataFrame, *, lowers: bool, n: int = 10) -> pd.DataFr
 
 def study_figure(trials: pd.DataFrame, *, name: str, objective: str) -> Figure:
     """The score of each trial in its order with the best so far, and below it the score over each hyper-parameter."""
-    lowers, parameters = objective == "log_loss", [column for column in trials if column not in FACTS]
+    lowers, parameters = objective == "log_loss", [str(column) for column in trials if column not in FACTS]
     n_rows = 1 + -(-len(parameters) // PER_ROW)
     figure = Figure(figsize=(8, 2.4 * n_rows), dpi=DPI, layout="constrained")
     grid = figure.add_gridspec(n_rows, PER_ROW)
@@ -63,7 +63,7 @@ def _slice(axes: Axes, trials: pd.DataFrame, parameter: str) -> None:
     completed = trials[trials["state"] == COMPLETE]
     values = completed[parameter]
     axes.plot(values, completed["score"], "o", ms=3, color=INK)
-    if np.issubdtype(values.dtype, np.floating) and values.min() > 0 and values.max() > 20 * values.min():
+    if pd.api.types.is_float_dtype(values) and values.min() > 0 and values.max() > 20 * values.min():
         axes.set_xscale("log")
     axes.set_title(parameter, fontsize=8, loc="left")
     axes.tick_params(labelsize=7)
