@@ -20,6 +20,7 @@ from crp_pipeline.defs import (
     sentinels,
     shadow,
     splits,
+    tuning,
 )
 from crp_pipeline.defs.console import console
 from crp_pipeline.defs.storage import StageIOManager
@@ -49,8 +50,9 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *shadow.assets(settings, places),
             *gate.assets(settings, places),
             *registry.assets(settings, places),
+            *tuning.assets(settings, places),
         ],
-        jobs=[*night_jobs, weekly],
+        jobs=[*night_jobs, weekly, automation.tune_job()],
         schedules=automation.schedules(settings, night_jobs, weekly),
         sensors=automation.sensors(settings, night_jobs),
         resources={"io_manager": StageIOManager(places)},

@@ -4,6 +4,7 @@
     ├── DataContractError          a table breaks a rule that later stages rely on
     ├── InsufficientHistoryError   too few rows for what was asked
     ├── TrainingError              a fit that cannot go on: its loss is not a number, or a batch does not fit in memory
+    ├── TuningError                a study that cannot be begun, or that found nothing
     ├── NotFittedError             a model was asked before it learned
     ├── BundleError                a stored model is missing, altered or of another kind
     ├── LedgerError                a ledger of trials that is missing, shortened or altered, or an event it cannot keep
@@ -28,6 +29,10 @@ class InsufficientHistoryError(CrpError):
 
 class TrainingError(CrpError):
     """A fit cannot go on."""
+
+
+class TuningError(CrpError):
+    """A study cannot be begun, or every trial of it failed."""
 
 
 class NotFittedError(CrpError):

@@ -55,6 +55,16 @@ def control_job() -> UnresolvedAssetJobDefinition:
     )
 
 
+def tune_job() -> UnresolvedAssetJobDefinition:
+    """`tune`: every model with a search space, of the coin that is asked for; no night does it by itself."""
+    return dg.define_asset_job(
+        "tune",
+        dg.AssetSelection.groups("tuning"),
+        executor_def=dg.in_process_executor,
+        config={"loggers": {"console": {}}},
+    )
+
+
 def schedules(
     settings: PipelineSettings,
     night_jobs: Sequence[UnresolvedAssetJobDefinition],

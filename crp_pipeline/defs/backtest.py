@@ -19,12 +19,13 @@ from crp_pipeline.backtest import (
     run_backtest,
     volatility_regime,
 )
-from crp_pipeline.defs.costs import cost_data, cost_hashes, latencies_ms
+from crp_pipeline.defs.costs import latencies_ms
 from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.trials import append_trials, night_trials
 from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
+from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.scores import block_days, horizon_days
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.places import Places

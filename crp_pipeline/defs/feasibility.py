@@ -5,10 +5,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.defs.costs import cost_data, cost_hashes
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.feasibility import Feasibility, asked_coverage, feasibility, feasibility_table
 from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.feasibility import ceilings_table, feasibility_figure, feasibility_page, win_rates_table

@@ -10,7 +10,7 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult, run_backtest
 from crp_pipeline.controls import control_evidence, read_report
-from crp_pipeline.defs.costs import cost_data, cost_hashes, latencies_ms
+from crp_pipeline.defs.costs import latencies_ms
 from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
@@ -18,6 +18,7 @@ from crp_pipeline.defs.storage import VERDICT
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.challenge import Contender, challenge_evidence, challenge_sentence, recipe_key
+from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.evidence import Candidate, measure
 from crp_pipeline.gate.scores import calibration_of, scored
 from crp_pipeline.gate.sentinels import sentinel_evidence

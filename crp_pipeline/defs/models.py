@@ -42,12 +42,14 @@ from crp_pipeline.models import (
     without,
 )
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
+from crp_pipeline.models.parameters import Parameter
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import kind_of_market, lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import recent_roles
 from crp_pipeline.storage import read_manifest
+from crp_pipeline.tuning import Applied, tuned_params
 
 BASELINE = "prior"
 BASELINES = tuple(name for name, kind in MODEL_CLASSES.items() if kind.is_baseline)
@@ -82,6 +84,8 @@ class TrainingConfig(dg.Config):
     """Where a network is trained: `auto`, `cpu` or `cuda`."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Any hyper-parameter by its own name."""
+    tuned: bool = True
+    """False: not with the hyper-parameters that tuning found, where there are such."""
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -170,12 +174,15 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
     ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
         sees_all, chosen = _sees_all(model_type, config), before.get(SELECTION)
-        spec, bundle = spec_of(model_type, config, settings), places.bundle(coin, model_type)
+        roles, bundle = roles_of(splits, config, settings), places.bundle(coin, model_type)
+        applied = _tuned(model_type, config, settings, places, features, roles)
+        spec = spec_of(model_type, config, settings, applied.params)
+        context.log.info(f"{model_type}: {applied.told}")
         trained = train(
             spec,
             _shown(features, chosen, model_type),
             labels,
-            roles_of(splits, config, settings),
+            roles,
             seed=seed,
             selection=None if sees_all else chosen,
             validation_share=settings.walk_forward.validation_share,
@@ -183,19 +190,41 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             record=_record(features, settings, places, model_type, bundle),
         )
         predictions, behind = trained.predictions, [features, labels, splits, *(before[it] for it in inputs if it == SELECTION)]
-        recipe = _facts(spec, config, coin=coin, seed=seed, all_features=sees_all)
+        recipe = _facts(spec, config, coin=coin, seed=seed, all_features=sees_all, **_facts_of_tuning(applied))
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
-        files = {**places.model_file(coin, model_type), **made_by(settings, coin)}
+        files = {**places.model_file(coin, model_type), **made_by(settings, coin), **applied.files}
         stamp(predictions, f"models/{model_type}", behind=behind, files=files)
         append_model(context, model_type, predictions, card, candles, labels, settings, places)
         prior = before.get(BASELINE, predictions)
         return dg.MaterializeResult(
             value=predictions,
             check_results=_checks(predictions, prior, labels, settings) if flags else [],
-            metadata=model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
+            metadata={
+                **model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
+                "tuning": applied.told,
+            },
         )
 
     return model
+
+
+def _tuned(
+    model_type: str,
+    config: TrainingConfig,
+    settings: PipelineSettings,
+    places: Places,
+    features: pd.DataFrame,
+    roles: pd.DataFrame,
+) -> Applied:
+    """What tuning has to say to a run, which may not want to hear it."""
+    if not config.tuned:
+        return Applied({}, "tuned parameters were not asked for", {})
+    return tuned_params(places, settings, model_type, variant=config.variant, features=features, roles=roles)
+
+
+def _facts_of_tuning(applied: Applied) -> dict[str, Any]:
+    """What a card says of it: nothing where nothing was used."""
+    return {"tuned": dict(applied.params), "tuning": dict(applied.files)} if applied.files else {}
 
 
 def _facts(spec: ModelSpec, config: TrainingConfig, **run: Any) -> dict[str, Any]:
@@ -261,8 +290,10 @@ def model_metadata(trained: Trained, card: Mapping[str, Any], losses: pd.DataFra
     }
 
 
-def spec_of(model_type: str, config: TrainingConfig, settings: PipelineSettings) -> ModelSpec:
-    """The recipe that an operator's choices and the settings make."""
+def spec_of(
+    model_type: str, config: TrainingConfig, settings: PipelineSettings, tuned: Mapping[str, Parameter] | None = None
+) -> ModelSpec:
+    """The recipe that an operator's choices, what tuning found and the settings make, the first before the others."""
     asked = {
         "epochs": config.epochs,
         "batch_size": config.batch_size,
@@ -270,7 +301,8 @@ def spec_of(model_type: str, config: TrainingConfig, settings: PipelineSettings)
         "device": None if config.device == ANY_DEVICE else config.device,
     }
     params, n_threads = config.params, settings.threads
-    return recipe_of(model_type, config.variant, asked=asked, params=params, n_threads=n_threads, device=ANY_DEVICE)
+    more: dict[str, Parameter] = {"n_threads": n_threads, "device": ANY_DEVICE}
+    return recipe_of(model_type, config.variant, asked=asked, params=params, tuned=tuned, **more)
 
 
 def roles_of(splits: pd.DataFrame, config: TrainingConfig, settings: PipelineSettings) -> pd.DataFrame:

@@ -3,11 +3,11 @@
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.defs.costs import cost_data, cost_hashes
 from crp_pipeline.defs.models import SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.sentinels import Watched, alarms_of, keep_watch, sentinel_evidence, sentinel_table
 from crp_pipeline.provenance import kind_of_market, made_by, stamp
 from crp_pipeline.reporting.sentinels import feature_alarm_figure, label_shift_figure, leak_meter_figure

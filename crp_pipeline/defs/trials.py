@@ -13,11 +13,10 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.backtest import exit_table
 from crp_pipeline.defs.automation import NIGHT
-from crp_pipeline.defs.costs import cost_data
 from crp_pipeline.errors import LedgerError
-from crp_pipeline.gate.comparison import daily_net_returns, plain_decisions
+from crp_pipeline.gate.comparison import plain_net_returns
+from crp_pipeline.gate.costs import cost_data
 from crp_pipeline.ledger import Ledger, Trial, check_returns, ensemble_trial, model_trial, rule_trial
 from crp_pipeline.models import MODEL_CLASSES
 from crp_pipeline.places import Places
@@ -77,10 +76,7 @@ def append_model(
     coin = predictions.attrs["coin"]
     own = settings.of(coin)
     trial = _model_trial(model_type, predictions, card, own)
-    exits = exit_table(labels["volatility"], own.horizon, own.exits)
-    decisions = {model_type: plain_decisions(predictions)}
-    data = cost_data(settings, coin)
-    earned = daily_net_returns(decisions, candles, exits, execution=own.execution, sizing=own.sizing, data=data)
+    earned = plain_net_returns({model_type: predictions}, candles, labels, settings=own, data=cost_data(settings, coin))
     append_trials(context, coin, [trial], earned, places)
 
 

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import BacktestResult, CostData, ExecutionModel, Sizing, ZeroSkill, run_backtest, zero_skill
+from crp_pipeline.backtest import (
+    BacktestResult,
+    CostData,
+    ExecutionModel,
+    Sizing,
+    ZeroSkill,
+    exit_table,
+    run_backtest,
+    zero_skill,
+)
 from crp_pipeline.contracts import PROBABILITIES, Bools
 from crp_pipeline.gate.scores import scored
 from crp_pipeline.metrics import (
@@ -17,7 +26,7 @@ from crp_pipeline.metrics import (
     wilson_interval,
 )
 from crp_pipeline.models.scoring import log_losses
-from crp_pipeline.settings import GateConfig
+from crp_pipeline.settings import GateConfig, PipelineSettings
 
 
 def plain_decisions(forecast: pd.DataFrame) -> pd.DataFrame:
@@ -90,6 +99,20 @@ def daily_net_returns(
         return daily_returns(result.equity, initial=sizing.initial_equity)
 
     return pd.DataFrame({name: earned(frame) for name, frame in candidates.items()}).rename_axis("day")
+
+
+def plain_net_returns(
+    forecasts: Mapping[str, pd.DataFrame],
+    candles: pd.DataFrame,
+    labels: pd.DataFrame,
+    *,
+    settings: PipelineSettings,
+    data: CostData | None = None,
+) -> pd.DataFrame:
+    """`daily_net_returns` of the plain decisions of each forecast, under the coin's own `settings`."""
+    exits = exit_table(labels["volatility"], settings.horizon, settings.exits)
+    decisions = {name: plain_decisions(forecast) for name, forecast in forecasts.items()}
+    return daily_net_returns(decisions, candles, exits, execution=settings.execution, sizing=settings.sizing, data=data)
 
 
 def luck_of_the_best(

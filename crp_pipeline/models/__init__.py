@@ -1,7 +1,8 @@
 """Room 5: forecasters of the next move, fitted per fold, saved without pickle.
 
 `catalog` knows every model by name, `selection` which features each fold's models learn from, `cross_fit` gives out-of-fold
-predictions, `record` keeps them and what they were made from, `bundle` keeps a fitted model as a folder, `export` as an ONNX
+predictions, `record` keeps them and what they were made from, `study`
+finds hyper-parameters before the first of them is tested, `bundle` keeps a fitted model as a folder, `export` as an ONNX
 file.
 """
 
@@ -27,6 +28,7 @@ from crp_pipeline.models.selection import (
     status_table,
     without,
 )
+from crp_pipeline.models.study import StudyConfig, Tried, Tuned, space_of, tune
 
 __all__ = [
     "LOG_ODDS",
@@ -41,7 +43,10 @@ __all__ = [
     "ModelSpec",
     "OnnxModel",
     "Record",
+    "StudyConfig",
     "Trained",
+    "Tried",
+    "Tuned",
     "Validation",
     "attention_of",
     "columns_of",
@@ -62,9 +67,11 @@ __all__ = [
     "samples_of",
     "save_bundle",
     "select_features",
+    "space_of",
     "spec_on_card",
     "status_table",
     "stored_fold_models",
     "train",
+    "tune",
     "without",
 ]

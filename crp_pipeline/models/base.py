@@ -19,6 +19,7 @@ from crp_pipeline.contracts import CLASSES, Floats, Ints, Samples
 from crp_pipeline.errors import DataContractError, InsufficientHistoryError, NotFittedError
 from crp_pipeline.models.parameters import Parameter
 from crp_pipeline.models.readout import Readout
+from crp_pipeline.models.search import SearchSpace
 from crp_pipeline.storage import write_json
 
 Progress = Callable[[str], None]
@@ -63,6 +64,10 @@ class Model(ABC):
     """True for a model that looks for certain columns, whatever was selected for the others."""
     variants: ClassVar[Mapping[str, Any]] = {}
     """Parameters of each variant; empty for a model without parameters."""
+    search_space: ClassVar[SearchSpace] = {}
+    """Where tuning may look; empty for a model that is not tuned."""
+    fits_side_by_side: ClassVar[bool] = True
+    """True where two fits in two threads come out as one after the other would."""
 
     rounds: int = 0
     """Boosting rounds or epochs that the fit settled on."""

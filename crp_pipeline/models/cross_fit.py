@@ -151,7 +151,7 @@ def fold_results(
         result = _past_result(entry, model, fold, block, labels.index, progress)
         if result is None:
             fit_block(model, block, seed=seed)
-            result = _result(model, fold, block, begun)
+            result = fold_result(model, fold, block, begun)
             if entry is not None:
                 remember(entry, model, result, shown.take(fold.test), labels.index[fold.test])
         results.append(result)
@@ -247,7 +247,8 @@ def _past_result(
     return recalled(entry, model, fold, block.samples.take(fold.test), times[fold.test], tell=partial(_tell, progress))
 
 
-def _result(model: Model, fold: Fold, block: Block, begun: float) -> FoldResult:
+def fold_result(model: Model, fold: Fold, block: Block, begun: float) -> FoldResult:
+    """What a model that was fitted on a fold's block forecasts on its test rows; `begun` is when its fit began."""
     outputs, probabilities = forecast(model, block.samples.take(fold.test))
     return FoldResult(
         fold=fold,

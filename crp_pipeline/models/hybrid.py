@@ -12,9 +12,17 @@ import pandas as pd
 from crp_pipeline.contracts import CLASSES, Floats, Ints, Samples
 from crp_pipeline.models.base import Model, Validation, watched_class_index
 from crp_pipeline.models.network import Network
-from crp_pipeline.models.network_parameters import NetworkParams, RecurrentParams, TransformerParams, check_heads
+from crp_pipeline.models.network_parameters import (
+    HEADS,
+    LAYERED_SPACE,
+    NetworkParams,
+    RecurrentParams,
+    TransformerParams,
+    check_heads,
+)
 from crp_pipeline.models.networks import LstmForecaster, Transformer
 from crp_pipeline.models.parameters import COUNT, FROM_TWO, SHARE_OR_NONE, ParameterRule
+from crp_pipeline.models.search import SearchSpace
 from crp_pipeline.storage import write_json
 
 HYBRID = "hybrid.json"
@@ -71,6 +79,8 @@ class Hybrid(Model):
         "lightweight": HybridParams(width=32, n_layers=1, n_heads=2),
         "deep": HybridParams(width=128, n_layers=3, n_heads=8, dropout=0.2),
     }
+    search_space: ClassVar[SearchSpace] = {**LAYERED_SPACE, "n_heads": HEADS}
+    fits_side_by_side: ClassVar[bool] = False
     params: HybridParams
     lstm_weight: float
     """Weight of the LSTM; the transformer has the rest."""

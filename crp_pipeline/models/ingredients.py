@@ -34,7 +34,7 @@ WITHOUT_A_SAY = tuple(
     f"{OWN_PACKAGE}.{name}."
     for name in (
         *("errors", "settings", "storage", "provenance", "splits"),
-        *("models.catalog", "models.selection", "models.ingredients", "models.record", "models.recall"),
+        *("models.catalog", "models.selection", "models.ingredients", "models.record", "models.recall", "models.search"),
     )
 )
 """Modules whose say in a fit is an ingredient already: which rows, which columns, which parameters."""

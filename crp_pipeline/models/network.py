@@ -42,6 +42,7 @@ class Network(Model):
     to 1e-5: a network with a finite memory is run over whole chunks of bars, any other over each bar's own window.
     """
 
+    fits_side_by_side: ClassVar[bool] = False
     params: Any
     """A `NetworkParams` of the subclass's own kind."""
     is_causal: ClassVar[bool] = True

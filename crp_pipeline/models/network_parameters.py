@@ -15,8 +15,25 @@ from crp_pipeline.models.parameters import (
     Parameters,
     one_of,
 )
+from crp_pipeline.models.search import Choice, FloatRange, IntRange, SearchSpace
 
 TCN_KERNEL = 3
+
+TRAINING_SPACE: SearchSpace = {
+    "learning_rate": FloatRange(1e-4, 1e-2, log=True),
+    "weight_decay": FloatRange(1e-6, 1e-3, log=True),
+    "dropout": FloatRange(0.1, 0.5),
+}
+WIDTHS = Choice(32, 64, 128, 256)
+"""Multiples of what any number of heads of `HEADS` needs."""
+HEADS = Choice(2, 4, 8)
+FALLING_SPACE: SearchSpace = {**TRAINING_SPACE, "width": Choice(8, 16, 32, 64)}
+"""Of three layers of 4, 2 and 1 times the width: the widest has 32 to 256."""
+LAYERED_SPACE: SearchSpace = {**TRAINING_SPACE, "width": WIDTHS, "n_layers": IntRange(2, 4)}
+SHALLOW_SPACE: SearchSpace = {**TRAINING_SPACE, "width": WIDTHS, "n_layers": IntRange(1, 4)}
+"""Of a recurrent part behind or in front of another, which one layer may do for."""
+CONVOLUTION_SPACE: SearchSpace = {**TRAINING_SPACE, "width": WIDTHS, "levels": IntRange(3, 6)}
+"""29 to 253 bars."""
 
 
 def receptive_field(levels: int) -> int:

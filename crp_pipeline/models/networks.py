@@ -10,6 +10,11 @@ import numpy as np
 from crp_pipeline.contracts import CLASSES, DIRECTIONS, Floats, Samples
 from crp_pipeline.models.network import Network
 from crp_pipeline.models.network_parameters import (
+    CONVOLUTION_SPACE,
+    FALLING_SPACE,
+    HEADS,
+    LAYERED_SPACE,
+    SHALLOW_SPACE,
     AttentionLstmParams,
     BidirectionalParams,
     ConvolutionalLstmParams,
@@ -21,6 +26,7 @@ from crp_pipeline.models.network_parameters import (
     TransformerParams,
     receptive_field,
 )
+from crp_pipeline.models.search import Choice, SearchSpace
 
 if TYPE_CHECKING:
     from crp_pipeline.models.nets.body import Body
@@ -33,6 +39,7 @@ class MlpRegressor(Network):
     targets: ClassVar[tuple[str, ...]] = ("forward_return",)
     outputs: ClassVar[tuple[str, ...]] = ("forward_return",)
     params: MlpParams
+    search_space: ClassVar[SearchSpace] = FALLING_SPACE
     variants: ClassVar[Mapping[str, Any]] = {
         "default": MlpParams(),
         "lightweight": MlpParams(width=8, dropout=0.1),
@@ -60,6 +67,7 @@ class DirectionLstm(Network):
     is_causal = False
     has_finite_memory = False
     params: BidirectionalParams
+    search_space: ClassVar[SearchSpace] = LAYERED_SPACE
     variants: ClassVar[Mapping[str, Any]] = {
         "default": BidirectionalParams(),
         "lightweight": BidirectionalParams(width=64, n_layers=2, dropout=0.2),
@@ -80,6 +88,7 @@ class StackedLstm(Network):
     model_type = "stacked_lstm"
     has_finite_memory = False
     params: StackedParams
+    search_space: ClassVar[SearchSpace] = FALLING_SPACE
     variants: ClassVar[Mapping[str, Any]] = {
         "default": StackedParams(),
         "lightweight": StackedParams(width=16, dropout=0.15),
@@ -102,6 +111,7 @@ class LstmForecaster(Network):
     outputs: ClassVar[tuple[str, ...]] = ("forward_return", "open_interest_change")
     has_finite_memory = False
     params: RecurrentParams
+    search_space: ClassVar[SearchSpace] = LAYERED_SPACE
     variants: ClassVar[Mapping[str, Any]] = {
         "default": RecurrentParams(window=50),
         "lightweight": RecurrentParams(window=50, width=32, n_layers=1, dropout=0.1),
@@ -122,6 +132,7 @@ class CnnLstm(Network):
     model_type = "cnn_lstm"
     has_finite_memory = False
     params: ConvolutionalLstmParams
+    search_space: ClassVar[SearchSpace] = {**SHALLOW_SPACE, "kernel": Choice(3, 5, 7)}
     variants: ClassVar[Mapping[str, Any]] = {
         "default": ConvolutionalLstmParams(),
         "lightweight": ConvolutionalLstmParams(width=32, kernel=3),
@@ -142,6 +153,7 @@ class AttentionLstm(Network):
     model_type = "attention_lstm"
     has_finite_memory = False
     params: AttentionLstmParams
+    search_space: ClassVar[SearchSpace] = {**SHALLOW_SPACE, "n_heads": HEADS}
     variants: ClassVar[Mapping[str, Any]] = {
         "default": AttentionLstmParams(),
         "lightweight": AttentionLstmParams(width=32, n_heads=2),
@@ -171,6 +183,7 @@ class TemporalConvolution(Network):
 
     model_type = "tcn"
     params: TcnParams
+    search_space: ClassVar[SearchSpace] = CONVOLUTION_SPACE
     variants: ClassVar[Mapping[str, Any]] = {
         "default": TcnParams(),
         "lightweight": TcnParams(width=32),
@@ -195,6 +208,7 @@ class TcnAttention(Network):
 
     model_type = "tcn_attention"
     params: TcnAttentionParams
+    search_space: ClassVar[SearchSpace] = {**CONVOLUTION_SPACE, "n_heads": HEADS}
     variants: ClassVar[Mapping[str, Any]] = {
         "default": TcnAttentionParams(),
         "lightweight": TcnAttentionParams(width=32, n_heads=2),
@@ -221,6 +235,7 @@ class Transformer(Network):
     targets: ClassVar[tuple[str, ...]] = ("signal", "trend_strength")
     outputs: ClassVar[tuple[str, ...]] = (*CLASSES, "trend_strength")
     params: TransformerParams
+    search_space: ClassVar[SearchSpace] = {**LAYERED_SPACE, "n_heads": HEADS}
     variants: ClassVar[Mapping[str, Any]] = {
         "default": TransformerParams(),
         "lightweight": TransformerParams(width=32, n_heads=2),

@@ -1,7 +1,7 @@
 """A transformer that several coins share, each on its own scale."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -10,12 +10,15 @@ from crp_pipeline.errors import InsufficientHistoryError
 from crp_pipeline.models.base import Validation
 from crp_pipeline.models.networks import Transformer
 from crp_pipeline.models.scaling import Scale, fit_scale
+from crp_pipeline.models.search import SearchSpace
 
 
 class PooledTransformer(Transformer):
     """The transformer of a pool; fitted on one coin's samples it is a pool of one."""
 
     model_type = "pooled_transformer"
+    search_space: ClassVar[SearchSpace] = {}
+    """All coins share it, so that no coin's own history could choose its parameters."""
 
     def fit_pool(self, learn: Mapping[str, Validation], watch: Mapping[str, Validation], *, seed: int) -> dict[str, Self]:
         """Train on the rows of all coins and return one model per coin: the same weights behind the coin's own scale.

@@ -22,12 +22,14 @@ def recipe_of(
     *,
     asked: Mapping[str, Parameter | None],
     params: Mapping[str, Parameter],
+    tuned: Mapping[str, Parameter] | None = None,
     **given: Parameter,
 ) -> ModelSpec:
     """The recipe of a model type with these wishes, by the names of `PARAMETERS_OF`, and hyper-parameters by their own.
 
-    A wish of None is none. `given` are hyper-parameters that a model without them ignores, such as `n_threads`. Raises
-    `ValueError` naming what exists for a wish or hyper-parameter that the model type does not have or that is told twice.
+    A wish of None is none. `given` are hyper-parameters that a model without them ignores, such as `n_threads`; `tuned` are
+    those that a study found, where nothing else is asked for. Raises `ValueError` naming what exists for a wish or
+    hyper-parameter that the model type does not have or that is told twice.
     """
     has = _parameters(model_type)
     wishes = {_name(wish, has, model_type): value for wish, value in asked.items() if value is not None}
@@ -35,7 +37,7 @@ def recipe_of(
     if twice:
         raise ValueError(f"{twice[0]} of {model_type} is told twice: {wishes[twice[0]]!r} and, in params, {params[twice[0]]!r}")
     fitting = {name: value for name, value in given.items() if name in has}
-    spec = ModelSpec(model_type, variant, {**fitting, **wishes, **params})
+    spec = ModelSpec(model_type, variant, {**(tuned or {}), **fitting, **wishes, **params})
     create_model(model_type, variant=variant, **spec.params)
     return spec
 

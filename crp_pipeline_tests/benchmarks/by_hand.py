@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from crp_pipeline.reporting.page import coin_page
 
 from crp_pipeline.backtest import CostData, exit_table, run_backtest
 from crp_pipeline.candles import (
@@ -52,7 +53,6 @@ from crp_pipeline.models import (
 )
 from crp_pipeline.provenance import code_revision, feeds_recipe, library_versions, lineage_of, recipe_hash, stamp
 from crp_pipeline.registry import Registry, fingerprint, gather
-from crp_pipeline.reporting.page import coin_page
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import fold_table, folds_of, overlaps
 from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_text

@@ -23,6 +23,7 @@ from crp_pipeline.models.base import (
 )
 from crp_pipeline.models.gbdt.forest import Forest, forest_model
 from crp_pipeline.models.parameters import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, ParameterRule, Parameters
+from crp_pipeline.models.search import FloatRange, IntRange, SearchSpace
 from crp_pipeline.storage import write_json
 
 
@@ -59,6 +60,18 @@ VARIANTS: dict[str, GbdtParams] = {
 }
 
 
+SEARCH_SPACE: SearchSpace = {
+    "n_rounds": IntRange(100, 500),
+    "learning_rate": FloatRange(0.01, 0.3, log=True),
+    "max_depth": IntRange(3, 10),
+    "row_share": FloatRange(0.5, 1.0),
+    "column_share": FloatRange(0.3, 1.0),
+    "l2": FloatRange(0.1, 30.0, log=True),
+    "min_leaf_rows": IntRange(20, 500, log=True),
+}
+"""Of XGBoost; the others differ where their trees do."""
+
+
 class Table(NamedTuple):
     """What a library is shown: (n, k) features, (n,) labels and weights."""
 
@@ -82,7 +95,8 @@ class Booster(Model):
     """Shared manners of the three libraries; a subclass trains, predicts and stores."""
 
     file_name: ClassVar[str]
-    variants = VARIANTS
+    variants: ClassVar[Mapping[str, Any]] = VARIANTS
+    search_space: ClassVar[SearchSpace] = SEARCH_SPACE
     _history: pd.DataFrame | None = None
 
     def __init__(self, params: GbdtParams) -> None:
@@ -133,7 +147,7 @@ class Booster(Model):
 
     @classmethod
     def _read(cls, folder: Path) -> Self:
-        model = cls(GbdtParams())
+        model = cls(cls.variants["default"])
         model._learned, model.rounds = cls._booster(str(folder / cls.file_name))
         return model
 

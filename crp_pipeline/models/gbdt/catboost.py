@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from crp_pipeline.contracts import CLASSES
 from crp_pipeline.models.base import Floats32
-from crp_pipeline.models.gbdt.booster import Boosted, Classification, Table
+from crp_pipeline.models.gbdt.booster import SEARCH_SPACE, Boosted, Classification, Table
 from crp_pipeline.models.gbdt.forest import NO_CHILD, Forest, Tree
+from crp_pipeline.models.search import FloatRange, IntRange, SearchSpace
 
 LOSS = "MultiClass"
 
@@ -22,6 +23,12 @@ class CatBoost(Classification):
 
     model_type = "catboost"
     file_name = "model.cbm"
+    search_space: ClassVar[SearchSpace] = {
+        **{name: SEARCH_SPACE[name] for name in ("n_rounds", "row_share", "l2")},
+        "max_depth": IntRange(4, 10),
+        # steps are twice as large, 0.01 to 0.3
+        "learning_rate": FloatRange(0.005, 0.15, log=True),
+    }
 
     @property
     def step_size(self) -> float:

@@ -1,6 +1,8 @@
 """LightGBM with leaf-wise trees, deterministic on one machine type."""
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,9 +10,20 @@ import numpy as np
 
 from crp_pipeline.contracts import CLASSES, Floats
 from crp_pipeline.models.base import Floats32
-from crp_pipeline.models.gbdt.booster import Boosted, Booster, Classification, Regression, Table
+from crp_pipeline.models.gbdt.booster import (
+    SEARCH_SPACE,
+    VARIANTS,
+    Boosted,
+    Booster,
+    Classification,
+    GbdtParams,
+    Regression,
+    Table,
+)
 from crp_pipeline.models.gbdt.forest import NO_CHILD, Forest, Tree, float32_at_or_below
 from crp_pipeline.models.gbdt.lightgbm_file import require_whole
+from crp_pipeline.models.parameters import ParameterRule
+from crp_pipeline.models.search import IntRange, SearchSpace
 
 LEARNED, WATCHED = "learned", "watched"
 QUIET = {"verbosity": -1}
@@ -18,10 +31,31 @@ ZERO = np.float32(1e-35)
 """LightGBM's `kZeroThreshold`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LightGBMParams(GbdtParams):
+    """Trees that grow leaf by leaf are bounded by their leaves before their depth."""
+
+    n_leaves: int = 0
+    """Most leaves of a tree; 0: one less than its depth allows."""
+
+    rules: ClassVar[Mapping[str, ParameterRule]] = {
+        **GbdtParams.rules,
+        "n_leaves": ParameterRule("0 or a whole number from 2 on", Integral, lambda value: value == 0 or value >= 2),
+    }
+
+    @property
+    def most_leaves(self) -> int:
+        """Leaves that a tree may have."""
+        return self.n_leaves or 2**self.max_depth - 1
+
+
 class LightGBMTrees(Booster):
     """What classifier and regressor share."""
 
     file_name = "model.txt"
+    params: LightGBMParams
+    variants: ClassVar[Mapping[str, Any]] = {name: LightGBMParams(**asdict(params)) for name, params in VARIANTS.items()}
+    search_space: ClassVar[SearchSpace] = {**SEARCH_SPACE, "n_leaves": IntRange(20, 100)}
     objective: ClassVar[Mapping[str, Any]]
 
     def _train(self, learned: Table, watched: Table | None, seed: int) -> Boosted:
@@ -49,7 +83,7 @@ class LightGBMTrees(Booster):
             **QUIET,
             "learning_rate": p.learning_rate,
             "max_depth": p.max_depth,
-            "num_leaves": 2**p.max_depth - 1,
+            "num_leaves": p.most_leaves,
             "bagging_fraction": p.row_share,
             "bagging_freq": 1,
             "feature_fraction": p.column_share,
