@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from crp_pipeline.backtest import ExecutionModel, Sizing, cost_ladder, delay_draws, run_backtest, settled_rates, slippage_draws
 from crp_pipeline.backtest.costs import volatility_slippage
-from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.feasibility import feasibility_table
 from crp_pipeline.provenance import conflicts, merged
 from crp_pipeline.settings import FeedConfig, SettingsError, load_settings
