@@ -275,6 +275,9 @@ def test_a_coin_that_fails_tonight_has_no_verdict_tonight(tmp_path):
     assert summary.loc[EDGE, "failed first"] == "the run failed at candles"
     assert summary.loc[EDGE, "champion"] == Registry(tmp_path / "data" / "registry").champion(EDGE), "the champion stands"
     assert event.asset_materialization.metadata["fleet"].text.startswith("0 of 2 coins promoted; ")
+    results = (tmp_path / "data" / "reports" / "results.md").read_text()
+    assert f"## {EDGE}: NO VERDICT\n\nThe run failed at candles" in results
+    assert event.asset_materialization.metadata["results"].md_str == results
     assert read_parquet(tmp_path / "data" / "market" / "market.parquet").columns.tolist() == [NOISE]
 
 
