@@ -81,7 +81,7 @@ def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> N
 
 def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     models = [["models", name] for name in (SELECTION, *BASELINES, *settings.roster)]
-    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "gate", "registry", *models)]
+    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", *models)]
 
     @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings), deps=told)
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -102,10 +102,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     coins = coin_partitions(settings)
     models = [["models", name] for name in (BASELINE, SELECTION, *settings.roster)]
     rooms = ["candles", "feeds", "features", "labels", "splits", "feasibility", *models]
-    ends = [
-        dg.AssetKey(room)
-        for room in ("registry", "report", "sentinels", "explanation", *(["models", name] for name in BASELINES))
-    ]
+    ends = [dg.AssetKey(room) for room in ("registry", "report", "sentinels", *(["models", name] for name in BASELINES))]
     corridor = [
         dg.AssetKey(room) for room in (*rooms, "ensemble", "backtest", "comparison", "sentinels", "shadow", "gate", "registry")
     ]

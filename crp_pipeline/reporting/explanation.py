@@ -70,20 +70,20 @@ def importance_figure(found: CoinExplanation, model: str, *, top: int = 15) -> F
 def beeswarm_figure(found: CoinExplanation, model: str, *, top: int = 12) -> Figure:
     """Every explained bar's contribution of the leading features, coloured by the feature's value."""
     facts, names = found.of(model), importance_table(found, model)["feature"].head(top).tolist()
-    rows = _thinned(_leaning(found, model))
+    rows = thinned_bars(leaning_of(found, model))
     figure, axes = _canvas(0.36 * len(names) + 1.6)
     for place, name in enumerate(reversed(names)):
         own = rows[rows["feature"] == name]
         x = own["contribution"].to_numpy()
-        axes.scatter(x, place + _swarm(x), c=_rank(own["value"]), cmap=_LOW_TO_HIGH, s=7, lw=0, vmin=0, vmax=1)
+        axes.scatter(x, place + swarm_of(x), c=rank_of(own["value"]), cmap=_LOW_TO_HIGH, s=7, lw=0, vmin=0, vmax=1)
     axes.axvline(0, color=SOFT, lw=0.8)
     _name_rows(axes, names[::-1])
-    axes.set_xlabel(f"contribution to {_leaning_phrase(facts)}")
+    axes.set_xlabel(f"contribution to {leaning_phrase(facts)}")
     bar = figure.colorbar(axes.collections[0], ax=axes, fraction=0.03, ticks=[0, 1])
     bar.ax.set_yticklabels(["low", "high"], fontsize=7)
     bar.set_label("value of the feature", fontsize=7)
     leading = rows[rows["feature"] == names[0]]
-    told = _direction(leading["value"].to_numpy(), leading["contribution"].to_numpy())
+    told = direction_of(leading["value"].to_numpy(), leading["contribution"].to_numpy())
     n_bars = rows["open_time"].nunique()
     _title(figure, found, facts, f"{model}: {names[0]} {told}, {n_bars:,} bars drawn")
     return figure
@@ -94,7 +94,7 @@ def dependence_figure(found: CoinExplanation, model: str, feature: str) -> Figur
 
     Raises `DataContractError` for a feature that no fold's model was shown, or that has no value on any explained bar.
     """
-    facts, rows = found.of(model), _leaning(found, model)
+    facts, rows = found.of(model), leaning_of(found, model)
     of_feature = rows[rows["feature"] == feature]
     own = of_feature[of_feature["value"].notna()]
     if own.empty:
@@ -106,18 +106,18 @@ def dependence_figure(found: CoinExplanation, model: str, feature: str) -> Figur
     axes.plot(middles, means, "-", color=INK, lw=1.4, label="mean of each tenth of the bars")
     axes.axhline(0, color=SOFT, lw=0.8)
     axes.set_xlabel(feature)
-    axes.set_ylabel(f"contribution to\n{_leaning_phrase(facts)}", fontsize=8)
+    axes.set_ylabel(f"contribution to\n{leaning_phrase(facts)}", fontsize=8)
     n_missing = len(of_feature) - len(own)
     axes.legend(frameon=False, fontsize=8)
     missing = f", missing on {n_missing:,}" if n_missing else ""
-    told = _direction(own["value"].to_numpy(), own["contribution"].to_numpy())
+    told = direction_of(own["value"].to_numpy(), own["contribution"].to_numpy())
     _title(figure, found, facts, f"{model}: {feature} {told}, {len(own):,} bars{missing}")
     return figure
 
 
 def waterfall_figure(found: CoinExplanation, model: str, *, by: str | None = None, top: int = 10) -> Figure:
     """Why the latest signal: from what the model says of no bar in particular to what it says of this one."""
-    facts, rows = found.of(model), _why(found, model, by)
+    facts, rows = found.of(model), why_rows(found, model, by)
     first = rows.iloc[0]
     told, rest = rows.head(top), rows.iloc[top:]["contribution"].sum()
     names = ["to begin with", *told["feature"], f"{max(len(rows) - top, 0)} other features"]
@@ -187,7 +187,7 @@ def stability_figure(found: CoinExplanation, model: str, *, over: str = "fold", 
 
 def why_sentence(found: CoinExplanation, model: str, *, by: str | None = None, top: int = 3) -> str:
     """Why this signal: the decision, what of the bar spoke for it and what against it, in the model's unit."""
-    facts, rows = found.of(model), _why(found, model, by)
+    facts, rows = found.of(model), why_rows(found, model, by)
     first, unit = rows.iloc[0], _unit(facts)
     score = first["base"] + rows["contribution"].sum()
     signs = (("for", rows["contribution"] > 0), ("against", rows["contribution"] < 0))
@@ -197,7 +197,7 @@ def why_sentence(found: CoinExplanation, model: str, *, by: str | None = None, t
     return f"{_decision(first)}. {lean}; {'; '.join(sides)}; to begin with {first['base']:+.2f}. {_whose(first)}."
 
 
-def _why(found: CoinExplanation, model: str, by: str | None) -> pd.DataFrame:
+def why_rows(found: CoinExplanation, model: str, by: str | None = None) -> pd.DataFrame:
     """Rows of one decision: by the newest fold's model unless `by` says otherwise."""
     own = found.why[found.why["model"] == model]
     return own[own["by"] == (own["by"].iloc[0] if by is None else by)]
@@ -226,21 +226,22 @@ def _unit(facts: pd.Series) -> str:
     return str(facts["unit"])
 
 
-def _leaning(found: CoinExplanation, model: str) -> pd.DataFrame:
+def leaning_of(found: CoinExplanation, model: str) -> pd.DataFrame:
     """`open_time, feature, value, contribution`: towards long, of every explained bar."""
     rows, outputs = found.contributions[model], tuple(str(found.of(model)["outputs"]).split(", "))
     kept = rows[rows["feature"] != BASE]
     return kept[["open_time", "feature", "value"]].assign(contribution=kept[list(outputs)].to_numpy() @ contrast(outputs, 1))
 
 
-def _leaning_phrase(facts: pd.Series) -> str:
+def leaning_phrase(facts: pd.Series) -> str:
+    """What contributions of a model add up to, as the words of an axis."""
     outputs = tuple(str(facts["outputs"]).split(", "))
     if facts["unit"] != LOG_ODDS:
         return f"the {facts['unit']}"
     return f"the log-odds of {'up against down' if outputs == DIRECTIONS else 'long against short'}"
 
 
-def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+def thinned_bars(rows: pd.DataFrame) -> pd.DataFrame:
     """Evenly spread bars, so many that dots can still be told apart."""
     times = rows["open_time"].unique()
     if len(times) <= MOST_DOTS:
@@ -248,12 +249,12 @@ def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["open_time"].isin(times[np.linspace(0, len(times) - 1, MOST_DOTS).round().astype(int)])]
 
 
-def _rank(values: pd.Series) -> Floats:
+def rank_of(values: pd.Series) -> Floats:
     """Place of each value among the others, 0 to 1; a missing one in the middle."""
     return np.asarray(values.rank(pct=True).fillna(0.5), dtype=np.float64)
 
 
-def _swarm(x: Floats) -> Floats:
+def swarm_of(x: Floats) -> Floats:
     """Offsets from a line that keep dots of the same place apart: (n,), within 0.4."""
     if len(x) == 0 or np.ptp(x) == 0:
         return np.zeros(len(x))
@@ -263,7 +264,7 @@ def _swarm(x: Floats) -> Floats:
     return np.asarray(0.4 * side / max(np.abs(side).max(), 1))
 
 
-def _direction(values: Floats, contributions: Floats) -> str:
+def direction_of(values: Floats, contributions: Floats) -> str:
     """Whether higher values speak for long, by rank correlation."""
     known = np.isfinite(values)
     if known.sum() < 3 or np.ptp(values[known]) == 0 or np.ptp(contributions[known]) == 0:

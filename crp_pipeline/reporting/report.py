@@ -7,12 +7,14 @@ from crp_pipeline.places import Places
 from crp_pipeline.reporting.document import Page, Section, write_page
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.sections.data import folds_section, leaks_section, quality_section
+from crp_pipeline.reporting.sections.explanation import explanation_section
 from crp_pipeline.reporting.sections.feasibility import feasibility_section
 from crp_pipeline.reporting.sections.forecasts import forecasts_section
 from crp_pipeline.reporting.sections.lineage import cards_section, lineage_section, trials_section
-from crp_pipeline.reporting.sections.models import comparison_section, importance_section
+from crp_pipeline.reporting.sections.models import comparison_section, selection_section
 from crp_pipeline.reporting.sections.trades import trades_section
 from crp_pipeline.reporting.sections.trading import groups_section, trading_section
+from crp_pipeline.reporting.sections.tuning import tuning_section
 from crp_pipeline.reporting.sections.verdict import findings, headline
 
 SECTIONS: Sequence[Callable[[CoinResults], Section]] = (
@@ -20,7 +22,9 @@ SECTIONS: Sequence[Callable[[CoinResults], Section]] = (
     feasibility_section,
     comparison_section,
     forecasts_section,
-    importance_section,
+    selection_section,
+    explanation_section,
+    tuning_section,
     trading_section,
     trades_section,
     groups_section,

@@ -11,11 +11,13 @@ import pandas as pd
 from crp_pipeline.backtest import BacktestResult
 from crp_pipeline.backtest.files import load_result
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.explanation import CoinExplanation, load_explanation
 from crp_pipeline.gate import Verdict
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.places import Places
 from crp_pipeline.storage import MANIFEST, read_manifest, read_parquet
+from crp_pipeline.tuning import tuned_table
 
 FRAMES = ("candles", "features", "labels", "splits", "ensemble", "comparison", "sentinels", "feasibility")
 """Stages whose table belongs to every finished night of a coin."""
@@ -114,6 +116,17 @@ class CoinResults:
     def latency(self) -> pd.DataFrame | None:
         """What is left when every order is late (`backtest.latency_penalised`); None where the backtest stored none."""
         return self._stressed("latency")
+
+    @cached_property
+    def explanation(self) -> CoinExplanation | None:
+        """What the forecasts are made of; None where nothing was explained."""
+        is_there = self.places.frame("explanation", coin=self.coin).exists()
+        return load_explanation(self.places, self.coin) if is_there else None
+
+    @cached_property
+    def tuned(self) -> pd.DataFrame:
+        """One row per model that was tuned, against its default out of sample; empty where none was."""
+        return tuned_table(self.places, self.coin)
 
     @cached_property
     def predictions(self) -> Mapping[str, pd.DataFrame]:

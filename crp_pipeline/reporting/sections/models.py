@@ -115,7 +115,7 @@ def _losses_plot(losses: pd.DataFrame) -> Plot:
     return Plot("fold-losses", title, traces, layout, height=360)
 
 
-def importance_section(results: CoinResults) -> Section:
+def selection_section(results: CoinResults) -> Section:
     """Which features the folds kept to learn from."""
     often = frequency_table(results.selection)
     chosen = often[often["folds_kept"] > 0].head(MOST_FEATURES)
@@ -123,8 +123,8 @@ def importance_section(results: CoinResults) -> Section:
     table = Table("feature_selection", title, often, _frequency_view)
     words = Words("Features are chosen inside each fold, never on what it tests.", is_note=True)
     if chosen.empty:
-        return Section("importance", "Feature importance", [Words(f"No fold kept any of {len(often)} features."), table])
-    return Section("importance", "Feature importance", [words, _frequency_plot(chosen, often, results), table])
+        return Section("selection", "Features that were kept", [Words(f"No fold kept any of {len(often)} features."), table])
+    return Section("selection", "Features that were kept", [words, _frequency_plot(chosen, often, results), table])
 
 
 def _frequency_view(often: pd.DataFrame) -> pd.DataFrame:
