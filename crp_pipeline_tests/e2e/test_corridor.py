@@ -71,6 +71,7 @@ ROOMS_AND_TABLES = sorted(
     ]
 )
 MODELS_AND_SELECTION = {f"models/{name}" for name in ("selection", *MODEL_TYPES)}
+STUDIES = {f"tuning/{name}" for name, kind in MODEL_CLASSES.items() if not kind.is_baseline} - {"tuning/pooled_transformer"}
 
 
 def names_of(keys) -> set[str]:
@@ -79,7 +80,7 @@ def names_of(keys) -> set[str]:
 
 def test_the_asset_keys_are_the_ones_that_users_rely_on():
     graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
-    assert names_of(graph.get_all_asset_keys()) == {*ROOMS_AND_TABLES, *MODELS_AND_SELECTION}
+    assert names_of(graph.get_all_asset_keys()) == {*ROOMS_AND_TABLES, *MODELS_AND_SELECTION, *STUDIES}
     assert {"models/prior", "models/xgboost", "models/lightgbm", "models/catboost"} <= MODELS_AND_SELECTION
 
 
