@@ -138,3 +138,8 @@ def test_without_scripts_the_page_says_where_the_numbers_are(browser, pages):
         page = context.new_page()
         page.goto(pages["coin"].as_uri())
         assert page.get_by_text("The pictures need JavaScript").is_visible()
+
+
+def test_with_scripts_the_page_does_not_speak_of_them(browser, pages):
+    with opened(browser, pages["fleet"]) as (page, _):
+        assert not page.get_by_text("The pictures need JavaScript").is_visible()
