@@ -49,6 +49,11 @@ def results_page(places: Places, coins: Sequence[str], config: GateConfig, *, fa
     return "\n\n".join(["# Results of the fleet", f"{decision}.", *sections]) + "\n"
 
 
+def version_table(book: Registry, coin: str, version: str) -> str:
+    """What one registered version is and how it did when it was judged, as a Markdown table."""
+    return _table([_Side.of(book, coin, "version", version)])
+
+
 def _verdicts(places: Places, coins: Sequence[str]) -> tuple[dict[str, Verdict], dict[str, str]]:
     """Verdicts by coin, and why a verdict that is there cannot be read."""
     verdicts, unreadable = {}, {}

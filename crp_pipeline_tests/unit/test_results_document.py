@@ -6,11 +6,13 @@ from string import Formatter
 
 import pytest
 
+from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Stage, criteria
 from crp_pipeline.gate.challenge import LARGEST_E_VALUE
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.advice import ADVICE, next_step
+from crp_pipeline.reporting.model_card import card_page
 from crp_pipeline.reporting.results_document import results_page, write_results_document
 from crp_pipeline.settings import GateConfig
 from crp_pipeline.storage import fresh_folder, seal, write_json, write_text
@@ -200,6 +202,36 @@ def test_the_page_is_written_beside_the_reports_of_the_coins(places):
     path = write_results_document(places, [COIN], CONFIG)
     assert path == places.report(COIN).with_name("results.md")
     assert path.read_text() == results_page(places, [COIN], CONFIG)
+
+
+# the card of a version
+
+
+def test_the_card_of_the_champion_tells_what_it_is_and_every_criterion(places):
+    champion = night(places, "one", win_rate=0.71)
+    night(places, "two", **FAILING)
+    page = card_page(Registry(places.registry), COIN)
+    assert page.startswith(f"# {COIN} {champion}\n")
+    assert "71.0% (66.0% to 74.0%, n 1,000, effective 900); zero skill 50.0%" in page
+    for name in NAMES:
+        assert f"| {name} |" in page
+    assert "| sizing.initial_equity | 100000.0 |" in page
+    assert '| roster | ["tcn", "lightgbm"] |' in page
+    assert "## Made from\n\nIts card tells none." in page
+
+
+def test_the_card_of_another_version_is_asked_for_by_name(places):
+    night(places, "one")
+    version = night(places, "two", **FAILING)
+    assert "| verdict | INSUFFICIENT_EVIDENCE |" in card_page(Registry(places.registry), COIN, version)
+
+
+def test_a_card_that_is_not_there_is_one_sentence(places):
+    night(places, "one", **FAILING)
+    with pytest.raises(RegistryError, match=r"^BTC-USDT has no champion: name the version"):
+        card_page(Registry(places.registry), COIN)
+    with pytest.raises(RegistryError, match=r"^BTC-USDT has no version 0123"):
+        card_page(Registry(places.registry), COIN, "0123456789abcdef")
 
 
 # what to try next
