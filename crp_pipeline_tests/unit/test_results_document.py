@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from string import Formatter
 
+import pandas as pd
 import pytest
 
 from crp_pipeline.errors import RegistryError
@@ -15,7 +16,7 @@ from crp_pipeline.reporting.advice import ADVICE, next_step
 from crp_pipeline.reporting.model_card import card_page
 from crp_pipeline.reporting.results_document import results_page, write_results_document
 from crp_pipeline.settings import GateConfig
-from crp_pipeline.storage import fresh_folder, seal, write_json, write_text
+from crp_pipeline.storage import fresh_folder, seal, write_json, write_parquet, write_text
 from crp_pipeline_tests.stored_night import COIN, verdict_of
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
@@ -190,6 +191,24 @@ def test_a_coin_that_failed_or_was_never_run_is_told_and_counts_in_the_rule(plac
     assert "## BTC-USDT: NO VERDICT\n\nThe run failed at models/tcn, so there is no verdict. " in page
     assert f"Champion: {version}." in page
     assert "## SOL-USDT: NO VERDICT\n\nThere is no verdict: this coin was never run." in page
+
+
+def test_an_impossible_target_is_told_with_the_horizons_that_bring_it_within_reach(places):
+    night(places, "one", oracle_ceiling=0.33, break_even_win_rate=0.62, coin_flip_win_rate=0.16)
+    table = pd.DataFrame({"horizon": [3, 24, 3], "cost_multiple": [1.0, 1.0, 2.0], "largest_coverage": [0.84, 1.0, 0.2]})
+    write_parquet(places.frame("feasibility", coin=COIN), table)
+    page = results_page(places, [COIN], CONFIG)
+    assert rows(page)["achievable"] == ["an oracle wins 33.0% at most, break-even is 62.0%, a coin flip wins 16.0%"]
+    assert "Not even an oracle wins more than 33.0%, and 68.0% is asked for: try a longer horizon" in page
+    assert "within reach on up to 84.0% at a horizon of 3, 100.0% at a horizon of 24 of the bars." in page
+
+
+def test_a_damaged_table_of_feasibility_is_told_and_hides_nothing(places):
+    night(places, "one", oracle_ceiling=0.33)
+    write_text(places.frame("feasibility", coin=COIN), "no table")
+    page = results_page(places, [COIN], CONFIG)
+    assert f"## {COIN}: IMPOSSIBLE" in page
+    assert "feasibility/BTC-USDT.parquet cannot be read" in page
 
 
 def test_a_coin_without_trades_says_so(places):
