@@ -9,6 +9,7 @@ import typer
 from crp_pipeline.cli.doors import Coin, complain, registry_app
 from crp_pipeline.errors import CrpError, RegistryError
 from crp_pipeline.registry import Registry
+from crp_pipeline.reporting.model_card import card_page
 from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.settings import load_settings
 
@@ -28,6 +29,14 @@ def show_history(coin: Coin) -> None:
     if not entries:
         raise RegistryError(f"{coin} has no versions")
     typer.echo(to_text(pd.DataFrame(entries, columns=["at", "action", "version", "reason"])))
+
+
+@registry_app.command("card")
+def show_card(
+    coin: Coin, version: Annotated[str | None, typer.Option("--version", help="The champion, when none is named.")] = None
+) -> None:
+    """Print the model card of a version as Markdown."""
+    typer.echo(card_page(_registry(), coin, version))
 
 
 @registry_app.command("verify")

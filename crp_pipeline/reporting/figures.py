@@ -147,11 +147,12 @@ def calibration_figure(curve: pd.DataFrame, *, error: float) -> Figure:
     axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--")
     filled = curve[curve["n"] > 0]
     axes.plot(filled["mean_confidence"], filled["hit_rate"], "o-", color=INK)
-    for row in filled.itertuples():
-        axes.annotate(
-            f"{row.n:,}", (row.mean_confidence, row.hit_rate), textcoords="offset points", xytext=(5, -11), fontsize=7
-        )
-    axes.set_xlabel("confidence")
+    for place, (confidence, n) in enumerate(zip(filled["mean_confidence"], filled["n"], strict=True)):
+        # neighbouring bins may lie close together
+        height = 0.02 + 0.05 * (place % 2)
+        axes.annotate(f"{n:,}", (confidence, height), xycoords=("data", "axes fraction"), ha="center", fontsize=7, color=INK)
+    axes.set_ylim(-0.12, 1.05)
+    axes.set_xlabel("confidence (above the axis: decisions in each bin)")
     axes.set_ylabel("hit rate")
     axes.set_title(f"calibration error {error:.1%} over {int(curve['n'].sum()):,} decisions")
     return figure

@@ -50,7 +50,7 @@ def _members(before: Mapping[str, dict[str, Any]], after: Mapping[str, dict[str,
     changes += [f"{name} removed" for name in before if name not in after]
     for name in before.keys() & after.keys():
         facts = (*ASKED_OF_A_MODEL, "seed")
-        told = [_flat({fact: model[name].get(fact) for fact in facts}) for model in (before, after)]
+        told = [flat({fact: model[name].get(fact) for fact in facts}) for model in (before, after)]
         changes += [f"{name} {change.removeprefix('parameters.')}" for change in _differences(*told)]
     more, fewer = _used(after) - _used(before), _used(before) - _used(after)
     changes += [f"{len(more)} features more"] if more else []
@@ -64,10 +64,10 @@ def _used(models: Mapping[str, dict[str, Any]]) -> set[str]:
 def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Differing settings, and whether the set of features on offer, the code or a library is another."""
     settings = [
-        _flat({name: value for name, value in card.get("settings", {}).items() if name not in NO_MATTER})
+        flat({name: value for name, value in card.get("settings", {}).items() if name not in NO_MATTER})
         for card in (before, after)
     ]
-    libraries = [_flat(card.get("libraries", {})) for card in (before, after)]
+    libraries = [flat(card.get("libraries", {})) for card in (before, after)]
     told = [{name: card.get(name) for name in ("feature_set_id", "code")} for card in (before, after)]
     names = {"feature_set_id": "set of features on offer"}
     return [*_differences(*settings), *_differences(*told, names=names), *_differences(*libraries)]
@@ -85,9 +85,9 @@ def _said(value: Any) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Leaves of nested mappings by their dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
-        leaves |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+        leaves |= flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
     return leaves

@@ -25,7 +25,7 @@ from crp_pipeline.reporting.recipe_changes import architecture, recipe_changes
 from crp_pipeline.reporting.tables import to_markdown
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, win_rate_phrase
 from crp_pipeline.settings import GateConfig
-from crp_pipeline.storage import write_text
+from crp_pipeline.storage import read_if_sound, write_text
 
 
 def write_results_document(
@@ -42,11 +42,18 @@ def results_page(places: Places, coins: Sequence[str], config: GateConfig, *, fa
     book, missed = Registry(places.registry), failed or {}
     verdicts, unreadable = _verdicts(places, [coin for coin in coins if coin not in missed])
     sections = [
-        _coin(book, verdicts[coin], coin) if coin in verdicts else _without_verdict(book, coin, missed, unreadable)
+        _coin(book, verdicts[coin], coin, _within_reach(places, verdicts[coin], coin))
+        if coin in verdicts
+        else _without_verdict(book, coin, missed, unreadable)
         for coin in coins
     ]
     decision = fleet_sentence(list(verdicts.values()), config, n_coins=len(coins))
     return "\n\n".join(["# Results of the fleet", f"{decision}.", *sections]) + "\n"
+
+
+def version_table(book: Registry, coin: str, version: str) -> str:
+    """What one registered version is and how it did when it was judged, as a Markdown table."""
+    return _table([_Side.of(book, coin, "version", version)])
 
 
 def _verdicts(places: Places, coins: Sequence[str]) -> tuple[dict[str, Verdict], dict[str, str]]:
@@ -95,6 +102,7 @@ class _Side:
             "verdict": str(self.verdict.outcome),
             "first failed criterion": self.verdict.stamp or "none" if failed is None else self.verdict.reason,
             "architecture": self.architecture,
+            "achievable": _achievable(evidence),
             "accuracy": _accuracy(evidence),
             "win rate": win_rate_phrase(evidence),
             "win rate, high tier": win_rate_phrase(evidence, prefix="high_tier_"),
@@ -106,14 +114,27 @@ class _Side:
         }
 
 
-def _coin(book: Registry, verdict: Verdict, coin: str) -> str:
+def _coin(book: Registry, verdict: Verdict, coin: str, within_reach: str) -> str:
     """Section of a coin with a verdict; where its registry cannot be read, the candidate alone and why."""
     alone = _Side("candidate, not registered", None, verdict, {}, "not told: it has no card")
     try:
         told = _beside_champion(book, verdict, coin, alone)
     except CrpError as error:
         told = [f"The registry of this coin cannot be read: {error}.", _table([alone])]
-    return "\n\n".join([f"## {coin}: {verdict.outcome}", *told, f"**What to try next.** {next_step(verdict)}"])
+    return "\n\n".join([f"## {coin}: {verdict.outcome}", *told, f"**What to try next.** {next_step(verdict)}{within_reach}"])
+
+
+def _within_reach(places: Places, verdict: Verdict, coin: str) -> str:
+    """Of an impossible target, on what share of the bars each horizon that was looked at brings it within reach."""
+    if verdict.outcome is not Outcome.IMPOSSIBLE:
+        return ""
+    damage: list[str] = []
+    table = read_if_sound(places.frame("feasibility", coin=coin), tell=damage.append)
+    if table is None:
+        return "".join(f" {told}." for told in damage)
+    at_present = table[table["cost_multiple"] == 1]
+    told = [f"{row['largest_coverage']:.1%} at a horizon of {row['horizon']:.0f}" for row in at_present.to_dict("records")]
+    return f" At present costs the target is within reach on up to {', '.join(told)} of the bars."
 
 
 def _beside_champion(book: Registry, verdict: Verdict, coin: str, alone: _Side) -> list[str]:
@@ -176,6 +197,14 @@ def _changed(book: Registry, coin: str, rival: _Side, candidate: _Side) -> str:
     if not changes:
         return "**What changed in the recipe.** Nothing: the same recipe on newer data."
     return "**What changed in the recipe.**\n\n" + "\n".join(f"- {change}" for change in changes)
+
+
+def _achievable(evidence: Mapping[str, float]) -> str:
+    """The win rates that a win rate must be read with, whatever the model."""
+    oracle, even, flip = (
+        _told(evidence, name, ".1%") for name in ("oracle_ceiling", "break_even_win_rate", "coin_flip_win_rate")
+    )
+    return f"an oracle wins {oracle} at most, break-even is {even}, a coin flip wins {flip}"
 
 
 def _accuracy(evidence: Mapping[str, float]) -> str:

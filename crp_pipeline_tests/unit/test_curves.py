@@ -160,6 +160,12 @@ def test_returns_foretold_for_four_bars_are_scored_as_by_hand():
     assert (scores["moved"], scores["direction_hit_rate"], scores["commoner_direction"]) == pytest.approx((3, 2 / 3, 2 / 3))
 
 
+def test_a_residual_is_what_came_less_what_was_foretold():
+    labels = pd.DataFrame({"signal": 1.0, "forward_return": [0.02, np.nan], "weight": 1.0}, index=times(2))
+    [row] = residuals_table(pd.DataFrame({"expected_return": [0.05, 0.01]}, index=times(2)), labels).to_dict("records")
+    assert row == {"forecast": 0.05, "realised": 0.02, "residual": pytest.approx(-0.03), "weight": 1.0}
+
+
 def test_rank_correlation_is_that_of_ranks_and_its_interval_narrows_with_independent_labels():
     forecasts, labels = night()
     ranks = forecasts["forecast_forward_return"].rank().corr(labels["forward_return"].rank())

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score
 from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.notebook import ModelPerformanceReporter
+from crp_pipeline.reporting import performance
 from crp_pipeline.reporting.performance import MEASURES
 from crp_pipeline.storage import write_parquet
 from crp_pipeline_tests.stored_night import (
@@ -210,3 +211,16 @@ def test_importance_that_was_never_measured_is_one_sentence(tmp_path):
 def test_no_feature_at_all_cannot_be_asked_for(reporter):
     with pytest.raises(DataContractError, match="top = 0 is not allowed"):
         reporter.plot_feature_importance(top=0)
+
+
+def test_the_report_page_is_written_where_it_is_asked_for_and_its_tables_beside_it(reporter, monkeypatch, tmp_path):
+    written = {}
+
+    def write(page, path, tables):
+        written.update(page=page, path=path, tables=tables)
+        return path
+
+    monkeypatch.setattr(performance, "coin_page", lambda results: f"page of {results.coin}")
+    monkeypatch.setattr(performance, "write_page", write)
+    assert reporter.save_html(str(tmp_path / "btc.html")) == tmp_path / "btc.html"
+    assert written == {"page": "page of BTC-USDT", "path": tmp_path / "btc.html", "tables": tmp_path / "btc"}

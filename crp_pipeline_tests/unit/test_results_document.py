@@ -4,16 +4,19 @@ import re
 from datetime import UTC, datetime
 from string import Formatter
 
+import pandas as pd
 import pytest
 
+from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Stage, criteria
 from crp_pipeline.gate.challenge import LARGEST_E_VALUE
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.advice import ADVICE, next_step
+from crp_pipeline.reporting.model_card import card_page
 from crp_pipeline.reporting.results_document import results_page, write_results_document
 from crp_pipeline.settings import GateConfig
-from crp_pipeline.storage import fresh_folder, seal, write_json, write_text
+from crp_pipeline.storage import fresh_folder, seal, write_json, write_parquet, write_text
 from crp_pipeline_tests.stored_night import COIN, verdict_of
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
@@ -190,6 +193,24 @@ def test_a_coin_that_failed_or_was_never_run_is_told_and_counts_in_the_rule(plac
     assert "## SOL-USDT: NO VERDICT\n\nThere is no verdict: this coin was never run." in page
 
 
+def test_an_impossible_target_is_told_with_the_horizons_that_bring_it_within_reach(places):
+    night(places, "one", oracle_ceiling=0.33, break_even_win_rate=0.62, coin_flip_win_rate=0.16)
+    table = pd.DataFrame({"horizon": [3, 24, 3], "cost_multiple": [1.0, 1.0, 2.0], "largest_coverage": [0.84, 1.0, 0.2]})
+    write_parquet(places.frame("feasibility", coin=COIN), table)
+    page = results_page(places, [COIN], CONFIG)
+    assert rows(page)["achievable"] == ["an oracle wins 33.0% at most, break-even is 62.0%, a coin flip wins 16.0%"]
+    assert "Not even an oracle wins more than 33.0%, and 68.0% is asked for: try a longer horizon" in page
+    assert "within reach on up to 84.0% at a horizon of 3, 100.0% at a horizon of 24 of the bars." in page
+
+
+def test_a_damaged_table_of_feasibility_is_told_and_hides_nothing(places):
+    night(places, "one", oracle_ceiling=0.33)
+    write_text(places.frame("feasibility", coin=COIN), "no table")
+    page = results_page(places, [COIN], CONFIG)
+    assert f"## {COIN}: IMPOSSIBLE" in page
+    assert "feasibility/BTC-USDT.parquet cannot be read" in page
+
+
 def test_a_coin_without_trades_says_so(places):
     night(places, "one", trades=0.0, pnl=0.0)
     assert rows(results_page(places, [COIN], CONFIG))["win rate"] == ["no trades"]
@@ -200,6 +221,36 @@ def test_the_page_is_written_beside_the_reports_of_the_coins(places):
     path = write_results_document(places, [COIN], CONFIG)
     assert path == places.report(COIN).with_name("results.md")
     assert path.read_text() == results_page(places, [COIN], CONFIG)
+
+
+# the card of a version
+
+
+def test_the_card_of_the_champion_tells_what_it_is_and_every_criterion(places):
+    champion = night(places, "one", win_rate=0.71)
+    night(places, "two", **FAILING)
+    page = card_page(Registry(places.registry), COIN)
+    assert page.startswith(f"# {COIN} {champion}\n")
+    assert "71.0% (66.0% to 74.0%, n 1,000, effective 900); zero skill 50.0%" in page
+    for name in NAMES:
+        assert f"| {name} |" in page
+    assert "| sizing.initial_equity | 100000.0 |" in page
+    assert '| roster | ["tcn", "lightgbm"] |' in page
+    assert "## Made from\n\nIts card tells none." in page
+
+
+def test_the_card_of_another_version_is_asked_for_by_name(places):
+    night(places, "one")
+    version = night(places, "two", **FAILING)
+    assert "| verdict | INSUFFICIENT_EVIDENCE |" in card_page(Registry(places.registry), COIN, version)
+
+
+def test_a_card_that_is_not_there_is_one_sentence(places):
+    night(places, "one", **FAILING)
+    with pytest.raises(RegistryError, match=r"^BTC-USDT has no champion: name the version"):
+        card_page(Registry(places.registry), COIN)
+    with pytest.raises(RegistryError, match=r"^BTC-USDT has no version 0123"):
+        card_page(Registry(places.registry), COIN, "0123456789abcdef")
 
 
 # what to try next
