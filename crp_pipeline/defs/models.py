@@ -43,9 +43,12 @@ from crp_pipeline.models import (
 )
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
 from crp_pipeline.models.parameters import Parameter
+from crp_pipeline.models.scoring import forecast_scores, known_bars
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import kind_of_market, lineage_of, made_by, merged, stamp
+from crp_pipeline.reporting.curves import confusion_table
 from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
+from crp_pipeline.reporting.model_figures import accuracy_phrase, confusion_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import recent_roles
 from crp_pipeline.storage import read_manifest
@@ -201,6 +204,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             check_results=_checks(predictions, prior, labels, settings) if flags else [],
             metadata={
                 **model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
+                **_score_metadata(predictions, labels, model_type),
                 "tuning": applied.told,
             },
         )
@@ -274,6 +278,8 @@ def model_metadata(trained: Trained, card: Mapping[str, Any], losses: pd.DataFra
     trained_by_epoch = {"training": picture(training_figure(histories, model=model_type))} if histories else {}
     return {
         "dagster/row_count": int((trained.predictions["fold"] >= 0).sum()),
+        "picture": picture(folds_figure(losses, model=model_type)),
+        **trained_by_epoch,
         "learned_rows": trained.n_learned,
         "learned_features": len(trained.features),
         "parameters": trained.model.n_parameters,
@@ -285,9 +291,17 @@ def model_metadata(trained: Trained, card: Mapping[str, Any], losses: pd.DataFra
         "latency": table(pd.DataFrame(card["latency"])),
         "by_fold": table(losses.reset_index()),
         "folds": table(fold_table(trained.folds)),
-        "picture": picture(folds_figure(losses, model=model_type)),
-        **trained_by_epoch,
     }
+
+
+def _score_metadata(predictions: pd.DataFrame, labels: pd.DataFrame, model_type: str) -> dict[str, Any]:
+    """What the out-of-fold forecasts were worth, and what was called where each class came; words where no bar can tell."""
+    if known_bars([predictions], labels).empty:
+        return {"confusion": f"no bar has both a forecast of {model_type} and a label"}
+    scores, confusion = forecast_scores(predictions, labels), confusion_table(predictions, labels)
+    told = {name: value for name, value in scores.items() if name != "log_loss"}
+    title = f"{model_type}: {accuracy_phrase(confusion, scores)}"
+    return {"confusion": picture(confusion_figure(confusion, title=title)), **numbers(told)}
 
 
 def spec_of(

@@ -3,6 +3,8 @@
 The title states the finding's number and n; figures are returned, never shown.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,6 +14,16 @@ from crp_pipeline.contracts import CLASSES
 from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT
 
 COLORS = dict(zip(CLASSES, (BAD, SOFT, GOOD), strict=True))
+
+
+def accuracy_phrase(confusion: pd.DataFrame, scores: Mapping[str, float]) -> str:
+    """An accuracy with its interval, n and what always calling the commonest class would have had."""
+    often, share = confusion["n"].idxmax(), confusion["n"].max() / confusion["n"].sum()
+    ends = f"{scores['accuracy_low']:.1%} to {scores['accuracy_high']:.1%}"
+    return (
+        f"{scores['accuracy']:.1%} ({ends}) of {scores['n']:,.0f} calls right,\n"
+        f"always {often} {share:.1%}; {scores['effective_n']:,.0f} independent labels"
+    )
 
 
 def confusion_figure(confusion: pd.DataFrame, *, title: str) -> Figure:

@@ -31,7 +31,7 @@ from crp_pipeline.places import Places
 from crp_pipeline.reporting.curves import accuracy_scores, class_scores, confusion_table, regression_scores, roc_table
 from crp_pipeline.reporting.document import write_page
 from crp_pipeline.reporting.figures import calibration_figure
-from crp_pipeline.reporting.model_figures import confusion_figure, forest_figure, importance_figure, roc_figure
+from crp_pipeline.reporting.model_figures import accuracy_phrase, confusion_figure, forest_figure, importance_figure, roc_figure
 from crp_pipeline.reporting.report import coin_page
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.tables import shown
@@ -112,14 +112,7 @@ class ModelPerformanceReporter:
             forecast = self._forecast(model)
             confusion = confusion_table(forecast, self.results.labels)
             right = accuracy_scores(forecast, self.results.labels)
-        often = confusion["n"].idxmax()
-        share = confusion["n"].max() / confusion["n"].sum()
-        ends = f"{right['accuracy_low']:.1%} to {right['accuracy_high']:.1%}"
-        title = (
-            f"{self.coin} {model}: {right['accuracy']:.1%} ({ends}) of {right['n']:,.0f} calls right,\n"
-            f"always {often} {share:.1%}; {right['effective_n']:,.0f} independent labels"
-        )
-        return confusion_figure(confusion, title=title)
+        return confusion_figure(confusion, title=f"{self.coin} {model}: {accuracy_phrase(confusion, right)}")
 
     def plot_roc(self, model: str = ENSEMBLE) -> Figure:
         """How well the probability of each class tells it from the others, whatever threshold is chosen."""
