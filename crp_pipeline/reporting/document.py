@@ -19,7 +19,7 @@ MOST_BYTES = 6_000_000
 MEGABYTE = 1e6
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """The browser itself refuses every request of the page."""
-NO_SCRIPT = (
+NO_SCRIPT = (  # stands until the script runs, so that it is also seen where a script is refused
     "The pictures need JavaScript. Every number is in the tables below and, as CSV and JSON, in the folder beside this page."
 )
 
@@ -157,13 +157,15 @@ def html_of(page: Page) -> str:
     """The page as HTML text; everything in it is inside."""
     head = page.headline
     body = "\n".join([_headline(head), _contents(page.sections), *map(_section, page.sections)])
-    script = f"<script>{plotly_script()}</script>\n<script>{_own('page.js')}</script>" if any(page.plots()) else ""
+    has_plots = any(page.plots())
+    warning = f'<p id="without-script">{NO_SCRIPT}</p>\n' if has_plots else ""
+    script = f"<script>{plotly_script()}</script>\n<script>{_own('page.js')}</script>" if has_plots else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         f"<title>{escape(head.subject)}: {escape(head.outcome)}</title><style>{_own('page.css')}</style></head>\n"
-        f"<body><main>\n<noscript><p>{NO_SCRIPT}</p></noscript>\n{body}\n</main>\n{script}\n</body></html>\n"
+        f"<body><main>\n{warning}{body}\n</main>\n{script}\n</body></html>\n"
     )
 
 

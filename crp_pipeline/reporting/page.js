@@ -72,6 +72,7 @@ function drawNext(queue) {
   setTimeout(() => drawNext(queue.slice(1)), 0);
 }
 
+document.getElementById("without-script").hidden = true;
 drawNext(canvases);
 isDark.addEventListener("change", () => canvases.forEach(canvas => draw(canvas, theme())));
 window.addEventListener("beforeprint", () => canvases.forEach(canvas => draw(canvas, THEMES.light, Math.min(canvas.clientWidth, 680))));

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.backtest import CostData, exit_table, run_backtest
+from crp_pipeline.backtest import BacktestResult, CostData, exit_table, run_backtest
+from crp_pipeline.backtest.files import save_result
 from crp_pipeline.candles import (
     align_feeds,
     market_closes,
@@ -31,7 +32,7 @@ from crp_pipeline.features import (
     prove_nightly,
     ready_rows,
 )
-from crp_pipeline.gate import Outcome, criteria, judge
+from crp_pipeline.gate import Outcome, Verdict, criteria, judge
 from crp_pipeline.gate.challenge import Contender, challenge_evidence
 from crp_pipeline.gate.comparison import compare, daily_net_returns, plain_decisions, rules, with_exits
 from crp_pipeline.gate.evidence import Candidate, measure
@@ -50,12 +51,13 @@ from crp_pipeline.models import (
     select_features,
     train,
 )
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import code_revision, feeds_recipe, library_versions, lineage_of, recipe_hash, stamp
 from crp_pipeline.registry import Registry, fingerprint, gather
-from crp_pipeline.reporting.page import coin_page
+from crp_pipeline.reporting.report import write_coin_report
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.splits import fold_table, folds_of, overlaps
-from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_text
+from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_json, write_parquet
 from crp_pipeline_tests.benchmarks.cases import settings_of
 from crp_pipeline_tests.benchmarks.timing import Laps
 
@@ -113,18 +115,42 @@ def corridor(coin: str, data_dir: str, quick: bool) -> dict[str, object]:
     lap("gate")
     _register(verdict, coin, settings, folder, now)
     lap("registry")
-    write_text(
-        folder / "report.html", coin_page(verdict, candles, labels, roles, decisions, result, compared, sentinels, ceilings)
+    _store(
+        Places(folder / "stored"),
+        coin,
+        {
+            "candles": candles,
+            "features": features,
+            "labels": labels,
+            "splits": roles,
+            "ensemble": decisions,
+            "comparison": compared,
+            "sentinels": sentinels,
+            "feasibility": ceilings,
+            "models/selection": selection,
+            **{f"models/{name}": forecast for name, forecast in {**known, **forecasts}.items()},
+        },
+        result,
+        verdict,
     )
+    write_coin_report(Places(folder / "stored"), coin)
     lap("report")
     return {"stages": lap.wall_s, "processor": lap.processor_s, "verdict": f"{verdict.outcome}: {verdict.reason}"}
+
+
+def _store(places: Places, coin: str, frames: dict[str, pd.DataFrame], result: BacktestResult, verdict: Verdict) -> None:
+    """The tables that a report is written from."""
+    for key, frame in frames.items():
+        write_parquet(places.frame(*key.split("/"), coin=coin), frame)
+    save_result(result, places.value("backtest", coin=coin))
+    write_json(places.verdict(coin), verdict.to_dict())
 
 
 def _candles(settings: PipelineSettings, coin: str, now: datetime) -> pd.DataFrame:
     raw, moment, source = read_source(settings, coin), pd.Timestamp(now), source_name(settings, coin)
     bars, _ = repair_candles(raw, settings.interval, max_gap=settings.max_gap, now=moment, source=source)
     validate_candles(bars, settings.interval, now=moment)
-    return stamp(bars, "candles", coin=coin)
+    return stamp(bars, "candles", coin=coin, interval=settings.interval)
 
 
 def _market(folder: Path, coin: str, candles: pd.DataFrame) -> pd.DataFrame:

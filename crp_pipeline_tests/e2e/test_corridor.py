@@ -28,6 +28,7 @@ from crp_pipeline.models import MODEL_CLASSES, MODEL_TYPES, columns_of, load_bun
 from crp_pipeline.nightly import run_night
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.registry import Registry
+from crp_pipeline.reporting.document import plotly_script
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import corridor_of, small_settings
 
@@ -219,11 +220,17 @@ def test_the_pictures_are_in_the_metadata(night):
 
 
 def test_the_report_stands_alone(night):
-    page = (night[0] / "reports" / "EDGE-DEMO.html").read_text()
+    page = (night[0] / "reports" / "EDGE-DEMO.html").read_text().replace(plotly_script(), "")
     assert "PROMOTE" in page
     assert "http://" not in page
     assert "https://" not in page
-    assert page.count("<img") == 5
+    assert "costs x3" in page
+    assert (night[0] / "reports" / "EDGE-DEMO" / "findings.csv").exists()
+
+
+def test_the_fleet_has_a_page_that_leads_to_every_coin(night):
+    page = (night[0] / "reports" / "fleet.html").read_text()
+    assert all(f'<a href="{coin}.html">' in page for coin in COINS)
 
 
 def test_the_summary_shows_every_coin_with_the_whole_win_rate(night):

@@ -139,5 +139,5 @@ def _frequency_plot(chosen: pd.DataFrame, often: pd.DataFrame, results: CoinResu
     color = [GOOD if kept == n_folds else ACCENT for kept in chosen["folds_kept"]]
     traces = [columns([int(it) for it in chosen["folds_kept"]], list(range(len(chosen))), "folds", color, orientation="h")]
     title = f"{always} of {len(often)} features kept in each of {n_folds} folds; the {len(chosen)} most often kept"
-    layout = {"xaxis": axis("folds that keep it", dtick=1), "yaxis": named(chosen["feature"]), "showlegend": False}
+    layout = {"xaxis": axis("folds that keep it"), "yaxis": named(chosen["feature"]), "showlegend": False}
     return Plot("feature-selection", title, traces, layout, height=90 + 18 * len(chosen))
