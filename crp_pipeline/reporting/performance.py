@@ -218,7 +218,11 @@ class ModelPerformanceReporter:
         if own.empty:
             return None
         methods = ", ".join(sorted(own["method"].unique()))
-        return own[["fold", "feature", "importance"]], f"mean importance over folds ({methods})", f"{model}, explained"
+        told = own.set_index(["fold", "feature"])["importance"]
+        every = pd.MultiIndex.from_product([own["fold"].unique(), own["feature"].unique()], names=told.index.names)
+        # a fold whose selection left a feature out made nothing of it
+        per_fold = told.reindex(every, fill_value=0.0).reset_index()
+        return per_fold, f"mean importance over folds ({methods})", f"{model}, explained"
 
     def _selected(self) -> tuple[pd.DataFrame, str, str]:
         """Importance that the selection of each fold found for the features it ranked."""

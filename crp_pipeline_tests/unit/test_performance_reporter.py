@@ -201,6 +201,15 @@ def test_importance_comes_from_the_explanation_of_the_model_where_one_is_stored(
     assert "no explanation stored" in words_of(reporter.plot_feature_importance("ensemble"))
 
 
+def test_a_feature_that_a_fold_left_out_counts_as_nothing_in_that_fold(tmp_path):
+    places = store_night(tmp_path)
+    rows = [("lightgbm", 0, "noise", 3.0), ("lightgbm", 1, "momentum", 2.0), ("lightgbm", 0, "momentum", 2.0)]
+    table = pd.DataFrame(rows, columns=["model", "fold", "feature", "importance"]).assign(share=0.5, n_rows=9, method="tree")
+    write_parquet(places.frame("explanation", coin=COIN), table)
+    words = words_of(ModelPerformanceReporter(COIN, data_dir=tmp_path).plot_feature_importance("lightgbm"))
+    assert "momentum matters most of 2 features, 2 (2 to 2 in 2 folds)" in words
+
+
 def test_importance_that_was_never_measured_is_one_sentence(tmp_path):
     places = store_night(tmp_path)
     write_parquet(places.frame("models", "selection", coin=COIN), selection_of((math.nan,) * 3))
