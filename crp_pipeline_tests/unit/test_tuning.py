@@ -308,12 +308,15 @@ def kill_after(root, *, lines):
     return told
 
 
-def test_a_kill_between_ledger_and_study_counts_the_trial_once(places, settings, monkeypatch):
+@pytest.mark.parametrize("known_by_then", [3, 4])
+def test_a_kill_before_or_after_the_ledger_counts_the_trial_once(known_by_then, places, settings, monkeypatch):
     appended = []
 
     def append_and_die(self, *args, **kwargs):
+        appended.append(args)
+        if len(appended) == 4 and known_by_then == 3:
+            raise KeyboardInterrupt
         head = append(self, *args, **kwargs)
-        appended.append(head)
         if len(appended) == 4:
             raise KeyboardInterrupt
         return head
@@ -322,7 +325,7 @@ def test_a_kill_between_ledger_and_study_counts_the_trial_once(places, settings,
     monkeypatch.setattr(Ledger, "append", append_and_die)
     with pytest.raises(KeyboardInterrupt):
         tuned(places, settings)
-    assert Ledger(places.ledger).count(COIN) == 4
+    assert Ledger(places.ledger).count(COIN) == known_by_then
     found = tuned(places, settings).found
     assert len(found.trials) == 12 == Ledger(places.ledger).count(COIN)
 
