@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crp_pipeline.cli import main
 from crp_pipeline.errors import LedgerError, TuningError
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.models import MODEL_CLASSES, MODEL_TYPES, ModelSpec, StudyConfig, create_model, recipe_facts, recipe_of
@@ -308,12 +309,15 @@ def kill_after(root, *, lines):
     return told
 
 
-def test_a_kill_between_ledger_and_study_counts_the_trial_once(places, settings, monkeypatch):
+@pytest.mark.parametrize("known_by_then", [3, 4])
+def test_a_kill_before_or_after_the_ledger_counts_the_trial_once(known_by_then, places, settings, monkeypatch):
     appended = []
 
     def append_and_die(self, *args, **kwargs):
+        appended.append(args)
+        if len(appended) == 4 and known_by_then == 3:
+            raise KeyboardInterrupt
         head = append(self, *args, **kwargs)
-        appended.append(head)
         if len(appended) == 4:
             raise KeyboardInterrupt
         return head
@@ -322,7 +326,7 @@ def test_a_kill_between_ledger_and_study_counts_the_trial_once(places, settings,
     monkeypatch.setattr(Ledger, "append", append_and_die)
     with pytest.raises(KeyboardInterrupt):
         tuned(places, settings)
-    assert Ledger(places.ledger).count(COIN) == 4
+    assert Ledger(places.ledger).count(COIN) == known_by_then
     found = tuned(places, settings).found
     assert len(found.trials) == 12 == Ledger(places.ledger).count(COIN)
 
@@ -558,3 +562,62 @@ def test_a_study_is_drawn_with_its_numbers_in_the_title(places, settings):
     best = best_trials(trials, lowers=True)
     assert best["score"].is_monotonic_increasing
     assert len(best) <= 10
+
+
+# the shell
+
+
+@pytest.fixture
+def crp(tmp_path, monkeypatch, capsys):
+    """Run `crp tune` with some words on the stored coin: (exit code, stdout, stderr)."""
+    found = settings_of(tmp_path)
+    monkeypatch.setattr("crp_pipeline.cli.tune.load_settings", lambda: found)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["crp", "tune", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = capsys.readouterr()
+        return end.value.code, told.out, told.err
+
+    return run
+
+
+def test_a_coin_is_tuned_from_the_shell_and_ends_with_tuned_against_default(places, crp):
+    code, out, _ = crp("--coin", COIN, "--model", "slope", "--trials", "8")
+    assert code == 0
+    assert f"{COIN} slope: trial 8 of 8" in out
+    assert "default_log_loss" in out
+    assert "out of sample" in out
+    assert tuned_table(places, COIN)["trials"].tolist() == [8]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--coin", "ETH-USDT", "--model", "slope"), "crp: ETH-USDT has no candles yet"),
+        (("--coin", COIN, "--model", "prior"), "crp: prior is not tuned: a baseline has nothing to tune"),
+        (("--coin", "../x", "--model", "slope"), "crp: '../x' is not the name of a coin"),
+    ],
+)
+def test_what_cannot_be_tuned_is_one_sentence_and_exit_code_1(words, told, places, crp):
+    code, _, err = crp(*words)
+    assert code == 1
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+    assert tuned_table(places, COIN).empty
+
+
+def test_a_model_that_fails_holds_up_no_other(places, crp):
+    code, out, err = crp("--coin", COIN, "--model", "broken", "--model", "slope", "--trials", "3", "--no-compare")
+    assert code == 1
+    assert "every one of 3 trials failed" in err
+    assert "slope: trial 3 of 3" in out
+    assert tuned_table(places, COIN)["model"].tolist() == ["slope"]
+
+
+@pytest.mark.parametrize("words", [(), ("--coin", COIN), ("--coin", COIN, "--model", "slope", "--objective", "profit")])
+def test_what_is_to_be_tuned_must_be_told(words, places, crp):
+    code, _, err = crp(*words)
+    assert code == 2
+    assert "--all" in err or "--objective" in err
