@@ -1,15 +1,15 @@
 """`crp`: what is not a materialization.
 
 `models` trains, predicts and compares, `gate` says what is achievable and whether a model is good enough, `control`
-asks the same of the gate itself, `ledger` tells what was tried, `registry` and `dataset`
+asks the same of the gate itself, `ledger` tells what was tried, `explain` why a signal is what it is, `registry` and `dataset`
 keep what was made, `catalog` lists what there is; `doors` holds the groups that they all hang on.
 """
 
-from crp_pipeline.cli import catalog, control, dataset, gate, ledger, models, registry
+from crp_pipeline.cli import catalog, control, dataset, explain, gate, ledger, models, registry
 from crp_pipeline.cli.doors import app, complain
 from crp_pipeline.errors import CrpError
 
-__all__ = ["app", "catalog", "control", "dataset", "gate", "ledger", "main", "models", "registry"]
+__all__ = ["app", "catalog", "control", "dataset", "explain", "gate", "ledger", "main", "models", "registry"]
 
 
 def main() -> None:
