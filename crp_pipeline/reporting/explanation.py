@@ -17,7 +17,7 @@ from crp_pipeline.errors import DataContractError
 from crp_pipeline.explanation import BASE, CoinExplanation, over_folds
 from crp_pipeline.models import LOG_ODDS, contrast
 from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT
-from crp_pipeline.reporting.tables import shown
+from crp_pipeline.reporting.tables import shown, to_text
 
 SIDES = {-1: "SELL", 0: "HOLD", 1: "BUY"}
 LEANS = {-1: "short against long", 0: "neutral against the rest", 1: "long against short"}
@@ -195,6 +195,21 @@ def why_sentence(found: CoinExplanation, model: str, *, by: str | None = None, t
     chances = ", ".join(f"{name} {first[f'p_{name}']:.2f}" for name in CLASSES)
     lean = f"{model} ({first['by']}) gives {chances} and {score:+.2f} {unit} for {LEANS[int(first['signal'])]}"
     return f"{_decision(first)}. {lean}; {'; '.join(sides)}; to begin with {first['base']:+.2f}. {_whose(first)}."
+
+
+def explanation_page(found: CoinExplanation, model: str, stability: pd.DataFrame, *, top: int) -> str:
+    """One model for a terminal: its leading features, on which rows, how far folds and nights agree, why the latest signal."""
+    facts = found.of(model)
+    makers = found.why.loc[found.why["model"] == model, "by"].unique()
+    own = stability.loc[stability["model"] == model].drop(columns="model")
+    parts = [
+        f"{found.coin} {model}: {facts['method']}, in {facts['unit']}\n{facts['rule']}",
+        to_text(importance_table(found, model).head(top)),
+        f"agreement of importances\n{to_text(own)}",
+        *(why_sentence(found, model, by=by) for by in makers),
+        *(f"not explained: {reason}" for reason in found.models["refused"] if reason),
+    ]
+    return "\n\n".join(parts)
 
 
 def why_rows(found: CoinExplanation, model: str, by: str | None = None) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Why a model said what it said: contributions of features that add up to its score, row by row.
 
-Boosters by their libraries' exact TreeSHAP, networks by expected gradients, a hybrid by those of its parts, any other model of
+Boosters by their libraries' own TreeSHAP, networks by expected gradients, a hybrid by those of its parts, any other model of
 single bars by sampled Shapley values. What a contribution is *not*: a cause. It says what the model made of the value, on rows
 that are as the model was shown them, and shares what correlated features know among them in a way of its own.
 """
@@ -27,6 +27,8 @@ from crp_pipeline.models.hybrid import Hybrid
 from crp_pipeline.models.network import Network
 
 __all__ = ["LOG_ODDS", "Explanation", "attention_of", "contrast", "explain", "explained_outputs", "scores_of", "unit_of"]
+
+TREE_METHODS = {"catboost": "TreeSHAP by CatBoost"}
 
 
 def explain(
@@ -86,7 +88,7 @@ def _of_booster(model: Booster, X: Samples) -> Explanation:
     values, base = contributions(model, X)
     if unit_of(explained_outputs(model)) == LOG_ODDS:
         values, base = values - values.mean(axis=2, keepdims=True), base - base.mean()
-    return _explanation(model, X, values, base, "exact TreeSHAP")
+    return _explanation(model, X, values, base, TREE_METHODS.get(model.model_type, "exact TreeSHAP"))
 
 
 def _of_network(model: Network, X: Samples, background: Samples, n_starts: int, n_steps: int) -> Explanation:

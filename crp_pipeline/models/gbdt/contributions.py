@@ -1,4 +1,7 @@
-"""What each feature adds to a booster's raw score of a row: exact TreeSHAP, by each library's own implementation.
+"""What each feature adds to a booster's raw score of a row: TreeSHAP, by each library's own implementation.
+
+XGBoost's and LightGBM's are exact. CatBoost's adds up exactly as well, but where one tree asks of a feature several times it
+parts the sum among the features of that tree a little otherwise: by less than 1% of the largest contribution in our tests.
 
 Apart from the boosters' classes, whose code is an ingredient of every fold model that is kept: another way of explaining is no
 reason to fit anything again. Source: Lundberg et al. (2020), "From local explanations to global understanding with explainable
