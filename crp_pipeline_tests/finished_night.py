@@ -17,6 +17,7 @@ from crp_pipeline.backtest import (
 )
 from crp_pipeline.backtest.files import save_result
 from crp_pipeline.contracts import PROBABILITIES
+from crp_pipeline.explanation import save_explanation
 from crp_pipeline.gate.comparison import with_exits
 from crp_pipeline.gate.feasibility import feasibility_table
 from crp_pipeline.labels import make_labels
@@ -25,6 +26,7 @@ from crp_pipeline.provenance import stamp
 from crp_pipeline.settings import ExitConfig, LabelConfig, WalkForwardConfig
 from crp_pipeline.splits import TEST, fold_table
 from crp_pipeline.storage import seal, write_json, write_parquet
+from crp_pipeline_tests.explained import explanation_of, store_tuned
 from crp_pipeline_tests.random_walk import random_walk
 from crp_pipeline_tests.stored_night import comparison_of, decisions_of, forecast_of, selection_of, verdict_of
 
@@ -87,6 +89,8 @@ def finish_night(
     for key, frame in frames.items():
         write_parquet(places.frame(*key, coin=coin), stamp(frame, "/".join(key), coin=coin, interval="1h"))
     _store_cards(places, coin)
+    save_explanation(places, explanation_of(candles.index, coin=coin))
+    store_tuned(places, coin)
     free = dict.fromkeys(("refresh_margin", "e_value_margin", "fresh_gain_bps"), 1e9)
     told = verdict_of(coin, **{"has_champion": 0.0, **free, **verdict})
     write_json(places.verdict(coin), told.to_dict())

@@ -1,7 +1,7 @@
 """`crp`: what is not a materialization.
 
 `models` trains, predicts and compares, `tune` searches hyper-parameters, `explain` says why a signal is what it is, `gate` says
-what is achievable and whether a model is good enough, `control` asks the same of the gate itself, `ledger` tells what was tried,
+what is achievable and whether a model is good enough, `control` asks the same of the gate itself, `ledger` what was tried,
 `registry` and `dataset` keep what was made, `report` writes its pages, `catalog` lists what there is; `doors` holds the groups
 that they all hang on.
 """
@@ -11,7 +11,18 @@ from crp_pipeline.cli.doors import app, complain
 from crp_pipeline.errors import CrpError
 
 __all__ = [
-    *("app", "catalog", "control", "dataset", "explain", "gate", "ledger", "main", "models", "registry", "report", "tune"),
+    "app",
+    "catalog",
+    "control",
+    "dataset",
+    "explain",
+    "gate",
+    "ledger",
+    "main",
+    "models",
+    "registry",
+    "report",
+    "tune",
 ]
 
 

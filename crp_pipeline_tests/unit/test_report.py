@@ -24,6 +24,7 @@ from crp_pipeline.reporting.tables import shown, to_html
 from crp_pipeline.reporting.verdicts import findings_table
 from crp_pipeline.settings import GateConfig
 from crp_pipeline.storage import read_parquet, write_parquet
+from crp_pipeline_tests.explained import RULE
 from crp_pipeline_tests.finished_night import candles_of, finish_night, untraded
 
 COIN = "BTC-USDT"
@@ -345,3 +346,35 @@ def test_a_coin_without_a_readable_backtest_hides_no_other_coin_of_the_fleet(tmp
 def test_a_fleet_of_which_no_coin_was_run_is_one_clear_error(tmp_path):
     with pytest.raises(DataContractError, match="none of 2 coins has a verdict under"):
         write_fleet_report(Places(tmp_path), ["BTC-USDT", "ETH-USDT"], config=GateConfig())
+
+
+def title_of(page, key):
+    return next(plot.title for plot in page.plots() if plot.key == key)
+
+
+def test_what_the_forecasts_are_made_of_is_told_model_by_model_with_n_and_rule(page):
+    assert title_of(page, "importance-lightgbm") == "lightgbm: momentum is 100.0% of what it says; 40 bars"
+    assert title_of(page, "why-lightgbm") == "lightgbm: momentum, blank lead to +0.90 log-odds; 2 features"
+    assert (
+        title_of(page, "lags-attention_lstm")
+        == "attention_lstm: half of what it says comes from the latest 1 of 4 bars; 1 folds"
+    )
+    assert "speaks for long where it is high (rank correlation +1.00); 40 bars" in title_of(page, "beeswarm-lightgbm")
+    drawn = [plot for plot in page.plots() if plot.key.split("-")[0] in {"importance", "beeswarm", "dependence", "lags", "why"}]
+    assert len(drawn) == 9
+    assert all(RULE in plot.note for plot in drawn)
+
+
+def test_a_coin_of_which_nothing_was_explained_or_tuned_is_told_so_in_words(tmp_path):
+    places = finish_night(tmp_path)
+    places.frame("explanation", coin=COIN).unlink()
+    (places.value("tuning", "lightgbm", coin=COIN).with_suffix(".json")).unlink()
+    sections = {section.key: section for section in coin_page(CoinResults.load(places, COIN)).sections}
+    [nothing] = sections["explanation"].blocks
+    assert nothing.text == f"Nothing was explained of {COIN}: materialize the asset explanation, then report."
+    [untuned] = sections["tuning"].blocks
+    assert untuned.text.startswith(f"No model of {COIN} was tuned")
+
+
+def test_a_gain_by_tuning_stands_beside_its_interval_n_and_the_trials_it_took(page):
+    assert title_of(page, "tuning-gains") == "lightgbm gains +0.0100 nats (-0.0100 to +0.0300, n 900) by 30 trials"
