@@ -271,6 +271,12 @@ def test_no_text_can_end_its_element(text):
     assert told.count("<script") == told.count("</script>") == 1
 
 
+def test_no_text_in_a_figure_can_end_its_script():
+    told = Plot("plot", "1", [{"text": ["</script><script>alert(1)</script>"]}]).to_json()
+    assert "<" not in told
+    assert json.loads(told)["data"][0]["text"] == ["</script><script>alert(1)</script>"]
+
+
 @given(text=TEXTS)
 def test_a_cell_shows_its_text_and_nothing_else(text):
     parser = Tables()
