@@ -73,7 +73,7 @@ def finish_night(
     forecasts = {name: tested_only(forecast_of(labels, knows, seed=5), roles) for name, knows in MODELS.items()}
     decisions = change(_decided(forecasts["lightgbm"]))
     result = _trade(places, coin, candles, labels, decisions)
-    features = pd.DataFrame({"momentum": 1.0, feature: np.nan}, index=candles.index)
+    features = pd.DataFrame({"momentum": 1.0, "blank": np.nan}, index=candles.index)
     frames = {
         ("candles",): candles,
         ("features",): features,
@@ -92,7 +92,7 @@ def finish_night(
     save_explanation(places, explanation_of(candles.index, coin=coin))
     store_tuned(places, coin)
     free = dict.fromkeys(("refresh_margin", "e_value_margin", "fresh_gain_bps"), 1e9)
-    told = verdict_of(coin, **{"has_champion": 0.0, **free, **verdict})
+    told = verdict_of(coin, **{"has_champion": 0.0, **free})
     write_json(places.verdict(coin), told.to_dict())
     return places
 

@@ -80,12 +80,18 @@ def fleet_page(places: Places, coins: Sequence[str], *, config: GateConfig, fail
     promoted = sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values())
     title = f"{promoted} of {len(coins)} coins promoted" + (f", {len(absent)} without a verdict" if absent else "")
     sections = [
-        Section("verdicts", "Every coin's verdict", [Table("verdicts", title, table, links=links)]),
+        Section("verdicts", "Every coin's verdict", [Table("verdicts", title, table, _reason_first, links)]),
         _numbers_section(verdicts),
         _equity_section(places, list(verdicts)),
         Section("criteria", "What fails most", [_criteria_table(verdicts)]),
     ]
     return Page(_headline(verdicts, config, n_coins=len(coins), n_absent=len(absent)), sections)
+
+
+def _reason_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts with why beside them, the numbers after it."""
+    first = ["coin", "verdict", "failed first"]
+    return table[[*first, *table.columns.drop(first)]]
 
 
 def key_numbers(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:

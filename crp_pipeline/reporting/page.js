@@ -1,10 +1,10 @@
 "use strict";
 const THEMES = {
   light: { ink: "#1f2a36", soft: "#8593a1", good: "#1b7f79", bad: "#b8433f", warn: "#c98a1d", accent: "#2e6fbf", violet: "#7a52b3",
-           goodFill: "rgba(27,127,121,.22)", badFill: "rgba(184,67,63,.22)",
+           badFill: "rgba(184,67,63,.22)",
            paper: "#ffffff", grid: "#e6ebf0" },
   dark: { ink: "#e6ebf0", soft: "#8b98a6", good: "#4fc1b8", bad: "#ee7f7a", warn: "#e0ad55", accent: "#7fb0f5", violet: "#c3a6f2",
-          goodFill: "rgba(79,193,184,.25)", badFill: "rgba(238,127,122,.25)",
+          badFill: "rgba(238,127,122,.25)",
           paper: "#14191f", grid: "#28323c" } };
 const isDark = window.matchMedia("(prefers-color-scheme: dark)");
 const canvases = Array.from(document.querySelectorAll(".canvas"));

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 INK, SOFT, GOOD, BAD, WARN, ACCENT, VIOLET = "@ink", "@soft", "@good", "@bad", "@warn", "@accent", "@violet"
-GOOD_FILL, BAD_FILL = "@goodFill", "@badFill"
+BAD_FILL = "@badFill"
 SEQUENCE = (INK, ACCENT, WARN, VIOLET, GOOD, BAD, SOFT)
 """Colours of lines that are ranked, the foremost first."""
 Trace = dict[str, Any]

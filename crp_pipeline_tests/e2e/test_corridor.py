@@ -232,6 +232,12 @@ def test_the_report_stands_alone(night):
     assert (night[0] / "reports" / "EDGE-DEMO" / "findings.csv").exists()
 
 
+def test_the_first_step_of_the_stored_ladder_is_the_stored_backtest(night):
+    ladder = read_parquet(night[0] / "backtest" / "EDGE-DEMO.ladder.parquet")
+    metrics = json.loads((night[0] / "backtest" / "EDGE-DEMO" / "metrics.json").read_text())
+    assert ladder["pnl"].loc[1.0] == metrics["pnl"]
+
+
 def test_the_fleet_has_a_page_that_leads_to_every_coin(night):
     page = (night[0] / "reports" / "fleet.html").read_text()
     assert all(f'<a href="{coin}.html">' in page for coin in COINS)

@@ -14,7 +14,7 @@ from crp_pipeline_tests.finished_night import finish_night
 pytestmark = pytest.mark.browser
 
 COINS = ("BTC-USDT", "ETH-USDT")
-DESK, PHONE = 1280, 390
+DESK, PHONE, PAPER = 1280, 390, 688
 MILLISECONDS_TO_DRAW = 60_000
 MARKS = ".js-line, .point, .heatmaplayer image, .boxlayer path, .errorbar"
 """What plotly draws for a number."""
@@ -109,6 +109,9 @@ def test_a_printed_page_is_light_whatever_the_theme(browser, pages):
         drawn = drawn_in(page)
         assert set(page.locator(".canvas").evaluate_all("all => all.map(it => it.dataset.drawn)")) == {"light"}
         assert all(it["marks"] and it["width"] <= 680 for it in drawn)
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": PAPER, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "a table is wider than the paper"
         assert page.pdf(format="A4").startswith(b"%PDF")
         assert faults == []
 

@@ -14,6 +14,8 @@ from crp_pipeline.backtest import (
     by_regime,
     by_side,
     cost_ladder,
+    cost_walks,
+    equity_by_cost,
     equity_summary,
     latency_penalised,
     run_backtest,
@@ -148,6 +150,14 @@ def test_the_ladder_walks_anew_at_every_cost(market, decisions, result):
     twice = run_backtest(market, decisions, execution=dearer, sizing=SIZING)
     for name in ladder:
         assert ladder.loc[2.0, name] == pytest.approx(twice.metrics[name])
+
+
+def test_the_equity_of_each_step_of_the_ladder_is_that_of_its_own_walk(market, decisions, result):
+    walks = cost_walks(market, decisions, execution=EXECUTION, sizing=SIZING, factors=(1.0, 1.5))
+    curves = equity_by_cost(walks)
+    assert list(curves) == ["x1", "x1.5"]
+    assert curves["x1"].equals(result.equity.rename("x1"))
+    assert curves["x1.5"].iloc[-1] == pytest.approx(SIZING.initial_equity + walks[1.5].metrics["pnl"])
 
 
 def test_expectancy_falls_with_every_step_of_the_ladder(market, decisions):

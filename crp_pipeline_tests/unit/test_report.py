@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,15 +20,16 @@ from crp_pipeline.reporting.report import SECTIONS, coin_page, write_coin_report
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.sections import trades as trades_module
 from crp_pipeline.reporting.sections.trades import drawn_candles
-from crp_pipeline.reporting.sections.verdict import failed_first
+from crp_pipeline.reporting.sections.verdict import failed_first, why
 from crp_pipeline.reporting.tables import shown, to_html
 from crp_pipeline.reporting.verdicts import findings_table
 from crp_pipeline.settings import GateConfig
 from crp_pipeline.storage import read_parquet, write_parquet
 from crp_pipeline_tests.explained import RULE
 from crp_pipeline_tests.finished_night import candles_of, finish_night, untraded
+from crp_pipeline_tests.stored_night import verdict_of
 
-COIN = "BTC-USDT"
+COIN, OTHER = "BTC-USDT", "ETH-USDT"
 HOSTILE = "<script>alert(1)</script>&\"'"
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=30)
 
@@ -61,7 +63,16 @@ class Tables(HTMLParser):
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    return finish_night(tmp_path_factory.mktemp("night"))
+    """The finished night of two coins, which no test changes."""
+    root = tmp_path_factory.mktemp("night")
+    finish_night(root, coin=OTHER)
+    return finish_night(root)
+
+
+@pytest.fixture
+def own(places, tmp_path):
+    """A copy of the night to change."""
+    return Places(shutil.copytree(places.root, tmp_path / "data"))
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +134,11 @@ def page_table(page, key):
     return next(table for table in page.tables() if table.key == key)
 
 
-def test_a_table_that_is_no_more_loses_its_file(tmp_path):
-    places = finish_night(tmp_path)
-    stale = places.report_tables(COIN) / "gone.csv"
-    stale.parent.mkdir(parents=True)
+def test_a_table_that_is_no_more_loses_its_file(own):
+    stale = own.report_tables(COIN) / "gone.csv"
+    stale.parent.mkdir(parents=True, exist_ok=True)
     stale.write_text("old")
-    write_coin_report(places, COIN)
+    write_coin_report(own, COIN)
     assert not stale.exists()
 
 
@@ -169,18 +179,16 @@ def test_with_a_champion_the_rule_that_does_not_apply_says_so(places):
     results.verdict.evidence["has_champion"] = 0.0
 
 
-def test_what_failed_is_told_first_and_its_stage_before_the_others(tmp_path):
-    places = finish_night(tmp_path, trades=5.0, permutation_p=0.9)
-    told = failed_first(findings_table(CoinResults.load(places, COIN).verdict))
+def test_what_failed_is_told_first_and_its_stage_before_the_others():
+    told = failed_first(findings_table(verdict_of(COIN, trades=5.0, permutation_p=0.9)))
     assert told["criterion"].iloc[0] == "trades"
     stages = list(dict.fromkeys(told["stage"]))
     assert stages[:2] == ["evidence", "skill"]
     assert told.groupby("stage", sort=False)["passed"].apply(lambda it: it.is_monotonic_increasing).all()
 
 
-def test_the_reason_is_one_sentence_with_its_meaning(tmp_path):
-    page = coin_page(CoinResults.load(finish_night(tmp_path, permutation_p=0.9), COIN))
-    assert page.headline.sentences[0] == (
+def test_the_reason_is_one_sentence_with_its_meaning():
+    assert why(verdict_of(COIN, permutation_p=0.9)) == (
         "Permutation p is 0.9, needs <= 0.05 (chance of this result with sides dealt at random (1 for one side only))."
     )
 
@@ -192,12 +200,11 @@ def test_a_coin_that_was_never_run_is_one_clear_error(tmp_path):
     assert not Places(tmp_path).report("SOL-USDT").exists()
 
 
-def test_a_coin_that_was_run_in_part_is_told_what_is_missing(tmp_path):
-    places = finish_night(tmp_path)
-    places.frame("sentinels", coin=COIN).unlink()
-    places.verdict(COIN).unlink()
+def test_a_coin_that_was_run_in_part_is_told_what_is_missing(own):
+    own.frame("sentinels", coin=COIN).unlink()
+    own.verdict(COIN).unlink()
     with pytest.raises(DataContractError, match=f"^{COIN} has no stored sentinels, gate under"):
-        write_coin_report(places, COIN)
+        write_coin_report(own, COIN)
 
 
 def test_a_coin_without_trades_says_so_and_draws_no_empty_chart(tmp_path):
@@ -209,22 +216,20 @@ def test_a_coin_without_trades_says_so_and_draws_no_empty_chart(tmp_path):
     assert write_page(page, tmp_path / "page.html", tmp_path / "tables").exists()
 
 
-def test_a_fold_that_tests_one_class_only_is_named(tmp_path):
-    places = finish_night(tmp_path)
-    labels = read_parquet(places.frame("labels", coin=COIN))
-    tested = read_parquet(places.frame("models", "prior", coin=COIN))["fold"] == 1
+def test_a_fold_that_tests_one_class_only_is_named(own):
+    labels = read_parquet(own.frame("labels", coin=COIN))
+    tested = read_parquet(own.frame("models", "prior", coin=COIN))["fold"] == 1
     labels.loc[tested & labels["signal"].notna(), "signal"] = 1.0
-    write_parquet(places.frame("labels", coin=COIN), labels)
-    page = coin_page(CoinResults.load(places, COIN))
+    write_parquet(own.frame("labels", coin=COIN), labels)
+    page = coin_page(CoinResults.load(own, COIN))
     assert "One class only came in the test block of fold 1: it tells no skill." in words_of(page)
 
 
-def test_labels_of_one_class_alone_say_why_there_is_no_curve(tmp_path):
-    places = finish_night(tmp_path)
-    labels = read_parquet(places.frame("labels", coin=COIN))
+def test_labels_of_one_class_alone_say_why_there_is_no_curve(own):
+    labels = read_parquet(own.frame("labels", coin=COIN))
     labels["signal"] = labels["signal"].where(labels["signal"].isna(), 1.0)
-    write_parquet(places.frame("labels", coin=COIN), labels)
-    page = coin_page(CoinResults.load(places, COIN))
+    write_parquet(own.frame("labels", coin=COIN), labels)
+    page = coin_page(CoinResults.load(own, COIN))
     assert "a ROC curve needs a second class" in words_of(page)
     assert not keys_of(page) & {"roc", "precision-recall"}
 
@@ -233,24 +238,23 @@ def test_a_feature_without_any_value_is_named(page):
     assert "1 of 2 features have no value on any bar: blank." in words_of(page)
 
 
-def test_a_backtest_without_walks_at_higher_costs_says_what_to_do(tmp_path):
-    places = finish_night(tmp_path)
-    places.stress(COIN, "ladder").unlink()
-    assert "materialize `backtest` again" in words_of(coin_page(CoinResults.load(places, COIN)))
+def test_a_backtest_without_walks_at_higher_costs_says_what_to_do(own):
+    own.stress(COIN, "ladder").unlink()
+    assert "materialize `backtest` again" in words_of(coin_page(CoinResults.load(own, COIN)))
 
 
-def test_a_damaged_ledger_is_told_and_hides_no_chapter(tmp_path):
-    places = finish_night(tmp_path)
-    (places.ledger / COIN).mkdir(parents=True)
-    (places.ledger / COIN / "trials.jsonl").write_text("{broken\n")
-    page = coin_page(CoinResults.load(places, COIN))
+def test_a_damaged_ledger_is_told_and_hides_no_chapter(own):
+    (own.ledger / COIN).mkdir(parents=True)
+    (own.ledger / COIN / "trials.jsonl").write_text("{broken\n")
+    page = coin_page(CoinResults.load(own, COIN))
     assert "The trial ledger cannot be read" in words_of(page)
     assert len(page.sections) == len(SECTIONS)
 
 
-def test_a_hostile_name_of_a_feature_stays_text(tmp_path):
-    places = finish_night(tmp_path, feature=HOSTILE)
-    text = write_coin_report(places, COIN).read_text()
+def test_a_hostile_name_of_a_feature_stays_text(own):
+    path = own.frame("features", coin=COIN)
+    write_parquet(path, read_parquet(path).rename(columns={"blank": HOSTILE}))
+    text = write_coin_report(own, COIN).read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
 
@@ -270,6 +274,12 @@ def test_no_text_can_end_its_element(text):
         *("script", "table", "thead", "tbody", "tr", "th", "td"),
     }
     assert told.count("<script") == told.count("</script>") == 1
+
+
+def test_no_text_in_a_figure_can_end_its_script():
+    told = Plot("plot", "1", [{"text": ["</script><script>alert(1)</script>"]}]).to_json()
+    assert "<" not in told
+    assert json.loads(told)["data"][0]["text"] == ["</script><script>alert(1)</script>"]
 
 
 @given(text=TEXTS)
@@ -321,11 +331,10 @@ def test_candles_put_together_keep_every_extreme(monkeypatch):
     assert (told["open"].iloc[0], told["close"].iloc[-1]) == (candles["open"].iloc[0], candles["close"].iloc[-1])
 
 
-def test_the_fleet_page_has_a_row_for_every_coin_and_links_to_those_with_a_page(tmp_path):
-    for coin in ("BTC-USDT", "ETH-USDT"):
-        places = finish_night(tmp_path, coin=coin)
-    write_coin_report(places, "BTC-USDT")
-    page = fleet_page(places, ["BTC-USDT", "ETH-USDT", "SOL-USDT"], config=GateConfig(), failed={"ETH-USDT": "features"})
+def test_the_fleet_page_has_a_row_for_every_coin_and_links_to_those_with_a_page(own):
+    own.report(COIN).parent.mkdir(exist_ok=True)
+    own.report(COIN).touch()
+    page = fleet_page(own, ["BTC-USDT", "ETH-USDT", "SOL-USDT"], config=GateConfig(), failed={"ETH-USDT": "features"})
     told = page_table(page, "verdicts")
     assert told.frame["coin"].tolist() == ["BTC-USDT", "ETH-USDT", "SOL-USDT"]
     assert told.frame["verdict"].tolist() == ["PROMOTE", "NO VERDICT", "NO VERDICT"]
@@ -334,11 +343,9 @@ def test_the_fleet_page_has_a_row_for_every_coin_and_links_to_those_with_a_page(
     assert '<a href="BTC-USDT.html">BTC-USDT</a>' in html_of(page)
 
 
-def test_a_coin_without_a_readable_backtest_hides_no_other_coin_of_the_fleet(tmp_path):
-    for coin in ("BTC-USDT", "ETH-USDT"):
-        places = finish_night(tmp_path, coin=coin)
-    (places.value("backtest", coin="ETH-USDT") / "equity.parquet").unlink()
-    page = fleet_page(places, ["BTC-USDT", "ETH-USDT"], config=GateConfig())
+def test_a_coin_without_a_readable_backtest_hides_no_other_coin_of_the_fleet(own):
+    (own.value("backtest", coin="ETH-USDT") / "equity.parquet").unlink()
+    page = fleet_page(own, ["BTC-USDT", "ETH-USDT"], config=GateConfig())
     assert "ETH-USDT has no readable backtest" in words_of(page)
     assert "equity-0" in keys_of(page)
 
