@@ -54,7 +54,7 @@ def store(root, tables):
 
 
 def tuned(places, settings, model_type="slope", *, progress=str, **asked):
-    run = TuningRun(**{"n_trials": 12, "compare": False, **asked})
+    run = TuningRun(**{"n_trials": 8, "compare": False, **asked})
     return tune_model(places, settings, COIN, model_type, run, occasion="test", clock=lambda: NOW, progress=progress)
 
 

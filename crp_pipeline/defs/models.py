@@ -41,6 +41,7 @@ from crp_pipeline.models import (
     train,
     without,
 )
+from crp_pipeline.models.base import Progress
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
 from crp_pipeline.models.parameters import Parameter
 from crp_pipeline.models.scoring import forecast_scores, known_bars
@@ -178,9 +179,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
         sees_all, chosen = _sees_all(model_type, config), before.get(SELECTION)
         roles, bundle = roles_of(splits, config, settings), places.bundle(coin, model_type)
-        applied = _tuned(model_type, config, settings, places, features, roles)
-        spec = spec_of(model_type, config, settings, applied.params)
-        context.log.info(f"{model_type}: {applied.told}")
+        spec, applied = _tuned(model_type, config, settings, places, features, roles, tell=context.log.info)
         trained = train(
             spec,
             _shown(features, chosen, model_type),
@@ -192,20 +191,18 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
             progress=context.log.info,
             record=_record(features, settings, places, model_type, bundle),
         )
-        predictions, behind = trained.predictions, [features, labels, splits, *(before[it] for it in inputs if it == SELECTION)]
+        predictions, behind = trained.predictions, [features, labels, splits, *([] if chosen is None else [chosen])]
         recipe = _facts(spec, config, coin=coin, seed=seed, all_features=sees_all, **_facts_of_tuning(applied))
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)
-        files = {**places.model_file(coin, model_type), **made_by(settings, coin), **applied.files}
-        stamp(predictions, f"models/{model_type}", behind=behind, files=files)
+        stamp(predictions, f"models/{model_type}", behind=behind, files=_files(places, settings, coin, model_type, applied))
         append_model(context, model_type, predictions, card, candles, labels, settings, places)
         prior = before.get(BASELINE, predictions)
         return dg.MaterializeResult(
             value=predictions,
             check_results=_checks(predictions, prior, labels, settings) if flags else [],
             metadata={
-                **model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type),
+                **model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type, applied.told),
                 **_score_metadata(predictions, labels, model_type),
-                "tuning": applied.told,
             },
         )
 
@@ -219,11 +216,20 @@ def _tuned(
     places: Places,
     features: pd.DataFrame,
     roles: pd.DataFrame,
-) -> Applied:
-    """What tuning has to say to a run, which may not want to hear it."""
-    if not config.tuned:
-        return Applied({}, "tuned parameters were not asked for", {})
-    return tuned_params(places, settings, model_type, variant=config.variant, features=features, roles=roles)
+    *,
+    tell: Progress,
+) -> tuple[ModelSpec, Applied]:
+    """The recipe of a run, and what tuning had to say to it, which it may not have wanted to hear."""
+    applied = Applied({}, "tuned parameters were not asked for", {})
+    if config.tuned:
+        applied = tuned_params(places, settings, model_type, variant=config.variant, features=features, roles=roles)
+    tell(f"{model_type}: {applied.told}")
+    return spec_of(model_type, config, settings, applied.params), applied
+
+
+def _files(places: Places, settings: PipelineSettings, coin: str, model_type: str, applied: Applied) -> dict[str, str]:
+    """Hashes of what belongs to a model's forecasts beside the tables behind them."""
+    return {**places.model_file(coin, model_type), **made_by(settings, coin), **applied.files}
 
 
 def _facts_of_tuning(applied: Applied) -> dict[str, Any]:
@@ -272,7 +278,9 @@ def _check(flag: Flag) -> dg.AssetCheckResult:
     )
 
 
-def model_metadata(trained: Trained, card: Mapping[str, Any], losses: pd.DataFrame, model_type: str) -> dict[str, Any]:
+def model_metadata(
+    trained: Trained, card: Mapping[str, Any], losses: pd.DataFrame, model_type: str, tuning: str
+) -> dict[str, Any]:
     """What a model's page shows: sizes, losses beside the prior's, folds, speed, and pictures of folds and epochs."""
     histories = {f"fold {it.fold.number}": it.history for it in trained.folds if "learning_rate" in it.history}
     trained_by_epoch = {"training": picture(training_figure(histories, model=model_type))} if histories else {}
@@ -288,6 +296,7 @@ def model_metadata(trained: Trained, card: Mapping[str, Any], losses: pd.DataFra
         "final_read_back": trained.reused,
         "log_loss": float(losses["log_loss"].mean()),
         "prior_log_loss": float(losses["prior"].mean()),
+        "tuning": tuning,
         "latency": table(pd.DataFrame(card["latency"])),
         "by_fold": table(losses.reset_index()),
         "folds": table(fold_table(trained.folds)),

@@ -102,7 +102,7 @@ def test_what_the_readme_selects_is_what_a_night_makes(selection):
     assert names_of(dg.AssetSelection.from_string(text).resolve(plan.resolve_asset_graph())) == by_night
 
 
-def test_the_groups_are_the_nine_rooms_and_what_explains_them():
+def test_the_groups_are_the_nine_rooms_and_what_tunes_and_explains():
     graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
     assert {node.group_name for node in graph.asset_nodes} == {
         "candles",
@@ -115,6 +115,7 @@ def test_the_groups_are_the_nine_rooms_and_what_explains_them():
         "explanation",
         "gate",
         "registry",
+        "tuning",
     }
 
 

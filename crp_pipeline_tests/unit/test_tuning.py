@@ -339,7 +339,7 @@ def test_a_kill_before_or_after_the_ledger_counts_the_trial_once(known_by_then, 
         tuned(places, settings)
     assert Ledger(places.ledger).count(COIN) == known_by_then
     found = tuned(places, settings).found
-    assert len(found.trials) == 12 == Ledger(places.ledger).count(COIN)
+    assert len(found.trials) == 8 == Ledger(places.ledger).count(COIN)
 
 
 def test_a_study_that_has_its_trials_fits_nothing_more_and_one_that_is_to_have_more_goes_on(places, settings):
@@ -348,10 +348,10 @@ def test_a_study_that_has_its_trials_fits_nothing_more_and_one_that_is_to_have_m
     again = tuned(places, settings)
     assert Slope.n_fits == fits
     assert again.document == first.document
-    assert Ledger(places.ledger).count(COIN) == ledger == 12
-    more = tuned(places, settings, n_trials=15)
-    pd.testing.assert_frame_equal(trials_of(more).head(12), trials_of(first), check_exact=True)
-    assert Ledger(places.ledger).count(COIN) == 15
+    assert Ledger(places.ledger).count(COIN) == ledger == 8
+    more = tuned(places, settings, n_trials=11)
+    pd.testing.assert_frame_equal(trials_of(more).head(8), trials_of(first), check_exact=True)
+    assert Ledger(places.ledger).count(COIN) == 11
 
 
 def test_other_ingredients_are_another_study(places, settings):
@@ -371,7 +371,7 @@ def test_one_study_is_not_run_by_two_processes_at_once(places, settings):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(TuningError, match=r"BTC-USDT: slope is being tuned by another process"):
             tuned(places, settings)
-    assert len(tuned(places, settings).found.trials) == 12
+    assert len(tuned(places, settings).found.trials) == 8
 
 
 # failures
@@ -387,7 +387,7 @@ def test_a_study_whose_every_trial_failed_is_one_sentence(places, settings):
 
 def test_a_trial_that_fails_holds_up_no_other_and_keeps_its_reason(places, settings, monkeypatch):
     def fit(self, X, y, **more):
-        if self.params.strength > 5:
+        if self.params.strength > 4:
             raise ValueError("too steep")
         return real(self, X, y, **more)
 
@@ -396,11 +396,11 @@ def test_a_trial_that_fails_holds_up_no_other_and_keeps_its_reason(places, setti
     lines = []
     found = tuned(places, settings, progress=lines.append).found
     failed = found.trials[found.trials["state"] == "failed"]
-    assert len(failed) >= 2
+    assert len(failed) >= 1
     assert set(failed["reason"]) == {"ValueError: too steep"}
-    assert len(found.trials) - len(failed) == 12
+    assert len(found.trials) - len(failed) == 8
     assert sum("too steep" in line for line in lines) == len(failed)
-    assert found.params["strength"] <= 5
+    assert found.params["strength"] <= 4
 
 
 def test_a_damaged_ledger_stops_the_study_before_a_trial_goes_uncounted(places, settings):
@@ -422,7 +422,7 @@ def test_more_threads_than_cores_and_networks_side_by_side_are_refused(places, s
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two trials at a time need two cores")
 def test_two_trials_at_a_time_are_counted_once_each(places, settings):
     found = tuned(places, settings, n_jobs=2).found
-    assert len(found.trials) == 12 == Ledger(places.ledger).count(COIN)
+    assert len(found.trials) == 8 == Ledger(places.ledger).count(COIN)
 
 
 @pytest.mark.parametrize("changes", [{"objective": "profit"}, {"n_folds": 1}, {"n_jobs": 0}])
