@@ -134,7 +134,7 @@ def waterfall_figure(found: CoinExplanation, model: str, *, by: str | None = Non
     axes.margins(x=0.12)
     _name_rows(axes, names[::-1], values=[np.nan, *told["value"], np.nan][::-1])
     axes.set_xlabel(f"{_unit(facts)} of {LEANS[int(first['signal'])]}, adding up to {ends[-1]:+.3g}")
-    _title(figure, found, facts, f"{_decision(first)}: what {model} ({first['by']}) made of it", rule=_whose(first))
+    _title(figure, found, facts, f"{decision_of(first)}: what {model} ({first['by']}) made of it", rule=maker_of(first))
     return figure
 
 
@@ -194,7 +194,7 @@ def why_sentence(found: CoinExplanation, model: str, *, by: str | None = None, t
     sides = [f"{word}: {_listed(rows[chosen].head(top))}" for word, chosen in signs if chosen.any()]
     chances = ", ".join(f"{name} {first[f'p_{name}']:.2f}" for name in CLASSES)
     lean = f"{model} ({first['by']}) gives {chances} and {score:+.2f} {unit} for {LEANS[int(first['signal'])]}"
-    return f"{_decision(first)}. {lean}; {'; '.join(sides)}; to begin with {first['base']:+.2f}. {_whose(first)}."
+    return f"{decision_of(first)}. {lean}; {'; '.join(sides)}; to begin with {first['base']:+.2f}. {maker_of(first)}."
 
 
 def explanation_page(found: CoinExplanation, model: str, stability: pd.DataFrame, *, top: int) -> str:
@@ -218,7 +218,7 @@ def why_rows(found: CoinExplanation, model: str, by: str | None = None) -> pd.Da
     return own[own["by"] == (own["by"].iloc[0] if by is None else by)]
 
 
-def _decision(first: pd.Series) -> str:
+def decision_of(first: pd.Series) -> str:
     """`BUY at 0.61 (medium) on 2024-04-13 07:00`."""
     when = f"on {pd.Timestamp(first['open_time']):%Y-%m-%d %H:%M}"
     side = SIDES[int(first["signal"])]
@@ -227,7 +227,8 @@ def _decision(first: pd.Series) -> str:
     return f"{side} at {first['confidence']:.2f} ({first['tier']}) {when}"
 
 
-def _whose(first: pd.Series) -> str:
+def maker_of(first: pd.Series) -> str:
+    """Which model explains the latest decision, and that it had not learned from the bar."""
     if first["by"] == "final":
         return "By the model for production, which has not learned from this bar: its label is still to come"
     return f"By the model of {first['by']}, which had not learned from this bar"
@@ -256,12 +257,12 @@ def leaning_phrase(facts: pd.Series) -> str:
     return f"the log-odds of {'up against down' if outputs == DIRECTIONS else 'long against short'}"
 
 
-def thinned_bars(rows: pd.DataFrame) -> pd.DataFrame:
+def thinned_bars(rows: pd.DataFrame, *, most: int = MOST_DOTS) -> pd.DataFrame:
     """Evenly spread bars, so many that dots can still be told apart."""
     times = rows["open_time"].unique()
-    if len(times) <= MOST_DOTS:
+    if len(times) <= most:
         return rows
-    return rows[rows["open_time"].isin(times[np.linspace(0, len(times) - 1, MOST_DOTS).round().astype(int)])]
+    return rows[rows["open_time"].isin(times[np.linspace(0, len(times) - 1, most).round().astype(int)])]
 
 
 def rank_of(values: pd.Series) -> Floats:

@@ -2,6 +2,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.explanation import load_explanation, save_explanation
 from crp_pipeline.places import Places
 from crp_pipeline.reporting import document
 from crp_pipeline.reporting.document import Fact, Headline, Page, Section, Table, Words, html_of, write_page
@@ -361,14 +363,17 @@ def title_of(page, key):
 
 def test_what_the_forecasts_are_made_of_is_told_model_by_model_with_n_and_rule(page):
     assert title_of(page, "importance-lightgbm") == "lightgbm: momentum is 100.0% of what it says; 40 bars"
-    assert title_of(page, "why-lightgbm") == "lightgbm: momentum, blank lead to +0.90 log-odds; 2 features"
+    told = (
+        "lightgbm: short 0.20, neutral 0.20, long 0.60; +0.90 log-odds for the decision, most by momentum (+0.80) of 2 features"
+    )
+    assert title_of(page, "why-lightgbm") == told
     assert (
         title_of(page, "lags-attention_lstm")
         == "attention_lstm: half of what it says comes from the latest 1 of 4 bars; 1 folds"
     )
     assert "speaks for long where it is high (rank correlation +1.00); 40 bars" in title_of(page, "beeswarm-lightgbm")
-    drawn = [plot for plot in page.plots() if plot.key.split("-")[0] in {"importance", "beeswarm", "dependence", "lags", "why"}]
-    assert len(drawn) == 9
+    drawn = [plot for plot in page.plots() if plot.key.split("-")[0] in {"importance", "beeswarm", "dependence", "lags"}]
+    assert len(drawn) == 7
     assert all(RULE in plot.note for plot in drawn)
 
 
@@ -385,3 +390,15 @@ def test_a_coin_of_which_nothing_was_explained_or_tuned_is_told_so_in_words(tmp_
 
 def test_a_gain_by_tuning_stands_beside_its_interval_n_and_the_trials_it_took(page):
     assert title_of(page, "tuning-gains") == "lightgbm gains +0.0100 nats (-0.0100 to +0.0300, n 900) by 30 trials"
+
+
+def test_models_that_could_not_be_explained_say_why_and_draw_nothing(tmp_path):
+    places = finish_night(tmp_path)
+    found = load_explanation(places, COIN)
+    refused = found.models.assign(refused="the folds of " + found.models["model"] + " are not kept")
+    save_explanation(places, replace(found, models=refused, contributions={}))
+    sections = {section.key: section for section in coin_page(CoinResults.load(places, COIN)).sections}
+    assert [block.text for block in sections["explanation"].blocks] == [
+        "Not explained: the folds of lightgbm are not kept.",
+        "Not explained: the folds of attention_lstm are not kept.",
+    ]

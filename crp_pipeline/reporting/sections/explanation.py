@@ -3,19 +3,21 @@
 import numpy as np
 import pandas as pd
 
+from crp_pipeline.contracts import CLASSES
 from crp_pipeline.explanation import CoinExplanation, stability_table
 from crp_pipeline.reporting.document import Block, Grid, Section, Table, Words
 from crp_pipeline.reporting.explanation import (
+    decision_of,
     direction_of,
     importance_table,
     leaning_of,
     leaning_phrase,
+    maker_of,
     models_table,
     rank_of,
     swarm_of,
     thinned_bars,
     why_rows,
-    why_sentence,
 )
 from crp_pipeline.reporting.plots import (
     ACCENT,
@@ -36,9 +38,12 @@ from crp_pipeline.reporting.plots import (
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.tables import percent
 
+KEY, TITLE = "explanation", "What the forecasts are made of"
 MOST_FEATURES = 12
 LEADING = 8
 """Features whose every bar is drawn."""
+MOST_BARS = 200
+"""Bars that a figure of dots draws: many models share the page's 6 MB."""
 TOP = 10
 """Features whose agreement between folds and nights is told."""
 LOW_TO_HIGH = [[0, "#2f6db3"], [0.5, "#b9b4bd"], [1, "#c0392b"]]
@@ -49,12 +54,14 @@ def explanation_section(results: CoinResults) -> Section:
     found = results.explanation
     if found is None:
         missing = f"Nothing was explained of {results.coin}: materialize the asset explanation, then report."
-        return Section("explanation", "What the forecasts are made of", [Words(missing)])
+        return Section(KEY, TITLE, [Words(missing)])
     models = found.explained
+    if not models:
+        return Section(KEY, TITLE, [Words(f"Not explained: {reason}.") for reason in found.models["refused"]])
     stability = stability_table(found.importances, found.nights, top=TOP)
     blocks: list[Block] = [
         Words("Only bars that the explaining model had not learned from; the rule stands below each figure.", is_note=True),
-        *(Words(why_sentence(found, model)) for model in models),
+        Words(f"Why the latest signal: {decision_of(why_rows(found, models[0]).iloc[0])}."),
         Grid([waterfall_plot(found, model) for model in models], is_wide=True),
         Grid([importance_plot(found, model) for model in models], is_wide=True),
         Grid([beeswarm_plot(found, model) for model in models], is_wide=True),
@@ -64,7 +71,7 @@ def explanation_section(results: CoinResults) -> Section:
         Table("importance_stability", "agreement of importances over folds and nights, 1 is the same order", stability),
         Table("explained_models", "by which method, on which rows, or why not", models_table(found)),
     ]
-    return Section("explanation", "What the forecasts are made of", [it for it in blocks if not _is_empty(it)])
+    return Section(KEY, TITLE, [it for it in blocks if not _is_empty(it)])
 
 
 def waterfall_plot(found: CoinExplanation, model: str, *, top: int = TOP) -> Plot:
@@ -76,9 +83,12 @@ def waterfall_plot(found: CoinExplanation, model: str, *, top: int = TOP) -> Plo
     starts, places = steps.cumsum() - steps, list(range(len(steps)))
     color = [SOFT, *(GOOD if step > 0 else BAD for step in steps[1:])]
     bars = columns(packed(steps), places, str(facts["unit"]), color, base=packed(starts), orientation="h")
-    title = f"{model}: {', '.join(told['feature'].head(2))} lead to {steps.sum():+.2f} {facts['unit']}; {len(rows)} features"
+    first = rows.iloc[0]
+    chances = ", ".join(f"{name} {first[f'p_{name}']:.2f}" for name in CLASSES)
+    most = f"most by {first['feature']} ({first['contribution']:+.2f}) of {len(rows)} features"
     layout = {"xaxis": axis(f"{facts['unit']} for the decision"), "yaxis": named(names), "showlegend": False}
-    return Plot(f"why-{model}", title, [bars], layout, height=110 + 24 * len(steps), note=_rule(facts))
+    title = f"{model}: {chances}; {steps.sum():+.2f} {facts['unit']} for the decision, {most}"
+    return Plot(f"why-{model}", title, [bars], layout, height=110 + 24 * len(steps), note=f"{maker_of(first)}.")
 
 
 def importance_plot(found: CoinExplanation, model: str) -> Plot:
@@ -96,7 +106,7 @@ def importance_plot(found: CoinExplanation, model: str) -> Plot:
 def beeswarm_plot(found: CoinExplanation, model: str) -> Plot:
     """Every drawn bar's contribution of the leading features, coloured by how high the feature's value is."""
     facts, names = found.of(model), importance_table(found, model)["feature"].head(LEADING).tolist()
-    rows = thinned_bars(leaning_of(found, model))
+    rows = thinned_bars(leaning_of(found, model), most=MOST_BARS)
     traces = [_swarm(rows[rows["feature"] == name], place) for place, name in enumerate(names)]
     leader = rows[rows["feature"] == names[0]]
     told = direction_of(leader["value"].to_numpy(), leader["contribution"].to_numpy())
@@ -110,7 +120,7 @@ def dependence_plot(found: CoinExplanation, model: str) -> Plot:
     """The leading feature's contribution against its value."""
     facts, name = found.of(model), str(importance_table(found, model)["feature"].iloc[0])
     rows = leaning_of(found, model)
-    own = thinned_bars(rows[(rows["feature"] == name) & rows["value"].notna()])
+    own = thinned_bars(rows[(rows["feature"] == name) & rows["value"].notna()], most=MOST_BARS)
     dots = points(packed(own["value"]), packed(own["contribution"]), name, GOOD, size=5, opacity=0.6)
     told = direction_of(own["value"].to_numpy(), own["contribution"].to_numpy())
     title = f"{model}: {name} {told}; {len(own):,} bars drawn"
