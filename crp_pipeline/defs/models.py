@@ -200,10 +200,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         return dg.MaterializeResult(
             value=predictions,
             check_results=_checks(predictions, prior, labels, settings) if flags else [],
-            metadata={
-                **model_metadata(trained, card, log_loss_by_fold(predictions, prior, labels), model_type, applied.told),
-                **_score_metadata(predictions, labels, model_type),
-            },
+            metadata=_metadata(trained, card, labels, prior, applied.told),
         )
 
     return model
@@ -278,16 +275,18 @@ def _check(flag: Flag) -> dg.AssetCheckResult:
     )
 
 
-def model_metadata(
-    trained: Trained, card: Mapping[str, Any], losses: pd.DataFrame, model_type: str, tuning: str
+def _metadata(
+    trained: Trained, card: Mapping[str, Any], labels: pd.DataFrame, prior: pd.DataFrame, tuning: str
 ) -> dict[str, Any]:
-    """What a model's page shows: sizes, losses beside the prior's, folds, speed, and pictures of folds and epochs."""
+    """What a model's page shows: pictures of folds, epochs and calls, sizes, losses beside the prior's, scores, speed."""
+    model_type, losses = trained.model.model_type, log_loss_by_fold(trained.predictions, prior, labels)
     histories = {f"fold {it.fold.number}": it.history for it in trained.folds if "learning_rate" in it.history}
     trained_by_epoch = {"training": picture(training_figure(histories, model=model_type))} if histories else {}
     return {
         "dagster/row_count": int((trained.predictions["fold"] >= 0).sum()),
         "picture": picture(folds_figure(losses, model=model_type)),
         **trained_by_epoch,
+        **_score_metadata(trained.predictions, labels, model_type),
         "learned_rows": trained.n_learned,
         "learned_features": len(trained.features),
         "parameters": trained.model.n_parameters,

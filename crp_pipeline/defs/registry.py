@@ -8,7 +8,7 @@ import pandas as pd
 
 from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
-from crp_pipeline.defs.pictures import table
+from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
@@ -18,6 +18,7 @@ from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, sourc
 from crp_pipeline.registry import Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
 from crp_pipeline.reporting.fleet import write_fleet_report
+from crp_pipeline.reporting.gate import fleet_figure
 from crp_pipeline.reporting.report import write_coin_report
 from crp_pipeline.reporting.results import FRAMES
 from crp_pipeline.reporting.results_document import write_results_document
@@ -129,6 +130,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
             metadata={
                 "page": page,
                 "fleet": sentence,
+                **({"picture": picture(fleet_figure(verdicts, settings.gate))} if verdicts else {}),
                 "promoted": sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values()),
                 "coins": len(verdicts),
                 "without_verdict": ", ".join(coin for coin in coins.get_partition_keys() if coin not in verdicts) or "none",

@@ -34,6 +34,7 @@ from crp_pipeline_tests.e2e.corridor import corridor_of, small_settings
 
 COINS = ("EDGE-DEMO", "NOISE-DEMO")
 DRAWS_PICTURES = True
+NUMBERS = Path(__file__).parents[1] / "golden" / "metadata_numbers.json"
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -218,10 +219,30 @@ def test_there_is_one_check_per_criterion_and_coin(night):
     assert {name for (name, coin), status in found.items() if coin == "NOISE-DEMO" and status == "FAILED"} == failed
 
 
-def test_the_pictures_are_in_the_metadata(night):
-    for key in ("candles", "features", "labels", "splits", "models/selection", "ensemble", "backtest", "gate"):
-        event = night[1].get_latest_materialization_event(dg.AssetKey(key.split("/")))
-        assert "data:image/png;base64," in event.asset_materialization.metadata["picture"].md_str
+def metadata_of(instance, key: dg.AssetKey):
+    return instance.get_latest_materialization_event(key).asset_materialization.metadata
+
+
+def test_every_asset_of_a_night_carries_a_picture_where_there_is_something_to_draw(night):
+    drawn = {
+        key.to_user_string()
+        for key in corridor_of(floor_plan(small_settings(night[0])))
+        if any("data:image/png;base64," in str(getattr(it, "md_str", "")) for it in metadata_of(night[1], key).values())
+    }
+    no_feed_no_champion, told_in_words = {"feeds", "shadow"}, {"registry", "report"}
+    assert names_of(corridor_of(floor_plan(small_settings(night[0])))) - drawn == no_feed_no_champion | told_in_words
+
+
+def test_numbers_stand_under_names_that_stay_or_their_plots_over_the_nights_would_break_off(night):
+    found = {
+        key.to_user_string(): sorted(
+            name
+            for name, it in metadata_of(night[1], key).items()
+            if isinstance(it, dg.IntMetadataValue | dg.FloatMetadataValue)
+        )
+        for key in corridor_of(floor_plan(small_settings(night[0])))
+    }
+    assert found == json.loads(NUMBERS.read_text(encoding="utf-8"))
 
 
 def test_the_report_stands_alone(night):
