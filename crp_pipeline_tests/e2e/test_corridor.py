@@ -316,6 +316,7 @@ def write_files(folder: Path, settings, *, broken: str) -> None:
         bars.to_csv(folder / f"{coin}.csv")
 
 
+@pytest.mark.slow
 def test_a_coin_with_a_broken_file_fails_alone(tmp_path, capfd):
     settings = small_settings(tmp_path, source="files", files_dir=tmp_path / "raw")
     write_files(tmp_path / "raw", settings, broken="NOISE-DEMO")
@@ -386,6 +387,7 @@ def test_selecting_the_corridor_for_one_coin_works_from_nothing(tmp_path):
     assert isinstance(read_parquet(tmp_path / "market" / "market.parquet"), pd.DataFrame)
 
 
+@pytest.mark.slow
 def test_a_leaking_feature_stops_its_coin_and_spoils_a_verdict_made_without_it(tmp_path, monkeypatch):
     tomorrow = Feature(
         "next_close", Family.TREND, 1, lambda bars: np.append(bars.close[1:] / bars.close[:-1] - 1, 0.0), summary="A leak."

@@ -20,6 +20,8 @@ from crp_pipeline.settings import EnsembleConfig, GateConfig, SentinelConfig, Si
 from crp_pipeline.storage import read_parquet, write_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 
+pytestmark = pytest.mark.slow
+
 EDGE, NOISE = COINS = ("EDGE-DEMO", "NOISE-DEMO")
 ROSTER = ("lightgbm", "xgboost")
 BEHIND_THE_MODELS = ("ensemble", "backtest", "comparison", "sentinels", "gate")

@@ -102,7 +102,9 @@ def with_another_future(it, since):
     return PoolMember(features, labels, it.roles)
 
 
-@pytest.mark.parametrize("changed", ["AAA", "BBB", "LATE"])
+@pytest.mark.parametrize(
+    "changed", [pytest.param("AAA", marks=pytest.mark.slow), pytest.param("BBB", marks=pytest.mark.slow), "LATE"]
+)
 def test_no_coins_prediction_changes_with_what_came_after_its_block_for_any_coin(changed, pool, trained):
     blocks = calendar(pool)
     for block in blocks[:-1]:

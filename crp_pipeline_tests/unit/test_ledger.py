@@ -773,6 +773,7 @@ def write_in_turn(root, worker, n):
         tell(Ledger(root), trial(worker=worker, number=number), seed=number)
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_keep_the_ledger_whole(book):
     start = multiprocessing.get_context("spawn")
     writers = [start.Process(target=write_in_turn, args=(str(book.root), worker, 6)) for worker in range(3)]
