@@ -1,5 +1,7 @@
 """No feature looks ahead, none looks back further than it says, and what does is caught."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,23 +41,41 @@ def known_now():
     return compute_features(CANDLES, CATALOG, market=MARKET, feeds=FEED_VALUES)
 
 
+@cache
+def known_then(cut: int) -> pd.DataFrame:
+    """The whole catalogue as it was known at a bar's close."""
+    known = slice(cut + 1)
+    return compute_features(CANDLES.iloc[known], CATALOG, market=MARKET.iloc[known], feeds=FEED_VALUES.iloc[known])
+
+
+@cache
+def known_elsewhere(cut: int) -> pd.DataFrame:
+    """The whole catalogue up to a bar after which everything came otherwise."""
+    candles, market, feeds = CANDLES.copy(), MARKET.copy(), FEED_VALUES.copy()
+    candles.iloc[cut + 1 :] = random_walk(N_BARS, seed=5, scale=0.05).iloc[cut + 1 :] * 3
+    market.iloc[cut + 1 :] = np.random.default_rng(5).lognormal(size=market.iloc[cut + 1 :].shape)
+    feeds.iloc[cut + 1 :] = np.random.default_rng(6).lognormal(size=feeds.iloc[cut + 1 :].shape)
+    return compute_features(candles, CATALOG, market=market, feeds=feeds).iloc[: cut + 1]
+
+
 @every_feature
 def test_value_does_not_change_when_the_future_arrives(feature, known_now):
     for cut in (*CUTS, *AT_HOLES):
-        known = slice(cut + 1)
-        known_then = compute_features(CANDLES.iloc[known], [feature], market=MARKET.iloc[known], feeds=FEED_VALUES.iloc[known])
-        assert_frame_equal(known_then, known_now[[feature.name]].iloc[: cut + 1], check_exact=True)
+        now = known_now[[feature.name]].iloc[: cut + 1]
+        assert_frame_equal(known_then(cut)[[feature.name]], now, check_exact=True)
 
 
 @every_feature
 def test_value_does_not_change_when_the_future_is_another(feature, known_now):
     for cut in (*CUTS, *AT_HOLES)[::3]:
-        candles, market, feeds = CANDLES.copy(), MARKET.copy(), FEED_VALUES.copy()
-        candles.iloc[cut + 1 :] = random_walk(N_BARS, seed=5, scale=0.05).iloc[cut + 1 :] * 3
-        market.iloc[cut + 1 :] = np.random.default_rng(5).lognormal(size=market.iloc[cut + 1 :].shape)
-        feeds.iloc[cut + 1 :] = np.random.default_rng(6).lognormal(size=feeds.iloc[cut + 1 :].shape)
-        elsewhere = compute_features(candles, [feature], market=market, feeds=feeds)
-        assert_frame_equal(elsewhere.iloc[: cut + 1], known_now[[feature.name]].iloc[: cut + 1], check_exact=True)
+        now = known_now[[feature.name]].iloc[: cut + 1]
+        assert_frame_equal(known_elsewhere(cut)[[feature.name]], now, check_exact=True)
+
+
+@every_feature
+def test_what_a_feature_says_does_not_depend_on_the_others(feature, known_now):
+    alone = compute_features(CANDLES, [feature], market=MARKET, feeds=FEED_VALUES)
+    assert_frame_equal(alone, known_now[[feature.name]], check_exact=True)
 
 
 @every_feature
