@@ -81,8 +81,8 @@ def _candles_plot(results: CoinResults) -> Plot:
     }
     of_all = f"the last {len(trades):,} of {all_trades:,} trades" if len(trades) < all_trades else f"{all_trades:,} trades"
     joined = f", put together to {rule}" if rule != interval else f" of {interval}"
-    won = float((trades["pnl"] > 0).mean())
-    title = f"{of_all} on {len(bars):,} candles{joined}: {percent(won)} won; the last {SHOWN_DAYS} days are in view"
+    won = int((trades["pnl"] > 0).sum())
+    title = f"{of_all} on {len(bars):,} candles{joined}: {won:,} won; the last {SHOWN_DAYS} days are in view"
     note = "Triangles are entries, up for long; crosses are exits; dotted lines join them. Drag to zoom, double-click for all."
     return Plot("trades", title[:1].upper() + title[1:], [_bars(bars), _paths(trades), *_marks(trades)], layout, 520, note)
 
