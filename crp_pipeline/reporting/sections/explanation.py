@@ -111,8 +111,8 @@ def beeswarm_plot(found: CoinExplanation, model: str) -> Plot:
     leader = rows[rows["feature"] == names[0]]
     told = direction_of(leader["value"].to_numpy(), leader["contribution"].to_numpy())
     title = f"{model}: {names[0]} {told}; {rows['open_time'].nunique():,} bars drawn"
-    layout = {"xaxis": axis(f"contribution to {leaning_phrase(facts)}"), "yaxis": named(names), "showlegend": False}
-    note = f"Blue: the feature's value is low, red: high. {_rule(facts)}"
+    layout = {"xaxis": axis(f"contribution, {facts['unit']}"), "yaxis": named(names), "showlegend": False}
+    note = f"To the right: raises {leaning_phrase(facts)}. Blue: the feature's value is low, red: high. {_rule(facts)}"
     return Plot(f"beeswarm-{model}", title, traces, layout, height=130 + 32 * len(names), note=note)
 
 
@@ -124,8 +124,9 @@ def dependence_plot(found: CoinExplanation, model: str) -> Plot:
     dots = points(packed(own["value"]), packed(own["contribution"]), name, GOOD, size=5, opacity=0.6)
     told = direction_of(own["value"].to_numpy(), own["contribution"].to_numpy())
     title = f"{model}: {name} {told}; {len(own):,} bars drawn"
-    layout = {"xaxis": axis(name), "yaxis": axis(f"towards {leaning_phrase(facts)}"), "showlegend": False}
-    return Plot(f"dependence-{model}", title, [dots], layout, note=_rule(facts))
+    layout = {"xaxis": axis(name), "yaxis": axis(f"contribution, {facts['unit']}"), "showlegend": False}
+    note = f"Upwards: raises {leaning_phrase(facts)}. {_rule(facts)}"
+    return Plot(f"dependence-{model}", title, [dots], layout, note=note)
 
 
 def lags_plot(found: CoinExplanation, model: str) -> Plot:
