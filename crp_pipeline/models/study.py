@@ -289,7 +289,8 @@ class _Run:
             told = f"{self._spec.model_type}: a trial failed, {states.count(FAILED)} so far: {outcome.reason}"
         else:
             name = "log-loss" if self._config.lowers else "score"
-            cut = f", pruned after {len(outcome.results)} of {len(self._lessons)} folds" if outcome.state == PRUNED else ""
+            n_folds, all_folds = len(outcome.results), len(self._lessons)
+            cut = f" on {n_folds} of {all_folds} folds, worse than the median there: pruned" if outcome.state == PRUNED else ""
             told += f": {name} {outcome.score:.4f}{cut}{self._best_so_far()}"
         left = gone / self._ended * max(self._n_trials - finished, 0)
         if self._config.timeout_s is not None:

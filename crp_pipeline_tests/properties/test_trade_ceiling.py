@@ -109,6 +109,7 @@ def best_of_all(market, outcomes, sides, most_passed):
     return best
 
 
+@pytest.mark.slow
 @few
 @given(markets(smallest=4, largest=9, ticks=(None,)), executions, horizons, exits)
 def test_where_every_bar_takes_a_side_the_ceiling_is_the_best_of_all_sequences(market, execution, horizon, where):
@@ -118,6 +119,7 @@ def test_where_every_bar_takes_a_side_the_ceiling_is_the_best_of_all_sequences(m
     assert found.highest_trades_at(1.0) == pytest.approx(best, abs=1e-8)
 
 
+@pytest.mark.slow
 @few
 @given(markets(smallest=4, largest=6, ticks=(None,)), executions, horizons, exits)
 def test_whoever_passes_bars_or_trades_them_on_another_tier_stays_below_the_ceiling(market, execution, horizon, where):

@@ -191,6 +191,7 @@ def one_that_dies(name, seed):
     return tuple(Outcome(control, seed, True, "done", "", {}) for control in EXPERIMENTS[name].controls)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_fails_its_own_control_and_no_other(monkeypatch):
     tried = {name: EXPERIMENTS[name] for name in ("null", "shuffled")}
     monkeypatch.setattr("crp_pipeline.controls.suite.EXPERIMENTS", tried)

@@ -21,7 +21,7 @@ def tuning_section(results: CoinResults) -> Section:
         "Parameters were searched before the first test bar; the gain is on the bars after it. Every trial is in the ledger.",
         is_note=True,
     )
-    return Section(KEY, TITLE, [words, gains_plot(tuned), Table("tuning", f"{len(tuned)} tuned models", tuned)])
+    return Section(KEY, TITLE, [words, gains_plot(tuned), Table("tuning", "tuned models and what they cost in trials", tuned)])
 
 
 def gains_plot(tuned: pd.DataFrame) -> Plot | Words:
