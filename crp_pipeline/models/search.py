@@ -6,27 +6,36 @@ itself and tells the sampler the nearest point of the space.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from crp_pipeline.models.parameters import Parameter
 
+Number = TypeVar("Number", int, float)
+
 
 @dataclass(frozen=True)
-class IntRange:
-    """Whole numbers from `low` to `high`, both included; with `log`, each doubling is as likely as the next."""
+class Bounds(Generic[Number]):
+    """Numbers from `low` to `high`, both included; with `log`, each doubling is as likely as the next."""
 
-    low: int
-    high: int
+    low: Number
+    high: Number
     log: bool = False
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a range without room, or one whose logarithm does not exist."""
-        _check_ends(self.low, self.high, is_log=self.log)
+        if not self.low < self.high or (self.log and self.low <= 0):
+            above = ", and low above 0 for a logarithm" if self.log else ""
+            raise ValueError(f"a range needs low < high{above}, got {self.low} to {self.high}")
 
     @property
     def ends(self) -> tuple[Parameter, ...]:
         """The smallest and the largest value."""
         return self.low, self.high
+
+
+@dataclass(frozen=True)
+class IntRange(Bounds[int]):
+    """Whole numbers."""
 
     def nearest(self, value: Any) -> Parameter:
         """The value of the range that is nearest to a number."""
@@ -40,21 +49,8 @@ class IntRange:
 
 
 @dataclass(frozen=True)
-class FloatRange:
-    """Numbers from `low` to `high`; with `log`, each doubling is as likely as the next."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    def __post_init__(self) -> None:
-        """Raises `ValueError` for a range without room, or one whose logarithm does not exist."""
-        _check_ends(self.low, self.high, is_log=self.log)
-
-    @property
-    def ends(self) -> tuple[Parameter, ...]:
-        """The smallest and the largest value."""
-        return self.low, self.high
+class FloatRange(Bounds[float]):
+    """Any numbers."""
 
     def nearest(self, value: Any) -> Parameter:
         """The value of the range that is nearest to a number."""
@@ -108,10 +104,3 @@ SearchSpace = Mapping[str, Range]
 def facts_of(space: SearchSpace) -> dict[str, Any]:
     """The space as JSON values."""
     return {name: {"kind": type(found).__name__, **asdict(found)} for name, found in space.items()}
-
-
-def _check_ends(low: float, high: float, *, is_log: bool) -> None:
-    if not low < high or (is_log and low <= 0):
-        raise ValueError(
-            f"a range needs low < high{', and low above 0 for a logarithm' if is_log else ''}, got {low} to {high}"
-        )

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT
+from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT, tidy
 
 CHANCE = "zero skill"
 
@@ -26,7 +25,7 @@ def comparison_figure(compared: pd.DataFrame) -> Figure:
     earnings.barh(places, compared["expectancy_bps"], height=0.6, color=colors)
     for axes, told in ((rates, "win rate, %"), (losses, "log-loss, nats"), (earnings, "net per trade, bps")):
         axes.set_xlabel(told, fontsize=8)
-        _tidy(axes)
+        tidy(axes)
     rates.set_yticks(places, [_named(row) for row in compared.to_dict("records")])
     rates.invert_yaxis()
     figure.legend(frameon=False, loc="outside right upper", fontsize=8)
@@ -42,7 +41,7 @@ def ladder_figure(ladder: pd.DataFrame, *, break_even_bps: float, cost_bps: floa
     axes.axhline(0, color=SOFT, lw=1, ls="--")
     axes.set_xlabel("costs, as a multiple of those in force", fontsize=8)
     axes.set_ylabel("net per trade, bps", fontsize=8)
-    _tidy(axes)
+    tidy(axes)
     trades = f"{ladder['trades'].iloc[0]:,.0f} trades"
     even = (
         "no trades"
@@ -66,8 +65,3 @@ def _told(compared: pd.DataFrame) -> str:
         f"{last['candidate']} wins {last['win_rate']:.1%} ({last['win_rate_low']:.1%} to {last['win_rate_high']:.1%}, "
         f"n {last['trades']:,.0f}); zero skill {last['zero_skill_win_rate']:.1%}, payoff {last['payoff_ratio']:.2f}"
     )
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)

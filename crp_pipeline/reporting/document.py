@@ -52,9 +52,9 @@ class Table:
     frame: pd.DataFrame
     """Every number as it was stored, without index."""
     view: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
+    """What a person reads of it: rates as percentages, an interval beside its number, the last rows alone."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Address by the words of a first cell."""
-    """What a person reads of it: rates as percentages, an interval beside its number, the last rows alone."""
 
 
 Block = Words | Table | Plot | Grid

@@ -16,7 +16,7 @@ from crp_pipeline.contracts import CLASSES, DIRECTIONS, Floats
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.explanation import BASE, CoinExplanation, over_folds
 from crp_pipeline.models import LOG_ODDS, contrast
-from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT
+from crp_pipeline.reporting.figures import BAD, GOOD, INK, SOFT, canvas
 from crp_pipeline.reporting.tables import shown, to_text
 
 SIDES = {-1: "SELL", 0: "HOLD", 1: "BUY"}
@@ -54,7 +54,7 @@ def importance_figure(found: CoinExplanation, model: str, *, top: int = 15) -> F
     """Share of each feature in all contributions, with its range over folds."""
     facts, table = found.of(model), importance_table(found, model)
     told = table.head(top).iloc[::-1]
-    figure, axes = _canvas(0.27 * len(told) + 1.5)
+    figure, axes = canvas(height=0.27 * len(told) + 1.5)
     share = 100 * told[["share", "least", "most"]].to_numpy(dtype=np.float64)
     axes.barh(range(len(told)), share[:, 0], color=GOOD, height=0.65)
     axes.hlines(range(len(told)), share[:, 1], share[:, 2], color=INK, lw=1.2)
@@ -71,7 +71,7 @@ def beeswarm_figure(found: CoinExplanation, model: str, *, top: int = 12) -> Fig
     """Every explained bar's contribution of the leading features, coloured by the feature's value."""
     facts, names = found.of(model), importance_table(found, model)["feature"].head(top).tolist()
     rows = thinned_bars(leaning_of(found, model))
-    figure, axes = _canvas(0.36 * len(names) + 1.6)
+    figure, axes = canvas(height=0.36 * len(names) + 1.6)
     for place, name in enumerate(reversed(names)):
         own = rows[rows["feature"] == name]
         x = own["contribution"].to_numpy()
@@ -100,7 +100,7 @@ def dependence_figure(found: CoinExplanation, model: str, feature: str) -> Figur
     if own.empty:
         never = "was not shown to" if of_feature.empty else f"is missing on all {len(of_feature):,} bars explained of"
         raise DataContractError(f"{found.coin}: {feature} {never} {model}: there is nothing to draw")
-    figure, axes = _canvas(3.6)
+    figure, axes = canvas(height=3.6)
     axes.scatter(own["value"], own["contribution"], s=9, color=GOOD, alpha=0.6, lw=0)
     middles, means = _means_by_value(own)
     axes.plot(middles, means, "-", color=INK, lw=1.4, label="mean of each tenth of the bars")
@@ -123,7 +123,7 @@ def waterfall_figure(found: CoinExplanation, model: str, *, by: str | None = Non
     names = ["to begin with", *told["feature"], f"{max(len(rows) - top, 0)} other features"]
     steps = np.array([first["base"], *told["contribution"], rest])
     ends = steps.cumsum()
-    figure, axes = _canvas(0.28 * len(steps) + 1.8)
+    figure, axes = canvas(height=0.28 * len(steps) + 1.8)
     places = np.arange(len(steps))[::-1]
     axes.barh(places, steps, left=ends - steps, color=[SOFT, *(GOOD if step > 0 else BAD for step in steps[1:])], height=0.62)
     for place, step, end in zip(places, steps, ends, strict=True):
@@ -147,7 +147,7 @@ def attention_figure(found: CoinExplanation, model: str) -> Figure:
     own = found.lags[found.lags["model"] == model]
     if own.empty:
         raise DataContractError(f"{found.coin}: {model} looks at one bar at a time, so that there is no when to draw")
-    figure, axes = _canvas(3.4)
+    figure, axes = canvas(height=3.4)
     mean = own.groupby("bars_back")[["share", "attention"]].mean()
     axes.fill_between(mean.index, 100 * mean["share"], color=GOOD, alpha=0.35, lw=0, step="mid", label="contributions")
     if mean["attention"].notna().any():
@@ -169,7 +169,7 @@ def stability_figure(found: CoinExplanation, model: str, *, over: str = "fold", 
     own = source[source["model"] == model]
     ranks = own.set_index([over, "feature"])["share"].unstack().rank(axis=1, ascending=False)  # noqa: PD010 - gaps stay gaps
     shown_ranks = ranks.reindex(columns=names)
-    figure, axes = _canvas(0.27 * len(names) + 1.8)
+    figure, axes = canvas(height=0.27 * len(names) + 1.8)
     values = shown_ranks.T.to_numpy(dtype=np.float64)
     image = axes.imshow(values, aspect="auto", cmap="YlGnBu_r", vmin=1, vmax=2 * top)
     for (row, column), rank in np.ndenumerate(values):
@@ -300,15 +300,6 @@ def _means_by_value(own: pd.DataFrame) -> tuple[Floats, Floats]:
 
 def _column(label: object) -> str:
     return f"{label:%m-%d %H}" if isinstance(label, pd.Timestamp) else str(label)
-
-
-def _canvas(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8, height), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
-    axes.xaxis.label.set_fontsize(8)
-    return figure, axes
 
 
 def _name_rows(axes: Axes, names: "list[str] | pd.Series", *, values: list[float] | None = None) -> None:

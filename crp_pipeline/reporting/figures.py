@@ -31,7 +31,7 @@ MOST_FEATURES = 60
 
 def candles_figure(candles: pd.DataFrame, *, coin: str) -> Figure:
     """Close price over time, filled-in bars marked, holes left open."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     for _, segment in candles.groupby("segment"):
         axes.plot(segment.index, segment["close"], color=INK, lw=0.7)
     filled = candles[candles["is_repaired"]]
@@ -45,7 +45,7 @@ def candles_figure(candles: pd.DataFrame, *, coin: str) -> Figure:
 
 def market_figure(closes: pd.DataFrame) -> Figure:
     """Closes of all coins, each as a multiple of its first, every so many bars (`candles.market_closes`)."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     shown = closes.iloc[:: max(len(closes) // MOST_POINTS, 1)]
     for coin, close in shown.items():
         known = close.dropna()
@@ -72,8 +72,8 @@ def quality_figure(candles: pd.DataFrame, report: QualityReport, *, coin: str) -
     below.set_ylim(len(report.findings) - 0.4, -0.6)
     kinds = f"{len(report.findings)} kinds of finding" if report.findings else "nothing found"
     top.set_title(f"{coin}: {kinds} in {report.n_rows:,} bars{'' if report.ok else ', refused'}")
-    _tidy(top)
-    _tidy(below)
+    tidy(top)
+    tidy(below)
     return figure
 
 
@@ -86,7 +86,7 @@ def feeds_figure(feeds: pd.DataFrame, *, coin: str) -> Figure:
         _shade(axes, feeds.index, values.isna().to_numpy())
         axes.set_title(f"{name}: known on {values.count():,} of {len(feeds):,} bars", loc="left", fontsize=8)
         axes.set_xlim(feeds.index[0], feeds.index[-1])
-        _tidy(axes)
+        tidy(axes)
     panels[-1].xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=8))  # type: ignore[no-untyped-call]
     n_unknown, columns = int(feeds.isna().to_numpy().sum()), "column" if feeds.shape[1] == 1 else "columns"
     figure.suptitle(f"{coin}: {n_unknown:,} values unknown (shaded) in {feeds.shape[1]} feed {columns}", fontsize=10)
@@ -97,7 +97,7 @@ def features_figure(features: pd.DataFrame, *, n_leaks: int) -> Figure:
     """The features with most missing values by name, so that a gap in the table is seen before a model hides it."""
     missing = features.isna().mean().sort_values(ascending=False, kind="stable")
     shown = missing.head(MOST_MISSING)
-    figure, axes = _canvas(height=0.9 + 0.2 * len(shown))
+    figure, axes = canvas(height=0.9 + 0.2 * len(shown))
     axes.barh(range(len(shown)), 100 * shown.to_numpy(), color=[BAD if share == 1 else INK for share in shown])
     axes.set_yticks(range(len(shown)), list(shown.index))
     axes.set_xlim(0, 100)
@@ -113,7 +113,7 @@ def labels_figure(labels: pd.DataFrame) -> Figure:
     known = labels["signal"].dropna()
     month = pd.DatetimeIndex(known.index).strftime("%Y-%m")
     shares = pd.crosstab(month, known.astype(int), normalize="index").reindex(columns=[-1, 0, 1], fill_value=0.0)
-    figure, axes = _canvas()
+    figure, axes = canvas()
     bottom = np.zeros(len(shares))
     for value, name, color in zip((-1, 0, 1), CLASSES, (BAD, SOFT, GOOD), strict=True):
         axes.bar(shares.index, shares[value], bottom=bottom, color=color, label=name, width=0.9)
@@ -128,7 +128,7 @@ def labels_figure(labels: pd.DataFrame) -> Figure:
 
 def timeline_figure(role_table: pd.DataFrame) -> Figure:
     """What every bar is to every fold: learned from, purged or tested."""
-    figure, axes = _canvas(height=0.9 + 0.28 * role_table.shape[1])
+    figure, axes = canvas(height=0.9 + 0.28 * role_table.shape[1])
     times = pd.DatetimeIndex(role_table.index)
     for position, name in enumerate(role_table.columns):
         for role, color, label in ((TRAIN, SOFT, "learned from"), (PURGED, BAD, "purged"), (TEST, GOOD, "tested")):
@@ -143,7 +143,7 @@ def timeline_figure(role_table: pd.DataFrame) -> Figure:
 
 def calibration_figure(curve: pd.DataFrame, *, error: float) -> Figure:
     """Hit rate against confidence with the number of decisions in each bin (`metrics.calibration.calibration_curve`)."""
-    figure, axes = _canvas(width=5.2)
+    figure, axes = canvas(width=5.2)
     axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--")
     filled = curve[curve["n"] > 0]
     axes.plot(filled["mean_confidence"], filled["hit_rate"], "o-", color=INK)
@@ -174,8 +174,8 @@ def equity_figure(equity: pd.Series, *, n_trades: int) -> Figure:
     below.set_ylabel("drawdown, %")
     gain = equity.iloc[-1] / equity.iloc[0] - 1
     top.set_title(f"{gain:+.1%} after costs over {n_trades:,} trades, deepest drawdown {-drawdown.min():.1%}")
-    _tidy(top)
-    _tidy(below)
+    tidy(top)
+    tidy(below)
     return figure
 
 
@@ -184,7 +184,7 @@ def selection_figure(kept: pd.DataFrame, *, stability: float) -> Figure:
     of_folds = kept[kept.index >= 0]
     often = of_folds.sum().sort_values(ascending=False, kind="stable")
     shown = often[(often > 0) | kept.iloc[-1]].index[:MOST_FEATURES]
-    figure, axes = _canvas(height=0.9 + 0.14 * len(shown))
+    figure, axes = canvas(height=0.9 + 0.14 * len(shown))
     axes.imshow(kept[shown].T.to_numpy(), aspect="auto", cmap=ListedColormap(["white", GOOD]), vmin=0, vmax=1)
     axes.set_yticks(range(len(shown)), shown)
     axes.set_xticks(range(len(kept)), [f"fold {number}" if number >= 0 else "final" for number in kept.index], rotation=90)
@@ -199,7 +199,7 @@ def selection_figure(kept: pd.DataFrame, *, stability: float) -> Figure:
 
 def folds_figure(losses: pd.DataFrame, *, model: str) -> Figure:
     """Out-of-fold log-loss of a model, fold by fold, against the class prior (`gate.scores.log_loss_by_fold`)."""
-    figure, axes = _canvas()
+    figure, axes = canvas()
     axes.plot(losses.index, losses["prior"], "s--", color=SOFT, label="class prior")
     axes.plot(losses.index, losses["log_loss"], "o-", color=INK, label=model)
     axes.set_xlabel("fold")
@@ -230,8 +230,8 @@ def training_figure(histories: Mapping[str, pd.DataFrame], *, model: str) -> Fig
     seconds = sum(float(history["seconds"].sum()) for history in histories.values() if "seconds" in history)
     epochs = sum(len(history) for history in histories.values())
     top.set_title(f"{model}: {epochs:,} epochs in {len(histories)} fits, {seconds:,.0f} s")
-    _tidy(top)
-    _tidy(below)
+    tidy(top)
+    tidy(below)
     return figure
 
 
@@ -247,14 +247,16 @@ def inline(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(png(figure)).decode()
 
 
-def _canvas(*, width: float = 8, height: float = 3) -> tuple[Figure, Axes]:
+def canvas(*, width: float = 8, height: float = 3) -> tuple[Figure, Axes]:
+    """An empty figure of so many inches in the style of the house, and its axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    _tidy(axes)
+    tidy(axes)
     return figure, axes
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Axes in the style of the house: open at the top and the right, small ticks."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=INK)
     axes.title.set_fontsize(10)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from crp_pipeline.contracts import CHALLENGER, CHAMPION
 from crp_pipeline.gate import GateConfig, Outcome, Stage, Verdict
-from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT, WARN
+from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT, WARN, tidy
 
 ROLE_COLORS = {CHAMPION: GOOD, CHALLENGER: WARN}
 
@@ -45,8 +45,7 @@ def fresh_decisions_figure(decisions: pd.DataFrame) -> Figure:
     axes.axhline(0, color=SOFT, lw=1)
     axes.set_ylim(-1.05, 1.05)
     axes.set_ylabel("confidence, long above 0", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
+    tidy(axes)
     figure.legend(frameon=False, loc="outside right upper", fontsize=8)
     axes.set_title(f"fresh decisions: {', '.join(counts)}", fontsize=10)
     return figure
@@ -66,8 +65,7 @@ def controls_figure(controls: pd.DataFrame) -> Figure:
     axes.invert_yaxis()
     axes.set_xlim(-2, 102)
     axes.set_xlabel("runs in which it happened, %, with its 95 % interval", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
+    tidy(axes)
     bad = int((controls["holds"] == "no").sum())
     told = "every control came out" if not bad else f"{bad} of {len(controls)} controls did NOT come out"
     axes.set_title(f"{told}, {int(controls['runs'].sum()):,} runs", fontsize=10)
@@ -92,8 +90,7 @@ def fleet_figure(verdicts: Mapping[str, Verdict], config: GateConfig) -> Figure:
     axes.set_yticks(range(len(verdicts)), [f"{coin}: {verdict.outcome}" for coin, verdict in verdicts.items()])
     axes.set_ylim(len(verdicts) - 0.5, -0.5)
     axes.set_xlabel(f"win rate of {config.win_rate_of} trades, %, with its interval", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
+    tidy(axes)
     figure.legend(frameon=False, loc="outside right upper", fontsize=8)
     promoted = sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values())
     axes.set_title(f"{promoted} of {len(verdicts)} judged coins promoted", fontsize=10)

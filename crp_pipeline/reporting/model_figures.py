@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crp_pipeline.contracts import CLASSES
-from crp_pipeline.reporting.figures import BAD, DPI, GOOD, INK, SOFT
+from crp_pipeline.reporting.figures import BAD, GOOD, INK, SOFT, canvas
 
 COLORS = dict(zip(CLASSES, (BAD, SOFT, GOOD), strict=True))
 
@@ -28,7 +28,7 @@ def accuracy_phrase(confusion: pd.DataFrame, scores: Mapping[str, float]) -> str
 
 def confusion_figure(confusion: pd.DataFrame, *, title: str) -> Figure:
     """What was called where each class came: shares of each row in colour, counts written (`curves.confusion_table`)."""
-    figure, axes = _canvas(5.2, 4.2)
+    figure, axes = canvas(width=5.2, height=4.2)
     shares, counts = confusion[[f"share_{name}" for name in CLASSES]].to_numpy(), confusion[list(CLASSES)].to_numpy()
     axes.imshow(np.nan_to_num(shares), cmap="Greys", vmin=0, vmax=1)
     for (row, column), share in np.ndenumerate(shares):
@@ -44,7 +44,7 @@ def confusion_figure(confusion: pd.DataFrame, *, title: str) -> Figure:
 
 def roc_figure(curves: pd.DataFrame, *, title: str) -> Figure:
     """One curve per class with its area, the diagonal of no skill, a line of the legend for a class that never came."""
-    figure, axes = _canvas(6.4, 4.2)
+    figure, axes = canvas(width=6.4, height=4.2)
     axes.plot([0, 1], [0, 1], color=INK, lw=1, ls=":", label="no skill, AUC 0.5")
     for name, curve in curves.groupby("class", sort=False):
         first = curve.iloc[0]
@@ -60,7 +60,7 @@ def roc_figure(curves: pd.DataFrame, *, title: str) -> Figure:
 
 def importance_figure(importance: pd.DataFrame, *, title: str, measure: str, footnote: str = "") -> Figure:
     """Bars of `importance` with a line from `low` to `high`, the most important on top; one row per feature as the index."""
-    figure, axes = _canvas(8, 1.2 + 0.22 * len(importance))
+    figure, axes = canvas(width=8, height=1.2 + 0.22 * len(importance))
     places, middle = np.arange(len(importance)), importance["importance"].to_numpy()
     axes.barh(places, middle, color=SOFT, height=0.7)
     axes.hlines(places, importance["low"], importance["high"], color=INK, lw=1)
@@ -80,7 +80,7 @@ def forest_figure(scores: pd.DataFrame, *, title: str, measure: str, no_skill: f
     `scores` has the model as index and `value`, `low`, `high`, `counted` (what n stands beside the row), `is_baseline`, and
     optionally `no_skill`: a row's own value of no skill, drawn as a small line. `no_skill` is the one of all rows.
     """
-    figure, axes = _canvas(8, 1.2 + 0.3 * len(scores))
+    figure, axes = canvas(width=8, height=1.2 + 0.3 * len(scores))
     scale = 100 if in_percent else 1
     for place, row in enumerate(scores.to_dict("records")):
         color = SOFT if row["is_baseline"] else INK
@@ -114,11 +114,3 @@ def _number(value: float, *, in_percent: bool) -> str:
     if np.isnan(value):
         return "-"
     return f"{value:.1%}" if in_percent else f"{value:+.4f}"
-
-
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
-    return figure, axes

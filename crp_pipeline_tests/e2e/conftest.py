@@ -8,6 +8,7 @@ import pytest
 
 from crp_pipeline.features import feed_proof, proof
 from crp_pipeline_tests.e2e.corridor import green_report
+from crp_pipeline_tests.e2e.web_server import CHROMIUM, CHROMIUM_ARGS, chromium
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,3 +33,13 @@ def blank_pictures(request):
         if not getattr(request.module, "DRAWS_PICTURES", False):
             patch.setattr("crp_pipeline.reporting.figures.png", lambda _: b"")
         yield
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install '.[dev]'")
+    path = chromium() or pytest.skip(f"no browser: none of {', '.join(CHROMIUM)} is on the PATH")
+    with playwright.sync_playwright() as it:
+        running = it.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+        yield running
+        running.close()

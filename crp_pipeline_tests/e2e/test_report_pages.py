@@ -8,7 +8,6 @@ import pytest
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.report import write_coin_report
 from crp_pipeline.settings import GateConfig
-from crp_pipeline_tests.e2e.web_server import CHROMIUM, CHROMIUM_ARGS, chromium
 from crp_pipeline_tests.finished_night import finish_night
 
 pytestmark = pytest.mark.browser
@@ -35,16 +34,6 @@ OVERLAPPING = """canvases => canvases.flatMap(canvas => {
   });
   return tight.length ? [`${canvas.id}: ${tight.length} labels over one another`] : [];
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install '.[dev]'")
-    path = chromium() or pytest.skip(f"no browser: none of {', '.join(CHROMIUM)} is on the PATH")
-    with playwright.sync_playwright() as it:
-        running = it.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crp_pipeline_tests.e2e.corridor import small_settings
-from crp_pipeline_tests.e2e.web_server import CHROMIUM, CHROMIUM_ARGS, chromium, wait_until, web_server
+from crp_pipeline_tests.e2e.web_server import wait_until, web_server
 
 pytestmark = pytest.mark.browser
 
@@ -16,16 +16,6 @@ COIN = "EDGE-DEMO"
 SECONDS_TO_MATERIALIZE, MILLISECONDS_TO_SHOW = 300, 60_000
 RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } assetSelection { path } } } } }"
 BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { status } } } }"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install '.[dev]'")
-    path = chromium() or pytest.skip(f"no browser: none of {', '.join(CHROMIUM)} is on the PATH")
-    with playwright.sync_playwright() as it:
-        running = it.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
