@@ -27,8 +27,17 @@ PLACES: dict[str, Any] = {
     "finer_dir": True,
     "feeds": {"__all__": {"path"}},
     "execution": {"slippage_file": True},
+    "storage": True,
+    "online_store": True,
+    "mlflow": True,
+    "notify": True,
 }
-"""Settings that say where something lies, as pydantic excludes them."""
+"""Settings that say where something lies or who is told, as pydantic excludes them."""
+OPERATIONS = (
+    *("retired", "clock", "storage", "online_store", "mlflow"),
+    *("signals", "drift", "retention", "notify", "limits"),
+)
+"""Settings that run a night and change nothing that is learned, decided or judged."""
 ASKED_OF_A_MODEL = ("model_type", "variant", "parameters", "days_of_history", "all_features")
 """Facts on the card of a stored model that a run may ask for otherwise than the settings."""
 NO_RECIPE: dict[str, Any] = {
@@ -102,7 +111,8 @@ def candidate_recipe(settings: PipelineSettings, coin: str, cards: Iterable[Mapp
 
 def _told(settings: PipelineSettings, coin: str, less: Mapping[str, Any] | None = None) -> str:
     """The coin's settings that results depend on, as JSON."""
-    elsewhere = dict.fromkeys(("source", "coins", "threads", "gate", "demo", "exchange", "explanation", "coin_overrides"), True)
+    told_elsewhere = ("source", "coins", "threads", "gate", "demo", "exchange", "explanation", "coin_overrides", *OPERATIONS)
+    elsewhere = dict.fromkeys(told_elsewhere, True)
     return settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES, **(less or {})})
 
 

@@ -13,6 +13,7 @@ Every random quantity has a stream of its own, named by seed, purpose and coin: 
 one, and a coin does not change when others join it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -95,11 +96,20 @@ def demo_market(
     return pd.concat({spec.name: _simulate(spec, times, seed, bar) for spec in specs}, axis=1, names=["coin", "field"])
 
 
+def demo_coin(name: str) -> CoinSpec:
+    """One of `DEMO_COINS`, or, with a number behind its name, another of its kind: EDGE-DEMO-2 has an edge as well.
+
+    Raises `DataContractError` for any other name.
+    """
+    kind = re.sub(r"(?<=-DEMO)-[1-9][0-9]{0,3}$", "", name)
+    if kind not in DEMO_COINS:
+        raise DataContractError(f"{name} is not on the demo market, which has {', '.join(DEMO_COINS)}, each by number as well")
+    return replace(DEMO_COINS[kind], name=name)
+
+
 def demo_candles(coin: str, config: DemoConfig, interval: str = "1h") -> pd.DataFrame:
-    """OHLCV of one of `DEMO_COINS`, over before `DEMO_END`; `config.edge` is the kappa of the coin that has an edge."""
-    if coin not in DEMO_COINS:
-        raise DataContractError(f"{coin} is not a coin of the demo market, which has {', '.join(DEMO_COINS)}")
-    spec = DEMO_COINS[coin]
+    """OHLCV of a `demo_coin`, over before `DEMO_END`; `config.edge` is the kappa of a coin that has an edge."""
+    spec = demo_coin(coin)
     kappa = config.edge if spec.kappa else 0.0
     start = _demo_start(config.n_bars, interval)
     return demo_market(replace(spec, kappa=kappa), n_bars=config.n_bars, seed=config.seed, interval=interval, start=start)

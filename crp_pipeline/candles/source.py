@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from crp_pipeline.candles.archive import Archive
-from crp_pipeline.candles.demo import DEMO_COINS, demo_candles
+from crp_pipeline.candles.contract import closed
+from crp_pipeline.candles.demo import DEMO_COINS, demo_candles, demo_coin
 from crp_pipeline.candles.exchange import download, exchange_source, open_market
 from crp_pipeline.candles.files import coin_files, read_candles
 from crp_pipeline.errors import DataContractError
@@ -14,15 +15,15 @@ from crp_pipeline.settings import PipelineSettings
 
 
 def available_coins(settings: PipelineSettings) -> tuple[str, ...]:
-    """The coins that are configured, else every coin that the source has.
+    """The coins that are configured, else every coin that the source has, without those that are retired.
 
     Raises `DataContractError` when there is none, or for one that is not on the demo market; a coin without a file, or
     without a market on the exchange, fails alone.
     """
-    coins = settings.coins or _coins_of_source(settings)
+    coins = tuple(coin for coin in settings.coins or _coins_of_source(settings) if coin not in settings.retired)
     if settings.source == "demo":
         for coin in coins:
-            _require_demo_coin(coin)
+            demo_coin(coin)
     if not coins:
         raise DataContractError(f"source {settings.source!r} has no coins: put parquet or CSV files into {settings.files_dir}")
     return coins
@@ -37,13 +38,14 @@ def read_source(
 ) -> pd.DataFrame:
     """Raw candles of one coin in the order in which the source gives them; raises `DataContractError` when it has none.
 
-    From an exchange those are all stored bars, after a download of the closed ones that were missing; `now` is that of
-    `exchange.download`, and `progress` is told a line now and then. What it restated: `archive.restatements` of the frame.
+    Of the demo market those are the bars that have closed by `now`. From an exchange they are all stored bars, after a download
+    of the closed ones that were missing; `now` is that of `exchange.download`, and `progress` is told a line now and then.
+    What it restated: `archive.restatements` of the frame.
     """
     match settings.source:
         case "demo":
-            _require_demo_coin(coin)
-            return demo_candles(coin, settings.demo, settings.interval)
+            bars = demo_candles(coin, settings.demo, settings.interval)
+            return bars[closed(bars, settings.interval, now)]
         case "files":
             return read_candles(_file_of(settings, coin), source=source_name(settings, coin))
         case "exchange":
@@ -64,17 +66,11 @@ def source_name(settings: PipelineSettings, coin: str) -> str:
     """Coin and place of its raw candles, for messages: `BTC-USDT (data/raw/btc-usdt.csv)` or `EDGE-DEMO (demo market)`."""
     match settings.source:
         case "demo":
-            _require_demo_coin(coin)
-            return f"{coin} (demo market)"
+            return f"{demo_coin(coin).name} (demo market)"
         case "files":
             return f"{coin} ({_file_of(settings, coin)})"
         case "exchange":
             return exchange_source(settings.exchange, coin)
-
-
-def _require_demo_coin(coin: str) -> None:
-    if coin not in DEMO_COINS:
-        raise DataContractError(f"{coin} is not on the demo market, which has {', '.join(DEMO_COINS)}")
 
 
 def _file_of(settings: PipelineSettings, coin: str) -> Path:

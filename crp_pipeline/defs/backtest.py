@@ -110,7 +110,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         compared = compare(candidates, candles, labels, exits, config=own.gate, seed=own.seed, **traded)
         trials = night_trials(candidates, models, own, places)
         earned = daily_net_returns(candidates, candles, exits, **traded)
-        head = append_trials(context, coin, trials, earned, places)
+        head = append_trials(context, coin, trials, earned, settings, places)
         files = {**made_by(settings, coin), **cost_hashes(settings, coin, data)}
         stamp(compared, "comparison", behind=[candles, labels, *models.values(), ensemble], files=files, ledger=head)
         learned = [name for name in candidates if name in {*settings.roster, "ensemble"}]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -103,7 +102,7 @@ def _candles(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     )
     def candles(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         """Open, high, low, close and volume of every bar, in time order, with holes filled and flagged or split."""
-        coin, now = context.partition_key, pd.Timestamp(datetime.now(UTC))
+        coin, now = context.partition_key, pd.Timestamp(settings.present())
         source = source_name(settings, coin)
         raw = read_source(settings, coin, now=now, progress=context.log.info)
         bars, _ = repair_candles(raw, settings.interval, max_gap=settings.max_gap, now=now, source=source)

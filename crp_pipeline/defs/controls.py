@@ -1,6 +1,6 @@
 """The control suite in Dagster: whether this very code promotes what it must, and nothing else."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -38,7 +38,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     )
     def controls(context: dg.AssetExecutionContext, config: ControlConfig) -> dg.MaterializeResult:
         """Synthetic markets of known answer through every room; a report of this very code that is young enough is kept."""
-        now = datetime.now(UTC)
+        now = settings.present()
         report = read_report(settings.data_dir, source_hash(), tell=context.log.warning)
         if config.anew or report is None or not _is_young(report, settings, now):
             ran = run_suite(runs=config.runs, seed=config.seed, progress=context.log.info, now=now)

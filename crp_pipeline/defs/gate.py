@@ -1,7 +1,6 @@
 """Room 8 in Dagster: the verdict per coin, one asset check per criterion."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -155,7 +154,7 @@ def beside_of(
         settings,
         backtest=partial(run_backtest, funding=candidate.costs.funding, finer=candidate.costs.finer),
     )
-    controlled = control_evidence(read_report(places.root, source_hash()), now=datetime.now(UTC))
+    controlled = control_evidence(read_report(places.root, source_hash()), now=settings.present())
     tell(ledger_told)
     tell(f"{coin}: {challenge_sentence(against)}")
     return {**sentinel_evidence(sentinels), **tried, **against, **controlled}

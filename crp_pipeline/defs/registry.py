@@ -1,7 +1,6 @@
 """Room 9 in Dagster: versions and champions per coin, the report, and the summary over all coins."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import dagster as dg
 import pandas as pd
@@ -37,7 +36,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings), deps=["shadow"])
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
-        coin, now, book = context.partition_key, datetime.now(UTC), Registry(places.registry)
+        coin, now, book = context.partition_key, settings.present(), Registry(places.registry)
         _require_in_force(coin, gate, settings)
         models = {name: places.bundle(coin, name) for name in settings.roster}
         candidate = gather(models, places.stack(coin), places.candidate(coin), decisions=places.decisions(coin))

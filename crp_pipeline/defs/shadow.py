@@ -1,7 +1,5 @@
 """Room 8 in Dagster, before the verdict: what champion and shadow decide about the bars that have come since."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 import pandas as pd
 
@@ -26,7 +24,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         """What champion and shadow decide about bars that they had never seen, kept before the outcome is looked at."""
         coin, log = context.partition_key, ShadowLog(places.shadow(context.partition_key))
         ready = ready_rows(candles) & ~candles["is_repaired"].to_numpy()
-        book, now = Registry(places.registry), datetime.now(UTC)
+        book, now = Registry(places.registry), settings.present()
         fresh = decide_fresh_bars(book, coin, features, ready=ready, interval=settings.interval, log=log, now=now)
         for role, reason in fresh.silent.items():
             if reason != EMPTY_SEAT:

@@ -7,7 +7,6 @@ one trial.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -47,7 +46,12 @@ def night_trials(
 
 
 def append_trials(
-    context: dg.AssetExecutionContext, coin: str, trials: Sequence[Trial], earned: pd.DataFrame, places: Places
+    context: dg.AssetExecutionContext,
+    coin: str,
+    trials: Sequence[Trial],
+    earned: pd.DataFrame,
+    settings: PipelineSettings,
+    places: Places,
 ) -> str | None:
     """Write an event into a coin's ledger and return its head; None where it is damaged, which is told.
 
@@ -56,7 +60,7 @@ def append_trials(
     """
     check_returns(coin, trials, earned)
     try:
-        return Ledger(places.ledger).append(coin, occasion_of(context), trials, earned, now=datetime.now(UTC))
+        return Ledger(places.ledger).append(coin, occasion_of(context), trials, earned, now=settings.present())
     except LedgerError as error:
         context.log.warning(f"{error}; nothing is written onto it, and nothing is promoted until `crp ledger` begins another")
         return None
@@ -77,7 +81,7 @@ def append_model(
     own = settings.of(coin)
     trial = _model_trial(model_type, predictions, card, own)
     earned = plain_net_returns({model_type: predictions}, candles, labels, settings=own, data=cost_data(settings, coin))
-    append_trials(context, coin, [trial], earned, places)
+    append_trials(context, coin, [trial], earned, settings, places)
 
 
 def _model_trial(model_type: str, forecast: pd.DataFrame, card: Mapping[str, Any], settings: PipelineSettings) -> Trial:

@@ -1,6 +1,5 @@
 """Tuning in Dagster: one study per model and coin, outside of the night, from one factory over the catalogue."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -59,7 +58,7 @@ def _tuning_asset(model_type: str, settings: PipelineSettings, places: Places) -
             model_type,
             _run_of(config),
             occasion=occasion_of(context),
-            clock=lambda: datetime.now(UTC),
+            clock=settings.present,
             progress=context.log.info,
         )
         return dg.MaterializeResult(value=found.found.trials, metadata=_metadata(found, context.partition_key))

@@ -3,10 +3,11 @@
 `load_settings()` reads `[tool.crp_pipeline]` of the `pyproject.toml` in the working directory, then `CRP_*` variables, which
 win. A nested value is reached with two underscores: `CRP_EXECUTION__FEE_BPS=4`. A wrong value stops the load with its key, what
 was given and what is allowed. The parameter classes stand in `parameters`, below all stages, so that one page lists every knob
-once; each stage re-exports its own. `pipeline` puts them together.
+once; each stage re-exports its own. What only runs a night stands in `operations`. `pipeline` puts them together.
 """
 
 from crp_pipeline.settings.explanation import ExplanationConfig
+from crp_pipeline.settings.operations import DriftConfig, LimitsConfig, NotifyConfig, RetentionConfig, SignalsConfig
 from crp_pipeline.settings.parameters import (
     INTERVALS,
     TRAINABLE,
@@ -34,6 +35,7 @@ __all__ = [
     "TRAINABLE",
     "CoinOverrides",
     "DemoConfig",
+    "DriftConfig",
     "EnsembleConfig",
     "ExchangeConfig",
     "ExecutionModel",
@@ -43,12 +45,16 @@ __all__ = [
     "GateConfig",
     "Interval",
     "LabelConfig",
+    "LimitsConfig",
+    "NotifyConfig",
     "PipelineSettings",
     "PropFirmRules",
+    "RetentionConfig",
     "ScaledExecution",
     "SelectionConfig",
     "SentinelConfig",
     "SettingsError",
+    "SignalsConfig",
     "Sizing",
     "WalkForwardConfig",
     "load_settings",

@@ -6,11 +6,12 @@ import tomllib
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +22,7 @@ from pydantic_settings import SettingsError as UnreadableVariableError
 
 from crp_pipeline.errors import CrpError
 from crp_pipeline.settings.explanation import ExplanationConfig
+from crp_pipeline.settings.operations import DriftConfig, LimitsConfig, NotifyConfig, RetentionConfig, SignalsConfig
 from crp_pipeline.settings.parameters import (
     TRAINABLE,
     CoinName,
@@ -42,6 +44,8 @@ from crp_pipeline.settings.parameters import (
     WalkForwardConfig,
 )
 
+_VARIABLES_OF_OTHERS = {"market_data", "dagster_pg_url", "serve_token"}
+"""Variables that begin with CRP_ and are no settings: real candles for tests, Dagster's database, the token of `crp serve`."""
 _Section = TypeVar("_Section", ExecutionModel, Sizing)
 
 
@@ -63,6 +67,8 @@ class PipelineSettings(BaseSettings):
     source: Literal["demo", "files", "exchange"] = "demo"
     coins: tuple[CoinName, ...] = ()
     """Empty: every coin that the source has."""
+    retired: tuple[CoinName, ...] = ()
+    """Coins that no night looks at any more; what was stored of them stays."""
     interval: Interval = "1h"
     horizon: Annotated[int, Field(ge=1, le=10_000)] = 24
     """Bars a decision is held at most; `labels.horizon` and `execution.horizon` follow it."""
@@ -97,6 +103,20 @@ class PipelineSettings(BaseSettings):
     coin_overrides: Mapping[CoinName, CoinOverrides] = Field(default_factory=dict)
     """Coins whose execution or sizing differs, and in which fields; each among `coins` where these are named; see `of`."""
 
+    clock: AwareDatetime | None = None
+    """The moment that a rehearsal takes for the present; None: the machine's clock."""
+    storage: str | None = None
+    """Where artifacts are shared between machines, such as s3://bucket/prefix; None: `data_dir` alone keeps them."""
+    online_store: SecretStr | None = None
+    """Where bots read the newest decision, such as redis://host:6379/0; None: parquet files under `data_dir`."""
+    mlflow: SecretStr | None = None
+    """Tracking URI of an MLflow server that mirrors runs and champions; None: no mirror."""
+    signals: SignalsConfig = SignalsConfig()
+    drift: DriftConfig = DriftConfig()
+    retention: RetentionConfig = RetentionConfig()
+    notify: NotifyConfig = NotifyConfig()
+    limits: LimitsConfig = LimitsConfig()
+
     def of(self, coin: str) -> Self:
         """The same settings with the coin's own execution and sizing, and a neutral band that covers the costs of these.
 
@@ -112,6 +132,10 @@ class PipelineSettings(BaseSettings):
             raise ValueError(f"coin_overrides.{coin}.execution.horizon = {execution.horizon!r} is not allowed: {rule}")
         labels = replace(self.labels, round_trip_cost_bps=2 * execution.cost_per_side_bps)
         return self.model_copy(update={"execution": execution, "sizing": sizing, "labels": labels})
+
+    def present(self) -> datetime:
+        """The present moment in UTC, or the one that `clock` tells."""
+        return (self.clock or datetime.now(UTC)).astimezone(UTC)
 
     @property
     def edge_is_planted(self) -> bool:
@@ -259,7 +283,7 @@ def _unreadable(error: UnreadableVariableError) -> str:
 
 
 def _warn_of_unknown_variables() -> None:
-    known = set(PipelineSettings.model_fields) | {"market_data"}
+    known = set(PipelineSettings.model_fields) | _VARIABLES_OF_OTHERS
     for variable in os.environ:
         name = variable.removeprefix("CRP_").split("__")[0].lower()
         if variable.startswith("CRP_") and name not in known:

@@ -202,7 +202,7 @@ def test_demo_coins_are_one_with_an_edge_and_one_without():
     edge, noise = (demo_candles(coin, config, "1h") for coin in DEMO_COINS)
     assert_frame_equal(edge, demo_market(CoinSpec("EDGE-DEMO", kappa=0.7), n_bars=500, seed=4))
     assert_frame_equal(noise, demo_market(DEMO_COINS["NOISE-DEMO"], n_bars=500, seed=4))
-    with pytest.raises(DataContractError, match="BTC is not a coin of the demo market, which has EDGE-DEMO, NOISE-DEMO"):
+    with pytest.raises(DataContractError, match="BTC is not on the demo market, which has EDGE-DEMO, NOISE-DEMO"):
         demo_candles("BTC", config, "1h")
 
 

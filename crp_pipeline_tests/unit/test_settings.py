@@ -39,6 +39,7 @@ def leaves(tree, path=()):
 
 DEFAULTS = dict(leaves(PipelineSettings.model_construct().model_dump(mode="json")))
 SAMPLE = str(Path(crp_pipeline.__file__).parents[1] / "crp_pipeline_tests/golden/data/slippage_sample.csv")
+HIDDEN = "*" * 10
 WORDS = {
     ("source",): ("files", "files"),
     ("interval",): ("4h", "4h"),
@@ -63,6 +64,18 @@ WORDS = {
     ("exchange", "market"): ("swap", "swap"),
     ("exchange", "start"): ("2020-02-29", "2020-02-29"),
     ("exchange", "rate_limit_ms"): ("12.5", 12.5),
+    ("retired",): ('["DOGE-USDT"]', ["DOGE-USDT"]),
+    ("clock",): ("2024-06-03T00:15:00Z", "2024-06-03T00:15:00Z"),
+    ("storage",): ("s3://bucket/prefix", "s3://bucket/prefix"),
+    ("online_store",): ("redis://:secret@127.0.0.1:6379/0", HIDDEN),
+    ("mlflow",): ("http://127.0.0.1:5000", HIDDEN),
+    ("notify", "on"): ('["failure"]', ["failure"]),
+    ("notify", "webhook"): ("https://example.org/secret", HIDDEN),
+    ("notify", "email_to"): ('["desk@example.org"]', ["desk@example.org"]),
+    ("notify", "email_from"): ("night@example.org", "night@example.org"),
+    ("notify", "smtp_host"): ("mail.example.org", "mail.example.org"),
+    ("notify", "smtp_user"): ("night", "night"),
+    ("notify", "smtp_password"): ("secret", HIDDEN),
 }
 """Another value for what is not a number: as a variable and as a setting."""
 

@@ -1,0 +1,1 @@
+"""Whether today still resembles what the champion learned from, and what to do where it does not."""

@@ -1,0 +1,1 @@
+"""A registered version made again from what it names as its ingredients."""
