@@ -63,8 +63,11 @@ def load_checkpoint(folder: Path) -> tuple[Mark, State] | None:
     if not body or seal != _seal(body):
         return None
     told, _, registered = body.partition("\n")
-    document = json.loads(told)
-    return (Mark(**document["mark"]), _state(document["state"], registered)) if document["format"] == FORMAT else None
+    try:
+        document = json.loads(told)
+        return (Mark(**document["mark"]), _state(document["state"], registered)) if document["format"] == FORMAT else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _seal(body: str) -> str:

@@ -13,6 +13,7 @@ from crp_pipeline.registry.journal import Journal
 from crp_pipeline.registry.state import state_of
 from crp_pipeline.settings import RetentionConfig
 from crp_pipeline.storage import write_json, write_text
+from crp_pipeline_tests.unit.test_registry_killed import as_before_there_were_roles
 
 COIN = "BTC-USDT"
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
@@ -196,6 +197,27 @@ def test_champions_of_any_time_are_never_pruned(book):
     book.verify(COIN)
 
 
+def test_the_newest_of_every_recipe_stays_in_the_running_and_takes_the_seat_when_the_champion_changes(book):
+    first, second = crown(book, "first", recipe="x"), crown(book, "second", recipe="y")
+    older, newest_of_x = (register(book, content, SHADOW, recipe="x") for content in ("older", "newer"))
+    newest_of_y = register(book, "newest", SHADOW, recipe="y")
+    assert book.pointers(COIN) == Pointers(second, newest_of_y, newest_of_x)
+    newest_of_z = register(book, "last", SHADOW, recipe="z")
+    assert book.prune(COIN, RetentionConfig(keep_versions=1, keep_days=0), now=NOW + timedelta(days=1)) == [older]
+    book.pin(COIN, newest_of_x, reason="why", now=NOW)
+    assert book.pointers(COIN) == Pointers(second, newest_of_z, newest_of_x)
+    assert book.rollback(COIN, now=NOW) == first
+    assert book.card(COIN, newest_of_y)
+
+
+def test_what_an_operator_pinned_is_not_pruned_though_it_was_rejected(book):
+    crown(book, "first")
+    pinned, other = register(book, "pinned", REJECTED), register(book, "other", REJECTED)
+    register(book, "last", REJECTED)
+    book.pin(COIN, pinned, reason="I want to see it fail", now=NOW)
+    assert book.prune(COIN, RetentionConfig(keep_versions=1, keep_days=0), now=NOW + timedelta(days=1)) == [other]
+
+
 def test_a_young_version_is_kept_however_many_are_newer(book):
     old = register(book, "old", REJECTED, now=NOW - timedelta(days=90, seconds=1))
     register(book, "young", REJECTED, now=NOW - timedelta(days=89))
@@ -304,15 +326,8 @@ def old(book):
     """As the first release wrote it: a champion, his predecessor, a rejected version and one for the shadow."""
     first, second = crown(book, "first"), crown(book, "second")
     rejected, shadow = register(book, "bad", REJECTED), register(book, "shadow", SHADOW)
-    folder = book.root / COIN
-    entries = [entry.line for entry in book.history(COIN)]
-    (folder / "journal.jsonl").unlink()
-    (folder / "journal.head").unlink()
-    journal = Journal(folder)
-    for entry in entries:
-        line = {name: value for name, value in entry.items() if name not in {"challenger", "shadow", "recipe"}}
-        write_text(folder / "journal.head", journal._chain.append({**line, "previous": journal.head}))
-    (folder / "champion.json").write_text(json.dumps({"version": second}))
+    as_before_there_were_roles(book)
+    assert "challenger" not in (book.root / COIN / "journal.jsonl").read_text()
     return book, first, second, rejected, shadow
 
 
