@@ -58,9 +58,10 @@ class Flushes:
 def main(
     versions: Annotated[int, typer.Option("--versions", help="Of the large registry.")] = 10_000,
     repeat: Annotated[int, typer.Option("--repeat", min=3, help="Medians of so many calls.")] = 15,
+    disk: Annotated[Path | None, typer.Option("--on", help="Folder on the disk that is timed; the system's own, else.")] = None,
 ) -> None:
     """Print median milliseconds of each operation in a small and a large registry, their ratio, and the flushes among them."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=disk) as folder:
         small, large = (_measured(Path(folder), n, repeat) for n in (10, versions))
     table = pd.DataFrame(
         [
