@@ -46,12 +46,12 @@ def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
     return load_settings(**{**values, **changes})
 
 
-def green_report() -> ControlReport:
-    """What a control run that comes out as it must would say of this code: the corridor's tests are not about the controls."""
+def green_report(now: datetime | None = None) -> ControlReport:
+    """What a control run of `now` that comes out as it must would say of this code: these tests are not about the controls."""
     outcomes = tuple(
         Outcome(control, 0, expected.at_most == 1, "", "", {"trades": 1.0}) for control, expected in EXPECTATIONS.items()
     )
-    return ControlReport(source_hash(), datetime.now(UTC).isoformat(), 0.0, outcomes)
+    return ControlReport(source_hash(), (now or datetime.now(UTC)).isoformat(), 0.0, outcomes)
 
 
 def corridor_of(floor_plan: dg.Definitions) -> list[dg.AssetKey]:
