@@ -6,17 +6,14 @@ every picture drawn.
 
 import pytest
 
-from crp_pipeline.features import feed_proof, proof
-from crp_pipeline_tests.e2e.corridor import green_report
+from crp_pipeline_tests.e2e.corridor import green_report, shorten_proof
 from crp_pipeline_tests.e2e.web_server import CHROMIUM, CHROMIUM_ARGS, chromium
 
 
 @pytest.fixture(scope="module", autouse=True)
 def short_proof():
     with pytest.MonkeyPatch.context() as patch:
-        for name, cuts in {"RANDOM_CUTS": 4, "HOLE_CUTS": 3, "LATEST_CUTS": 4}.items():
-            patch.setattr(proof, name, cuts)
-        patch.setattr(feed_proof, "HOLE_CUTS", 3)
+        shorten_proof(patch.setattr)
         yield
 
 
