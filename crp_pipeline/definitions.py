@@ -19,6 +19,7 @@ from crp_pipeline.defs import (
     registry,
     sentinels,
     shadow,
+    signals,
     splits,
     tuning,
 )
@@ -32,6 +33,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
     """Everything Dagster shows and runs, for one configuration."""
     places = Places(settings.data_dir.resolve())
     night_jobs, weekly = automation.jobs(), automation.control_job()
+    signals_job = signals.job()
     return dg.Definitions(
         assets=[
             *candles.assets(settings, places),
@@ -50,10 +52,11 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *shadow.assets(settings, places),
             *gate.assets(settings, places),
             *registry.assets(settings, places),
+            *signals.assets(settings),
             *tuning.assets(settings, places),
         ],
-        jobs=[*night_jobs, weekly, automation.tune_job(), registry.rollback_job(settings, places)],
-        schedules=automation.schedules(settings, night_jobs, weekly),
+        jobs=[*night_jobs, weekly, automation.tune_job(), registry.rollback_job(settings, places), signals_job],
+        schedules=[*automation.schedules(settings, night_jobs, weekly), signals.schedule(settings, places, signals_job)],
         sensors=automation.sensors(settings, night_jobs),
         resources={"io_manager": StageIOManager(places)},
         loggers={"console": console},

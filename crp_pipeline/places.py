@@ -71,6 +71,23 @@ class Places:
         """Folder of a coin's log of fresh decisions."""
         return self.value("shadow", coin=coin)
 
+    def signals(self, coin: str) -> Path:
+        """Folder of a coin's log of live decisions."""
+        return self.value("signals", coin=coin)
+
+    def live_candles(self, coin: str) -> Path:
+        """File of the candles that a coin's newest live decisions were taken on."""
+        return self.root / "signals" / f"{coin}.candles.parquet"
+
+    def outcomes(self, coin: str) -> Path:
+        """File of what became of a coin's live decisions: `contracts.LiveOutcomeSchema`."""
+        return self.root / "signals" / f"{coin}.outcomes.parquet"
+
+    @property
+    def online(self) -> Path:
+        """Folder of the newest feature row and decision of every coin."""
+        return self.root / "signals" / "online"
+
     def candidate(self, coin: str) -> Path:
         """Folder in which a coin's candidate is put together for the registry."""
         return self.root / "registry" / coin / ".candidate"
