@@ -67,7 +67,7 @@ def forecast_readings(past: pd.DataFrame, recent: pd.DataFrame, config: DriftCon
 
 
 def calibration_reading(past: pd.DataFrame, recent: pd.DataFrame, *, seed: int) -> Reading:
-    """Expected calibration error of recent decisions that took a side, against as many in a row of the past, and against chance.
+    """Calibration error of recent decisions that took a side, against as many in a row of the past, and against chance.
 
     An error is never 0, and the larger the fewer decisions there are. What stretches of the past show is what so many decisions
     of this version show where nothing has changed; and honest confidences of so many would show an error up to

@@ -59,8 +59,11 @@ def read_history(places: Places, coin: str) -> pd.DataFrame | None:
 def read_report(places: Places, coin: str) -> DriftReport | None:
     """The latest report of a coin; None where there is none. Raises `DataContractError` for a damaged file."""
     history = read_history(places, coin)
-    if history is None or history.empty:
-        return None
+    return None if history is None or history.empty else latest_report(coin, history)
+
+
+def latest_report(coin: str, history: pd.DataFrame) -> DriftReport:
+    """The latest report of a coin's history, which has at least one."""
     latest = history[history["at"] == history["at"].iloc[-1]]
     latest = latest[latest["version"] == latest["version"].iloc[-1]]
     return DriftReport(coin, latest["at"].iloc[-1].to_pydatetime(), latest["version"].iloc[-1], tuple(_readings(latest)))
