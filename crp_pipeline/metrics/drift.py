@@ -44,14 +44,11 @@ def population_stability_index(reference: ArrayLike, recent: ArrayLike, *, n_bin
 def ks_statistic(reference: ArrayLike, recent: ArrayLike) -> float:
     """Largest distance between the two empirical distribution functions, in [0, 1]; NaN where a sample has no known value.
 
-    Missing values are left out. Source: `scipy.stats.ks_2samp`, without its p-value: see the module.
+    Missing values are left out. The statistic of `scipy.stats.ks_2samp`, without the p-value that takes most of its time: see
+    the module. Source: Smirnov (1939).
     """
-    from scipy.stats import ks_2samp
-
-    old, new = (values[~np.isnan(values)] for values in (_sample(reference, "reference"), _sample(recent, "recent")))
-    if not len(old) or not len(new):
-        return float("nan")
-    return float(ks_2samp(old, new, method="asymp").statistic)
+    old, new = (_known(values) for values in (_sample(reference, "reference"), _sample(recent, "recent")))
+    return _distance(old, new) if len(old) and len(new) else float("nan")
 
 
 def quantile_edges(reference: Floats, *, n_bins: int = N_BINS) -> Floats:
@@ -115,10 +112,9 @@ def _psi(reference: Ints, recent: Ints) -> Floats:
 
 def _ks_of_column(column: Floats, starts: Ints, length: int) -> Iterator[float]:
     """Within a stretch of m of n rows the distance to the rest is n / (n - m) times that to the whole."""
-    known = np.sort(column[~np.isnan(column)])
+    known = _known(column)
     for start in starts:
-        inside = column[start : start + length]
-        inside = np.sort(inside[~np.isnan(inside)])
+        inside = _known(column[start : start + length])
         m, n = len(inside), len(known)
         yield _distance(known, inside) * n / (n - m) if 0 < m < n else float("nan")
 
@@ -130,6 +126,11 @@ def _distance(whole: Floats, part: Floats) -> float:
         for side in ("left", "right")
     ]
     return float(np.abs(gaps).max())
+
+
+def _known(values: Floats) -> Floats:
+    """The values that are not missing, in ascending order."""
+    return np.sort(values[~np.isnan(values)])
 
 
 def _cells(values: Floats, edges: Floats) -> Ints:
