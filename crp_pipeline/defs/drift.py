@@ -5,6 +5,7 @@ against the champion; its description says what is missing, its metadata `state`
 """
 
 from math import nan
+from typing import cast
 
 import dagster as dg
 import pandas as pd
@@ -15,6 +16,7 @@ from crp_pipeline.drift import (
     SUMMARIES,
     DriftReport,
     Evidence,
+    Market,
     Reading,
     State,
     fall_back,
@@ -26,6 +28,7 @@ from crp_pipeline.drift import (
 from crp_pipeline.drift.outcomes import no_outcomes
 from crp_pipeline.drift.report import ALL, CALIBRATION, DRIFTED_SHARE, FORECAST_SHIFT, HIT_RATE, VERSION
 from crp_pipeline.features import ready_rows
+from crp_pipeline.gate.costs import cost_data
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.drift import drift_figure, has_values
@@ -39,8 +42,6 @@ CHECKS = {
     "calibrated_live": (CALIBRATION, VERSION, "Confidences come true as they did out of fold."),
     "hit_rate_as_promised": (HIT_RATE, VERSION, "Hits are no rarer than the confidences promised."),
 }
-# with check_specs, dagster takes a type from here and not from the annotation
-NOTHING = dg.DagsterType(lambda _, value: value is None, "Nothing stored", typing_type=type(None))
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -53,7 +54,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         kinds={"parquet"},
         partitions_def=coins,
         deps=["registry"],
-        dagster_type=NOTHING,
+        dagster_type=cast("dg.DagsterType", dg.Nothing),
         check_specs=[coin_check(name, "drift", coins, meaning) for name, (_, _, meaning) in CHECKS.items()],
     )
     def drift(
@@ -61,8 +62,10 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
     ) -> dg.MaterializeResult:
         """The champion's inputs, forecasts, calibration and live results against what it learned from and promised."""
         coin, now = context.partition_key, settings.present()
+        # a filled-in bar tells nothing of the market
         ready = features[ready_rows(candles) & ~candles["is_repaired"].to_numpy()]
-        evidence = gather_evidence(places, coin, ready, labels, settings, now=now)
+        market = Market(candles, labels, cost_data(settings, coin))
+        evidence = gather_evidence(places, coin, ready, market, settings, now=now)
         report = measure(coin, evidence, settings.drift, now=now, seed=settings.seed)
         history = save_report(places, report)
         restored = fall_back(Registry(places.registry), report, settings.drift, now=now, tell=context.log.warning)

@@ -6,7 +6,7 @@ what it decided against what it promised, `report` says what follows by a table 
 
 from crp_pipeline.drift.evidence import Evidence, gather_evidence
 from crp_pipeline.drift.measure import fall_back, measure
-from crp_pipeline.drift.outcomes import live_facts, one_at_a_time, outcomes_of
+from crp_pipeline.drift.outcomes import Market, live_facts, one_at_a_time, outcomes_of
 from crp_pipeline.drift.report import RULES, SUMMARIES, Action, DriftReport, Reading, Rule, State
 from crp_pipeline.drift.stored import read_history, read_report, save_report
 
@@ -16,6 +16,7 @@ __all__ = [
     "Action",
     "DriftReport",
     "Evidence",
+    "Market",
     "Reading",
     "Rule",
     "State",

@@ -11,16 +11,14 @@ from datetime import datetime
 import pandas as pd
 
 from crp_pipeline.contracts import CHAMPION, interval_length
-from crp_pipeline.drift.outcomes import known_outcomes, no_outcomes, outcomes_of
+from crp_pipeline.drift.outcomes import Market, known_outcomes, no_outcomes, outcomes_of
 from crp_pipeline.places import Places
-from crp_pipeline.registry import Entry, Registry, Standing, standing
+from crp_pipeline.registry import Registry, Reign, Standing, standing
 from crp_pipeline.registry.candidate import DECISIONS, MODELS
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.shadow import ShadowLog, can_read, knows_until
 from crp_pipeline.storage import read_manifest, read_parquet
 
-ENTHRONED = ("promote", "rollback")
-"""Lines of the journal that put a version on the throne."""
 LIVE, FRESH, NOTHING = "live signals", "fresh decisions", "nothing"
 
 
@@ -46,13 +44,7 @@ class Evidence:
 
 
 def gather_evidence(
-    places: Places,
-    coin: str,
-    features: pd.DataFrame,
-    labels: pd.DataFrame,
-    settings: PipelineSettings,
-    *,
-    now: datetime,
+    places: Places, coin: str, features: pd.DataFrame, market: Market, settings: PipelineSettings, *, now: datetime
 ) -> Evidence | None:
     """What there is of the coin's champion; None where nobody reigns.
 
@@ -60,25 +52,25 @@ def gather_evidence(
     `attrs`; a bar that closes after `now` is never looked at. Raises `BundleError` or `RegistryError` for a champion whose
     bytes were altered.
     """
-    book = Registry(places.registry)
+    book, own = Registry(places.registry), settings.of(coin)
     place = standing(book, coin)
     if place is None:
         return None
-    history = book.history(coin)
     until = knows_until(book.folder(coin, place.champion))
     known = features[pd.DatetimeIndex(features.index) + interval_length(settings.interval) <= pd.Timestamp(now)]
     columns = _columns(book, coin, place.champion, features)
     since = pd.Timestamp(now) - pd.Timedelta(settings.drift.recent_days, "D")
-    found, source = _decided(places, coin, place, history, labels, settings, now=now)
-    is_own = (found["version"] == place.champion) & _closed_after(found, _enthroned(history)[-1].at, settings)
+    throne = book.state(coin).throne
+    decided, source = _decided(places, coin, place, throne, market, own, now=now)
+    is_own = (decided["version"] == place.champion) & _closed_after(decided, throne[-1].at, settings.interval)
     return Evidence(
         place.champion,
         known.loc[known.index <= until, columns],
         known.loc[(known.index > until) & (known.index > since), columns],
         feature_weights(places, coin, columns),
-        _past(book, coin, place.champion, until, labels, settings),
-        found[is_own].reset_index(drop=True),
-        found,
+        _past(book, coin, place.champion, until, market, own),
+        decided[is_own].reset_index(drop=True),
+        decided,
         source,
     )
 
@@ -112,56 +104,51 @@ def _columns(book: Registry, coin: str, version: str, features: pd.DataFrame) ->
 
 
 def _past(
-    book: Registry, coin: str, version: str, until: pd.Timestamp, labels: pd.DataFrame, settings: PipelineSettings
+    book: Registry, coin: str, version: str, until: pd.Timestamp, market: Market, settings: PipelineSettings
 ) -> pd.DataFrame:
     """What had become of the decisions that the version keeps when it was put together; empty where it kept none."""
     kept = book.folder(coin, version) / DECISIONS
     if not kept.exists():
         return no_outcomes()
-    cost = settings.of(coin).labels.round_trip_cost_bps
-    return outcomes_of(read_parquet(kept), labels, version=version, round_trip_cost_bps=cost, now=until.to_pydatetime())
+    decisions = read_parquet(kept)
+    among = decisions[decisions.index.isin(market.candles.index)]
+    return outcomes_of(among, market, settings, version=version, now=until.to_pydatetime())
 
 
 def _decided(
     places: Places,
     coin: str,
     place: Standing,
-    history: Sequence[Entry],
-    labels: pd.DataFrame,
+    throne: Sequence[Reign],
+    market: Market,
     settings: PipelineSettings,
     *,
     now: datetime,
 ) -> tuple[pd.DataFrame, str]:
     """Outcomes of this reign and where they come from: live signals, or the log of fresh decisions where there are none."""
-    in_reign = {entry.version for entry in _enthroned(history[place.reign - 1 :])}
+    [began, *_] = in_reign = [reign for reign in throne if reign.line >= place.reign]
     path = places.outcomes(coin)
     live = known_outcomes(read_parquet(path), now=now) if path.exists() else no_outcomes()
-    began = history[place.reign - 1].at
-    live = live[live["version"].isin(in_reign) & _closed_after(live, began, settings)].reset_index(drop=True)
-    if len(live):
-        return live, LIVE
-    fresh = _fresh(places, coin, place, labels, settings, now=now)
+    is_own = live["version"].isin({reign.version for reign in in_reign}) & _closed_after(live, began.at, settings.interval)
+    if is_own.any():
+        return live[is_own].reset_index(drop=True), LIVE
+    fresh = _fresh(places, coin, place, market, settings, now=now)
     return fresh, FRESH if len(fresh) else NOTHING
 
 
 def _fresh(
-    places: Places, coin: str, place: Standing, labels: pd.DataFrame, settings: PipelineSettings, *, now: datetime
+    places: Places, coin: str, place: Standing, market: Market, settings: PipelineSettings, *, now: datetime
 ) -> pd.DataFrame:
     """What became of the champions' fresh decisions of this reign."""
     told = ShadowLog(places.shadow(coin)).decisions(place.reign)
-    told = told[(told["role"] == CHAMPION) & (told["recipe"] == place.recipe)]
-    cost = settings.of(coin).labels.round_trip_cost_bps
+    told = told[(told["role"] == CHAMPION) & (told["recipe"] == place.recipe) & told["open_time"].isin(market.candles.index)]
     tables = [
-        outcomes_of(own.set_index("open_time"), labels, version=str(version), round_trip_cost_bps=cost, now=now)
+        outcomes_of(own.set_index("open_time"), market, settings, version=str(version), now=now)
         for version, own in told.groupby("version")
     ]
     found = pd.concat(tables, ignore_index=True) if tables else no_outcomes()
     return found.sort_values("open_time", ignore_index=True)
 
 
-def _enthroned(history: Sequence[Entry]) -> list[Entry]:
-    return [entry for entry in history if entry.action in ENTHRONED]
-
-
-def _closed_after(outcomes: pd.DataFrame, moment: str, settings: PipelineSettings) -> "pd.Series[bool]":
-    return outcomes["open_time"] + interval_length(settings.interval) > pd.Timestamp(moment)
+def _closed_after(outcomes: pd.DataFrame, moment: str, interval: str) -> "pd.Series[bool]":
+    return outcomes["open_time"] + interval_length(interval) > pd.Timestamp(moment)

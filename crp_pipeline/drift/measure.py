@@ -8,7 +8,6 @@ from crp_pipeline.drift.features import feature_readings
 from crp_pipeline.drift.live import calibration_reading, drawdown_reading, forecast_readings, hit_rate_reading
 from crp_pipeline.drift.report import ALL, CHAMPION, DRIFTED_SHARE, RECIPE, Action, DriftReport, Reading
 from crp_pipeline.registry import NOBODY, Registry
-from crp_pipeline.registry.succession import succession
 from crp_pipeline.settings import DriftConfig
 
 
@@ -45,14 +44,14 @@ def fall_back(
     if not config.automatic_rollback:
         tell(f"{coin}: live breach of {report.version}, nothing is rolled back without drift.automatic_rollback: {why}")
         return None
-    reigns = succession(coin, book.history(coin)).reigns
-    if reigns[-1:] != (report.version,):
+    reigns = book.state(coin).reigns
+    if reigns[-1:] != [report.version]:
         tell(f"{coin}: live breach of {report.version}, which does not reign any more: {why}")
         return None
     if len(reigns) < 2:
         tell(f"{coin}: live breach of {report.version}, and there is no earlier champion to go back to: {why}")
         return None
-    restored = book.rollback(coin, reason=f"live breach: {why}", now=now)
+    restored = book.rollback(coin, expected=report.version, reason=f"live breach: {why}", now=now)
     tell(f"{coin}: live breach of {report.version}, {restored} is champion again: {why}")
     return restored
 

@@ -1,44 +1,62 @@
 """What became of decisions: live ones, those in the log of fresh decisions, and those of a version's past."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pandas as pd
 
-from crp_pipeline.contracts import PROBABILITIES, LiveOutcomeSchema, check_frame
-from crp_pipeline.metrics import expected_calibration_error, payoff_ratio, wilson_interval
+from crp_pipeline.backtest import CostData, lone_net_returns
+from crp_pipeline.contracts import PROBABILITIES
+from crp_pipeline.metrics import payoff_ratio
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.signals.decision import exits_at
+from crp_pipeline.signals.outcomes import live_numbers, outcome_frame
 
-OUTCOME_COLUMNS = {name: str(column.dtype) for name, column in LiveOutcomeSchema.columns.items()}
+DECIDED = ("signal", *PROBABILITIES, "confidence", "expected_return")
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """What a coin's decisions are scored by."""
+
+    candles: pd.DataFrame
+    labels: pd.DataFrame
+    costs: CostData = field(default_factory=CostData)
 
 
 def outcomes_of(
-    decisions: pd.DataFrame, labels: pd.DataFrame, *, version: str, round_trip_cost_bps: float, now: datetime
+    decisions: pd.DataFrame, market: Market, settings: PipelineSettings, *, version: str, now: datetime
 ) -> pd.DataFrame:
     """What became of decisions by `open_time` whose label had ended by `now`: frame of `contracts.LiveOutcomeSchema`.
 
-    `decisions` have `signal`, the probabilities and `confidence`, and those without a confidence are left out; a side earns
-    the label's `forward_return`, less the costs of a round trip. An `expected_return` that was not kept is 0.
+    `decisions` have `signal`, the probabilities and `confidence`; those without a confidence are left out. Sides earn what the
+    backtest's own fills give, under the coin's own `settings`. An `expected_return` that was not kept is 0.
     """
-    known = labels.reindex(decisions.index)
-    ended = known["label_end"].notna() & (known["label_end"] <= pd.Timestamp(now)) & known["signal"].notna()
-    told, came = (frame[ended & decisions["confidence"].notna()] for frame in (decisions, known))
-    side = told["signal"].astype("int64")
-    made = told.reindex(columns=["signal", *PROBABILITIES, "confidence", "expected_return"])
-    made["expected_return"] = made["expected_return"].fillna(0.0)
-    made["version"], made["label_end"], made["outcome"] = version, came["label_end"], came["signal"]
-    made["net_return"] = side * came["forward_return"] - side.abs() * round_trip_cost_bps / 1e4
-    made["hit"] = side == came["signal"]
-    return _outcome_frame(made.rename_axis("open_time").reset_index())
+    came = market.labels.reindex(decisions.index)
+    is_known = came["signal"].notna() & (came["label_end"] <= pd.Timestamp(now)) & decisions["confidence"].notna()
+    made = decisions[is_known].reindex(columns=list(DECIDED)).fillna({"expected_return": 0.0})
+    came = came[is_known]
+    orders = made[["signal"]].join(exits_at(market.candles, settings))
+    earned = lone_net_returns(market.candles, orders, execution=settings.execution, data=market.costs)
+    told = made.assign(
+        version=version,
+        label_end=came["label_end"],
+        outcome=came["signal"].astype("int64"),
+        net_return=earned,
+        hit=made["signal"] == came["signal"],
+    )
+    return outcome_frame(told.rename_axis("open_time").reset_index())
 
 
 def known_outcomes(outcomes: pd.DataFrame, *, now: datetime) -> pd.DataFrame:
     """The outcomes that were known at `now`, checked against their schema."""
-    found = _outcome_frame(outcomes)
+    found = outcome_frame(outcomes)
     return found[found["label_end"] <= pd.Timestamp(now)].reset_index(drop=True)
 
 
 def no_outcomes() -> pd.DataFrame:
     """An empty frame of `contracts.LiveOutcomeSchema`."""
-    return _outcome_frame(pd.DataFrame(columns=list(OUTCOME_COLUMNS)))
+    return outcome_frame(pd.DataFrame())
 
 
 def sides(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -61,33 +79,15 @@ def one_at_a_time(outcomes: pd.DataFrame) -> pd.DataFrame:
     return own.iloc[kept].reset_index(drop=True)
 
 
-def live_facts(outcomes: pd.DataFrame) -> dict[str, float]:
-    """Numbers of live decisions: how many, hit rate with interval, promise, zero skill, payoff, calibration and coverage.
+def live_facts(outcomes: pd.DataFrame, *, level: float = 0.95) -> dict[str, float]:
+    """`signals.outcomes.live_numbers` with `coverage`, the share of decisions that took a side, and `payoff`.
 
-    The interval is Wilson's over `one_at_a_time`, whose labels share nothing. Without skill, who takes sides as often hits in
-    `zero_skill_hit_rate`: the shares of sides taken times the shares of outcomes that came. NaN where there is nothing.
+    The payoff is mean win over mean loss of decisions `one_at_a_time`, of which there are `independent_sides`.
     """
     own, alone = sides(outcomes), one_at_a_time(outcomes)
-    low, high = wilson_interval(int(alone["hit"].sum()), len(alone)) if len(alone) else (float("nan"),) * 2
-    came = outcomes["outcome"].value_counts(normalize=True)
-    taken = own["signal"].value_counts(normalize=True)
     return {
-        "decisions": float(len(outcomes)),
-        "sides": float(len(own)),
+        **live_numbers(outcomes, level=level),
         "coverage": len(own) / len(outcomes) if len(outcomes) else float("nan"),
         "independent_sides": float(len(alone)),
-        "hit_rate": float(own["hit"].mean()),
-        "independent_hit_rate": float(alone["hit"].mean()),
-        "independent_hit_rate_low": low,
-        "independent_hit_rate_high": high,
-        "promised_hit_rate": float(own["confidence"].mean()),
-        "zero_skill_hit_rate": float((taken * came.reindex(taken.index).fillna(0)).sum()) if len(own) else float("nan"),
         "payoff": payoff_ratio(alone["net_return"]),
-        "mean_net_return_bps": 1e4 * float(alone["net_return"].mean()),
-        "calibration_error": expected_calibration_error(own["confidence"], own["hit"]),
     }
-
-
-def _outcome_frame(rows: pd.DataFrame) -> pd.DataFrame:
-    ordered = rows[list(OUTCOME_COLUMNS)].astype(OUTCOME_COLUMNS).sort_values("open_time", ignore_index=True)
-    return check_frame(ordered, LiveOutcomeSchema, what="live outcomes")

@@ -6,7 +6,7 @@ import pandas as pd
 from crp_pipeline.drift import SUMMARIES, live_facts, one_at_a_time
 from crp_pipeline.drift.outcomes import sides
 from crp_pipeline.drift.stored import latest_report
-from crp_pipeline.metrics import calibration_curve
+from crp_pipeline.metrics import calibration_curve, expected_calibration_error
 from crp_pipeline.reporting.document import Block, Grid, Section, Table, Words
 from crp_pipeline.reporting.drift import FALLS_BACK, nearness
 from crp_pipeline.reporting.plots import (
@@ -27,10 +27,11 @@ from crp_pipeline.reporting.plots import (
 )
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.sections.trading import MOST_POINTS
-from crp_pipeline.reporting.tables import counted, percent
+from crp_pipeline.reporting.tables import counted, percent, percent_with_interval
 
 KEY, TITLE = "live", "Since then: drift and live decisions"
 MOST_ROWS = 20
+TOLD = ("hit_rate", "hit_rate_low", "hit_rate_high", "expected_hit_rate", "zero_skill_hit_rate", "coverage")
 
 
 def live_section(results: CoinResults) -> Section:
@@ -96,22 +97,12 @@ def _live(results: CoinResults) -> list[Block]:
 def live_sentence(coin: str, outcomes: pd.DataFrame) -> str:
     """Hit rate with its interval and what it must be held against."""
     facts = live_facts(outcomes)
-    rate, low, high, promised, chance, coverage = (
-        percent(facts[name])
-        for name in (
-            "independent_hit_rate",
-            "independent_hit_rate_low",
-            "independent_hit_rate_high",
-            "promised_hit_rate",
-            "zero_skill_hit_rate",
-            "coverage",
-        )
-    )
+    rate, low, high, promised, chance, coverage = (percent(facts[name]) for name in TOLD)
     payoff = "unknown" if np.isnan(facts["payoff"]) else f"{facts['payoff']:.2f}"
     return (
-        f"{coin} live: {rate} hits ({low} to {high}) of {facts['independent_sides']:,.0f} decisions that share no hour, "
-        f"{promised} promised, {chance} without skill; payoff {payoff}; a side taken in {coverage} of "
-        f"{facts['decisions']:,.0f} decisions."
+        f"{coin} live: {rate} hits ({low} to {high}) of {facts['sides']:,.0f} sides taken, {facts['effective_n']:,.0f} of them "
+        f"independent; {promised} promised, {chance} without skill; payoff {payoff}; a side taken in {coverage} of "
+        f"{facts['scored']:,.0f} decisions."
     )
 
 
@@ -141,23 +132,22 @@ def calibration_plot(own: pd.DataFrame) -> Plot:
         "yaxis": shares("hit rate", range=[0, 1], domain=[0.32, 1]),
         "yaxis2": axis("decisions", domain=[0, 0.22]),
     }
-    error = live_facts(own)["calibration_error"]
+    error = expected_calibration_error(own["confidence"], own["hit"])
     title = f"Live calibration error {error:.1%} over {len(own):,} overlapping decisions"
     return Plot("live-calibration", title, traces, layout)
 
 
 def _facts_view(facts: pd.DataFrame) -> pd.DataFrame:
-    low, high = facts["independent_hit_rate_low"].map(percent), facts["independent_hit_rate_high"].map(percent)
     return pd.DataFrame(
         {
             "version": facts["version"],
-            "decisions": facts["decisions"],
+            "decisions": facts["scored"],
             "coverage": facts["coverage"].map(percent),
-            "sides, one at a time": facts["independent_sides"],
-            "hit rate": facts["independent_hit_rate"].map(percent) + " (" + low + " to " + high + ")",
-            "promised": facts["promised_hit_rate"].map(percent),
+            "independent": facts["effective_n"].round(),
+            "hit rate": percent_with_interval(facts, "hit_rate"),
+            "promised": facts["expected_hit_rate"].map(percent),
             "zero skill": facts["zero_skill_hit_rate"].map(percent),
             "payoff": facts["payoff"],
-            "net, bps": facts["mean_net_return_bps"],
+            "net, bps": facts["net_return_bps"],
         }
     )
