@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crp_pipeline.contracts import Bools, Floats
+from crp_pipeline.contracts import Floats
 from crp_pipeline.drift.report import Reading, State
 from crp_pipeline.metrics import ks_of_stretches, ks_statistic, population_stability_index, psi_of_stretches
 from crp_pipeline.settings import DriftConfig
@@ -76,9 +76,3 @@ def distances(reference: pd.DataFrame, recent: pd.DataFrame) -> Distances:
 def usual_and_most(of_stretches: Floats) -> tuple[Floats, Floats]:
     """The `USUAL` quantile and the maximum over stretches, (columns,) each of (stretches, columns)."""
     return np.quantile(of_stretches, USUAL, axis=0), of_stretches.max(axis=0)
-
-
-def drifted_share(of_columns: Bools, weight: Floats) -> Floats:
-    """Weight of the columns that drifted, (...) of (..., columns); weights add up to 1."""
-    share: Floats = of_columns @ weight
-    return share

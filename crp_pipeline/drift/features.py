@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.contracts import Floats
-from crp_pipeline.drift.distance import Distances, distances, drifted_share, missing_rows, usual_and_most
+from crp_pipeline.drift.distance import Distances, distances, missing_rows
 from crp_pipeline.drift.report import ALL, DRIFTED_SHARE, FEATURE_KS, FEATURE_PSI, Reading, State
 from crp_pipeline.settings import DriftConfig
 
@@ -16,9 +16,9 @@ def feature_readings(
 
     `reference` holds the rows that the champion learned from and `recent` those after them, a column per feature that it reads.
     `weight` says how much each of them matters. A feature counts as drifted where its stability index is large
-    (`DriftConfig.max_psi`) and beyond what the usual stretch of the history shows; the weight of all that do is held against
-    the weight of those that did, by the same rule, in the stretches of the history. That is one number per night, whose limits
-    know how many features there are and how they hang together: where a market drifts through its history, all of them do.
+    (`DriftConfig.max_psi`) and beyond what any stretch of its history shows. Their weight is one number per night, however many
+    features there are. By chance a feature goes beyond its `distance.STRETCHES` or more stretches in 1 of 21 nights that share
+    no bar; a quarter of the weight does so together as often at worst, where it hangs together without any slack.
     """
     if missing := missing_rows(len(reference), len(recent)):
         return [Reading.unknown(DRIFTED_SHARE, ALL, n=len(recent), missing=missing)]
@@ -31,17 +31,14 @@ def feature_readings(
 
 
 def share_reading(found: Distances, weight: Floats, config: DriftConfig) -> Reading:
-    """The weight of the features that drifted against that in the stretches of the history."""
-    usual, _ = usual_and_most(found.psi_of_stretches)
-    large = np.maximum(usual, config.max_psi)
-    share = weight / weight.sum()
-    usual_share, most_share = usual_and_most(drifted_share(found.psi_of_stretches > large, share)[:, None])
+    """The weight of the features that drifted, in that of all."""
+    _, limit = found.psi_limits(config)
     return Reading.held(
         DRIFTED_SHARE,
         ALL,
-        float(drifted_share(found.psi > large, share)),
-        warn=max(float(usual_share[0]), config.warn_share),
-        limit=max(float(most_share[0]), config.max_share),
+        float(weight[found.psi > limit].sum() / weight.sum()),
+        warn=config.warn_share,
+        limit=config.max_share,
         n=len(found.names),
         worst=State.DRIFTED,
     )
