@@ -194,6 +194,11 @@ def load_version(book: Registry, coin: str, name: str) -> Version:
     return _version(book, coin, name, book.card(coin, name))
 
 
+def knows_until(folder: Path) -> pd.Timestamp:
+    """Open time of the last bar that anything in a version's folder may have been learned from or measured on."""
+    return _knows_until(_stack(folder / STACK), folder)
+
+
 def registered_at(book: Registry, coin: str, name: str) -> pd.Timestamp:
     """When a version was first written down, as its coin's journal has it."""
     return pd.Timestamp(book.state(coin).registered[name].at)

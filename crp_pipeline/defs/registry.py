@@ -116,7 +116,7 @@ def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> N
 
 def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     models = [["models", name] for name in (SELECTION, *BASELINES, *settings.roster)]
-    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", *models)]
+    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", "drift", *models)]
 
     @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings), deps=told)
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
