@@ -16,6 +16,7 @@ from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
 from crp_pipeline.registry import Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
+from crp_pipeline.registry.ingredients import ingredients_told, keep_ingredients
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.gate import fleet_figure
 from crp_pipeline.reporting.report import write_coin_report
@@ -46,10 +47,13 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             "settings": settings.model_dump(mode="json", exclude=PLACES),
             "libraries": library_versions(),
             "columns_id": columns_id(candidate),
+            "ingredients": ingredients_told(places, coin, settings),
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
         check_subject(candidate, gate)
         version = version_judged(book, coin, gate) or book.register(candidate, card, now=now)
+        for name in keep_ingredients(places, coin, card, settings):
+            context.log.warning(f"{coin}: {name} changed since the gate judged: version {version} cannot be made again from it")
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
             book.promote(coin, version, gate, now=now)
