@@ -1,6 +1,6 @@
 """Room 9 in Dagster: versions and champions per coin, the report, and the summary over all coins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 import pandas as pd
@@ -17,6 +17,7 @@ from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, sourc
 from crp_pipeline.registry import Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
 from crp_pipeline.registry.ingredients import ingredients_told, keep_ingredients
+from crp_pipeline.registry.mirror import mirror
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.gate import fleet_figure
 from crp_pipeline.reporting.report import write_coin_report
@@ -58,6 +59,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
             book.promote(coin, version, gate, now=now)
         champion = book.champion(coin)
+        mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
         return dg.MaterializeResult(
             metadata={
                 "version": version,
@@ -65,11 +67,22 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
                 "verdict": str(gate.outcome),
                 "reason": gate.reason,
                 "rolled_back_before": rolled_back,
+                "mirror": mirrored,
                 "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
             }
         )
 
     return registry
+
+
+def _mirrored(book: Registry, coin: str, settings: PipelineSettings, *, tell: Callable[[str], object]) -> str:
+    """What became of the mirror: a problem with it is told and stops nobody."""
+    if settings.mlflow is None:
+        return "none"
+    done = mirror(book, coin, settings.mlflow)
+    if done.problem:
+        tell(done.problem)
+    return done.problem or f"{len(done.versions)} versions written"
 
 
 def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> None:
