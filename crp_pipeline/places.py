@@ -6,6 +6,8 @@ from pathlib import Path
 
 from crp_pipeline.storage import MANIFEST, sha256
 
+INGREDIENTS = "ingredients"
+
 
 @dataclass(frozen=True)
 class Places:
@@ -91,6 +93,15 @@ class Places:
     def candidate(self, coin: str) -> Path:
         """Folder in which a coin's candidate is put together for the registry."""
         return self.root / "registry" / coin / ".candidate"
+
+    def ingredients(self, coin: str) -> Path:
+        """Folder of what a coin's versions are made again from."""
+        return self.registry / coin / INGREDIENTS
+
+    @property
+    def market_ingredients(self) -> Path:
+        """Folder of the market tables that versions of any coin are made again from; no coin has a name in small letters."""
+        return self.registry / "market"
 
     def report(self, coin: str) -> Path:
         """A coin's report page."""

@@ -1,6 +1,6 @@
 """Room 9 in Dagster: versions and champions per coin, the report, and the summary over all coins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 import pandas as pd
@@ -17,6 +17,8 @@ from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
 from crp_pipeline.registry import NOBODY, Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
+from crp_pipeline.registry.ingredients import ingredients_told, keep_ingredients, prune_ingredients
+from crp_pipeline.registry.mirror import mirror
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.gate import fleet_figure
 from crp_pipeline.reporting.report import write_coin_report
@@ -47,14 +49,18 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             "settings": settings.model_dump(mode="json", exclude=PLACES),
             "libraries": library_versions(),
             "columns_id": columns_id(candidate),
+            "ingredients": ingredients_told(places, coin, settings),
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
         check_subject(candidate, gate)
         version = version_judged(book, coin, gate) or book.register(candidate, card, now=now)
+        for name in keep_ingredients(places, coin, card, settings):
+            context.log.warning(f"{coin}: {name} changed since the gate judged: version {version} cannot be made again from it")
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
             book.promote(coin, version, gate, now=now)
-        pruned = book.prune(coin, settings.retention, now=now)
+        pruned = _pruned(book, coin, settings, places)
+        mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
         return dg.MaterializeResult(
             metadata={
                 "version": version,
@@ -63,11 +69,21 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
                 "reason": gate.reason,
                 "rolled_back_before": rolled_back,
                 "pruned": ", ".join(pruned) or "none",
+                "mirror": mirrored,
                 "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
             }
         )
 
     return registry
+
+
+def _pruned(book: Registry, coin: str, settings: PipelineSettings, places: Places) -> list[str]:
+    """Versions whose files retention has removed, and with them the tables that no other version is made from."""
+    pruned = book.prune(coin, settings.retention, now=settings.present())
+    if pruned:
+        state = book.state(coin)
+        prune_ingredients(places, coin, [book.card_alone(coin, it) for it in state.registered if state.keeps(it)])
+    return pruned
 
 
 def _roles(book: Registry, coin: str) -> dict[str, str]:
@@ -101,6 +117,16 @@ def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition
         rollback()
 
     return job
+
+
+def _mirrored(book: Registry, coin: str, settings: PipelineSettings, *, tell: Callable[[str], object]) -> str:
+    """What became of the mirror: a problem with it is told and stops nobody."""
+    if settings.mlflow is None:
+        return "none"
+    done = mirror(book, coin, settings.mlflow)
+    if done.problem:
+        tell(done.problem)
+    return done.problem or f"{len(done.versions)} versions written"
 
 
 def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> None:

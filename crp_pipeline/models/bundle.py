@@ -138,6 +138,11 @@ def golden_samples(folder: Path) -> Samples:
     return _as_samples(_golden(folder)[0])
 
 
+def golden_answers(folder: Path) -> Floats:
+    """What a bundle's model answered to these inputs when it was stored: (n, outputs)."""
+    return _golden(folder)[1]
+
+
 def _golden(folder: Path) -> tuple[Floats, Floats]:
     """Inputs (n, reach, k) and outputs (n, outputs)."""
     with np.load(folder / GOLDEN, allow_pickle=False) as stored:

@@ -28,7 +28,7 @@ from crp_pipeline.settings.parameters import (
     Sizing,
     WalkForwardConfig,
 )
-from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, load_settings
+from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, ToldSettings, load_settings
 
 __all__ = [
     "INTERVALS",
@@ -56,6 +56,7 @@ __all__ = [
     "SettingsError",
     "SignalsConfig",
     "Sizing",
+    "ToldSettings",
     "WalkForwardConfig",
     "load_settings",
 ]
