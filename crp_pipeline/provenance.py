@@ -35,7 +35,7 @@ PLACES: dict[str, Any] = {
 """Settings that say where something lies or who is told, as pydantic excludes them."""
 OPERATIONS = (
     *("retired", "clock", "storage", "online_store", "mlflow"),
-    *("signals", "drift", "retention", "notify", "limits"),
+    *("signals", "drift", "retention", "automation", "notify", "limits"),
 )
 """Settings that run a night and change nothing that is learned, decided or judged."""
 ASKED_OF_A_MODEL = ("model_type", "variant", "parameters", "days_of_history", "all_features")
