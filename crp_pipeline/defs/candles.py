@@ -25,6 +25,7 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import candles_figure, market_figure, quality_figure
@@ -189,7 +190,7 @@ def _market(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         stamp(closes, "market", interval=settings.interval)
         return dg.MaterializeResult(
             value=closes,
-            data_version=dg.DataVersion(lineage_of(closes)["market"][0]),
+            data_version=version_of(closes, "market"),
             metadata={
                 "dagster/row_count": len(closes),
                 "coins": ", ".join(closes.columns),

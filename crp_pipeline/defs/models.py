@@ -15,6 +15,7 @@ from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.defs.trials import append_model
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.gate.sentinels import feature_readings, quarantined
 from crp_pipeline.metrics import mean_jaccard, selection_stability
@@ -130,7 +131,8 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
         metadata = _selection_metadata(selected)
         files = {**made_by(settings, context.partition_key), **kind_of_market(settings)}
         stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files=files)
-        return dg.MaterializeResult(value=selected, metadata=metadata)
+        version = version_of(selected, f"models/{SELECTION}")
+        return dg.MaterializeResult(value=selected, data_version=version, metadata=metadata)
 
     return selection
 
@@ -199,6 +201,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         prior = before.get(BASELINE, predictions)
         return dg.MaterializeResult(
             value=predictions,
+            data_version=version_of(predictions, f"models/{model_type}", f"models/{model_type}.bundle"),
             check_results=_checks(predictions, prior, labels, settings) if flags else [],
             metadata=_metadata(trained, card, labels, prior, applied.told),
         )

@@ -12,6 +12,7 @@ from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.trials import append_model
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.models import Trained, quarantined_in, recipe_facts, without
 from crp_pipeline.models.pooled import PoolMember, train_pool
@@ -19,7 +20,7 @@ from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import training_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import read_parquet, write_parquet
+from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_parquet
 
 CANDLES = "candles"
 MADE_OF = {
@@ -70,6 +71,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         summary = _summary(trained, standing)
         return dg.MaterializeResult(
             value=summary,
+            data_version=version_from(*(sha256(places.bundle(coin, POOLED) / MANIFEST) for coin in trained)),
             metadata={
                 "coins": ", ".join(standing),
                 "missing_coins": ", ".join(coin for coin in coins.get_partition_keys() if coin not in standing) or "none",

@@ -9,6 +9,7 @@ from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
 from crp_pipeline.gate.verdict import read_verdict
@@ -24,6 +25,7 @@ from crp_pipeline.reporting.results_document import write_results_document
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.shadow import columns_id
+from crp_pipeline.storage import frame_hash, sha256
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -55,6 +57,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             book.promote(coin, version, gate, now=now)
         champion = book.champion(coin)
         return dg.MaterializeResult(
+            data_version=version_from(version, champion or "none", str(gate.outcome)),
             metadata={
                 "version": version,
                 "champion": champion or "none",
@@ -62,7 +65,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
                 "reason": gate.reason,
                 "rolled_back_before": rolled_back,
                 "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
-            }
+            },
         )
 
     return registry
@@ -88,11 +91,12 @@ def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         """One self-contained page: the verdict first, then everything behind it, and each table beside it."""
         path = write_coin_report(places, context.partition_key)
         return dg.MaterializeResult(
+            data_version=version_from(sha256(path)),
             metadata={
                 "page": dg.MetadataValue.path(str(path)),
                 "tables": dg.MetadataValue.path(str(places.report_tables(context.partition_key))),
                 "bytes": path.stat().st_size,
-            }
+            },
         )
 
     return report
@@ -126,6 +130,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         page = _fleet_page(settings, places, coins.get_partition_keys(), failed) if verdicts else "none"
         return dg.MaterializeResult(
             value=verdicts_by_coin,
+            data_version=version_from(frame_hash(verdicts_by_coin)),
             metadata={
                 "page": page,
                 "fleet": sentence,

@@ -8,10 +8,12 @@ import pandas as pd
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.trials import occasion_of
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.models.inner import OBJECTIVES
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.tuning import best_trials, study_figure
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash
 from crp_pipeline.tuning import MOST_TRIALS, TUNABLE, TunedModel, TuningRun, table_row, tune_model
 
 GROUP = "tuning"
@@ -61,7 +63,10 @@ def _tuning_asset(model_type: str, settings: PipelineSettings, places: Places) -
             clock=settings.present,
             progress=context.log.info,
         )
-        return dg.MaterializeResult(value=found.found.trials, metadata=_metadata(found, context.partition_key))
+        version = version_from(frame_hash(found.found.trials))
+        return dg.MaterializeResult(
+            value=found.found.trials, data_version=version, metadata=_metadata(found, context.partition_key)
+        )
 
     return tuning
 
