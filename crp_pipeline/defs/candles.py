@@ -23,6 +23,7 @@ from crp_pipeline.candles.quality import BLOCKING
 from crp_pipeline.candles.source import read_source, source_name
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.retries import asked_again
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.defs.versions import version_of
@@ -105,7 +106,8 @@ def _candles(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         """Open, high, low, close and volume of every bar, in time order, with holes filled and flagged or split."""
         coin, now = context.partition_key, pd.Timestamp(settings.present())
         source = source_name(settings, coin)
-        raw = read_source(settings, coin, now=now, progress=context.log.info)
+        with asked_again(context, settings.limits):
+            raw = read_source(settings, coin, now=now, progress=context.log.info)
         bars, _ = repair_candles(raw, settings.interval, max_gap=settings.max_gap, now=now, source=source)
         require_history(bars, settings.walk_forward.train_size + 1, source=source)
         report = _quality_tonight(settings, places, coin, raw, now)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from crp_pipeline.controls import ControlReport, control_evidence, keep_report, read_report, run_suite
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.pools import CPU_TRAINING
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.defs.versions import version_from
 from crp_pipeline.provenance import source_hash
@@ -35,6 +36,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     @dg.asset(
         group_name="gate",
         kinds={"python"},
+        pool=CPU_TRAINING,
         dagster_type=FRAME,
         check_specs=[dg.AssetCheckSpec(IN_ORDER, asset="controls", description="Warns of controls that did not come out.")],
     )

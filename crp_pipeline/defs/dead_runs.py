@@ -1,8 +1,8 @@
-"""Runs whose process is gone: ended, so that nobody waits for them, and their places in the pools given back.
+"""Runs whose process is gone: ended, so that nobody waits for them.
 
 A process that is killed cannot say so. Dagster's code server notices when a run's process dies, and nobody notices when the
-server dies with it, or when a night from the shell is killed: the run would stay STARTED and hold its places for ever. Every
-run says in its events by which process it is executed; of those on this machine the system knows whether they live.
+server dies with it, or when a night from the shell is killed: the run would stay STARTED, and the queue would count it for ever.
+Every run says in its events by which process it is executed; of those on this machine the system knows whether they live.
 """
 
 import os
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.dagster_run import RunRecord
 
 HOST = "crp/host"
 """Tag of a run that was begun from the shell: the machine that executes it."""
@@ -27,14 +26,12 @@ def host_tag() -> dict[str, str]:
 
 
 def end_dead_runs(instance: dg.DagsterInstance, *, log: Callable[[str], object]) -> list[str]:
-    """Mark as failed every started run of this machine whose process is gone, and free its places; returns their ids."""
+    """Mark as failed every started run of this machine whose process is gone; returns their ids."""
     started = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]))
-    dead = [record.dagster_run for record in started if _is_here(record.dagster_run) and _is_dead(instance, record)]
+    dead = [it.dagster_run for it in started if _is_here(it.dagster_run) and _is_dead(instance, it.dagster_run.run_id)]
     for run in dead:
         sentence = f"run {run.run_id} of {run.job_name}: its process is gone, and it is ended"
         instance.report_run_failed(run, sentence)
-        if instance.event_log_storage.supports_global_concurrency_limits:
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         log(sentence)
     return [run.run_id for run in dead]
 
@@ -43,11 +40,17 @@ def _is_here(run: dg.DagsterRun) -> bool:
     return run.tags.get(HOST) == socket.gethostname() or GRPC in run.tags
 
 
-def _is_dead(instance: dg.DagsterInstance, record: RunRecord) -> bool:
-    """Whether the latest process that said it executes the run is gone; one that has said nothing yet is not."""
-    events = instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+def _is_dead(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the latest process that said it executes the run is gone, and the run has not ended meanwhile.
+
+    One whose process has said nothing yet is not dead.
+    """
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
     named = [(event.timestamp, pid) for event in events if (pid := _pid_of(event)) is not None]
-    return bool(named) and not _lives(*named[-1])
+    if not named or _lives(*named[-1]):
+        return False
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not run.is_finished
 
 
 def _pid_of(event: dg.EventLogEntry) -> int | None:

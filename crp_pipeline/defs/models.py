@@ -13,6 +13,7 @@ from pydantic import Field
 from crp_pipeline.contracts import FINAL, PROBABILITIES
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.pools import CPU_TRAINING, pool_of
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.defs.trials import append_model
 from crp_pipeline.defs.versions import version_of
@@ -104,6 +105,7 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
         key=["models", SELECTION],
         group_name="models",
         kinds={"lightgbm", "parquet"},
+        pool=CPU_TRAINING,
         deps=["feasibility"],  # what is achievable is told before anything is trained
         partitions_def=coin_partitions(settings),
     )
@@ -162,6 +164,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
     @dg.asset(
         key=["models", model_type],
         group_name="models",
+        pool=pool_of(model_type, settings.limits),
         kinds={"python"} if model_type in BASELINES else {model_type},
         partitions_def=coins,
         ins={name: dg.AssetIn(["models", name]) for name in inputs},

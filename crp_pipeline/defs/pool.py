@@ -10,6 +10,7 @@ from crp_pipeline.contracts import interval_length
 from crp_pipeline.defs.models import BASELINE, POOLED, SELECTION, TrainingConfig, roles_of, save_final, spec_of
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.pools import pool_of
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.trials import append_model
 from crp_pipeline.defs.versions import version_from
@@ -45,6 +46,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         key=["models", POOLED],
         group_name="models",
         kinds={POOLED},
+        pool=pool_of(POOLED, settings.limits),
         deps=[dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping()) for key in MADE_OF.values()],
     )
     def pooled_transformer(context: dg.AssetExecutionContext, config: TrainingConfig) -> dg.MaterializeResult[pd.DataFrame]:

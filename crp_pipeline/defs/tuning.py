@@ -7,6 +7,7 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.pools import pool_of
 from crp_pipeline.defs.trials import occasion_of
 from crp_pipeline.defs.versions import version_from
 from crp_pipeline.models.inner import OBJECTIVES
@@ -48,6 +49,7 @@ def _tuning_asset(model_type: str, settings: PipelineSettings, places: Places) -
         key=[GROUP, model_type],
         group_name=GROUP,
         kinds={"optuna", "sqlite"},
+        pool=pool_of(model_type, settings.limits),
         deps=["candles", "features", "labels", "splits"],
         partitions_def=coin_partitions(settings),
         description=f"Hyper-parameters of {model_type}, searched before the first test bar; a study that was killed goes on.",

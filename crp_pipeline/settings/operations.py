@@ -91,11 +91,9 @@ class AutomationConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class LimitsConfig:
-    """How long a run or a step may take before it is ended, and what training waits for."""
+    """How long a run may take before it is ended, how patient a download is, and what training waits for."""
 
     run_minutes: Annotated[float, Field(gt=0)] = 360.0
-    step_minutes: Annotated[float, Field(gt=0)] = 180.0
-    """The same of one asset."""
     exchange_retries: Annotated[int, Field(ge=0, le=10)] = 3
     """Times that the candles of a coin are asked for again when the exchange was silent; nothing else is repeated."""
     exchange_pause_s: Annotated[float, Field(ge=0, le=3_600)] = 60.0
