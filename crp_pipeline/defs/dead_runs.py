@@ -1,7 +1,7 @@
 """Runs whose process is gone: ended, so that nobody waits for them.
 
 A process that is killed cannot say so. Dagster's code server notices when a run's process dies, and nobody notices when the
-server dies with it, or when a night from the shell is killed: the run would stay STARTED, and the queue would count it for ever.
+server dies with it, or when a night from the shell is killed: the run would stay STARTED, and the queue count it for ever.
 Every run says in its events by which process it is executed; of those on this machine the system knows whether they live.
 """
 

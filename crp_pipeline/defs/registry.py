@@ -138,6 +138,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
                 "promoted": sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values()),
                 "coins": len(verdicts),
                 "without_verdict": ", ".join(coin for coin in coins.get_partition_keys() if coin not in verdicts) or "none",
+                "retired": ", ".join(settings.retired) or "none",
                 "verdicts": table(verdicts_by_coin),
                 "results": dg.MetadataValue.md(results.read_text(encoding="utf-8")),
             },
@@ -150,4 +151,5 @@ def _fleet_page(
     settings: PipelineSettings, places: Places, coins: Sequence[str], failed: Mapping[str, str]
 ) -> dg.MetadataValue[str | None]:
     """Write the page of all coins, and tell where it lies."""
-    return dg.MetadataValue.path(str(write_fleet_report(places, coins, config=settings.gate, failed=failed)))
+    page = write_fleet_report(places, coins, config=settings.gate, failed=failed, retired=settings.retired)
+    return dg.MetadataValue.path(str(page))
