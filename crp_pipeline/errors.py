@@ -2,6 +2,7 @@
 
     CrpError
     ├── DataContractError          a table breaks a rule that later stages rely on
+    │   └── SilentExchangeError    an exchange that did not answer, or not in its language, however often it was asked
     ├── InsufficientHistoryError   too few rows for what was asked
     ├── TrainingError              a fit that cannot go on: its loss is not a number, or a batch does not fit in memory
     ├── TuningError                a study that cannot be begun, or that found nothing
@@ -21,6 +22,10 @@ class CrpError(Exception):
 
 class DataContractError(CrpError):
     """A table breaks a rule that later stages rely on."""
+
+
+class SilentExchangeError(DataContractError):
+    """An exchange did not answer, or not in its language, however often it was asked; it may later."""
 
 
 class InsufficientHistoryError(CrpError):

@@ -16,6 +16,7 @@ import typer
 from crp_pipeline.candles.source import available_coins
 from crp_pipeline.definitions import defs
 from crp_pipeline.defs.automation import PHASES
+from crp_pipeline.defs.dead_runs import end_dead_runs, host_tag
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.tables import to_blocks
 from crp_pipeline.reporting.verdicts import where_to_look
@@ -41,7 +42,7 @@ def run_night(floor_plan: dg.Definitions, coins: Sequence[str], instance: dg.Dag
 
 def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, coin: str | None) -> bool:
     started = perf_counter()
-    result = job.execute_in_process(partition_key=coin, instance=instance, raise_on_error=False)
+    result = job.execute_in_process(partition_key=coin, instance=instance, raise_on_error=False, tags=host_tag())
     outcome = "done" if result.success else "FAILED"
     typer.echo(f"{job.name}{' ' + coin if coin else ''}: {outcome} in {perf_counter() - started:.1f} s")
     for event in result.all_events:
@@ -61,6 +62,7 @@ def main(
     if strangers:
         raise typer.BadParameter(f"{strangers[0]} is not configured; there are {', '.join(known)}")
     with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance, log=typer.echo)
         failed = run_night(defs, coins or known, instance)
     if "summary" not in failed:
         verdicts = read_parquet(places.frame("summary"))
