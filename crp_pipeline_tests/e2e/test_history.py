@@ -1,7 +1,5 @@
 """A night that is recorded in a real Postgres server, and two processes that write to it at once."""
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,13 +14,14 @@ from crp_pipeline.defs.history import VARIABLE
 from crp_pipeline.nightly import run_night
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.postgres_server import PASSWORD, QUOTED_PASSWORD, postgres_server, program
+from crp_pipeline_tests.e2e.web_server import environment_of
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
 COIN = "EDGE-DEMO"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def url():
     if program("postgres") is None:
         pytest.skip("no Postgres server: apt install postgresql")
@@ -55,15 +54,7 @@ def test_a_night_is_recorded_in_postgres_and_nothing_of_it_in_sqlite(home, url):
 
 
 def test_two_processes_at_once_record_in_one_database_and_show_its_password_nowhere(home, url):
-    settings = small_settings(home / "data").model_dump(mode="json", include={"horizon", "roster", "demo", "data_dir"})
-    environment = {
-        **os.environ,
-        **{f"CRP_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()},
-        "DAGSTER_HOME": str(home),
-        "PYTHONPATH": str(PROJECT),
-        "PYTHONWARNINGS": "ignore",
-    }
-    before = _rows(url)["SUCCESS"]
+    environment = {**environment_of(home, small_settings(home / "data")), VARIABLE: url}
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "crp_pipeline.definitions", "--select", "candles"]
     at_once = [
         subprocess.Popen(
@@ -79,7 +70,7 @@ def test_two_processes_at_once_record_in_one_database_and_show_its_password_nowh
     told = [process.communicate(timeout=300)[0] for process in at_once]
     assert [process.returncode for process in at_once] == [0, 0], told
     assert not any(secret in line for line in told for secret in (PASSWORD, QUOTED_PASSWORD))
-    assert _rows(url)["SUCCESS"] == before + 2
+    assert _rows(url)["SUCCESS"] == 2
     assert not list(home.rglob("*.db"))
 
 
