@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from crp_pipeline.errors import BundleError, DataContractError, StorageError
+from crp_pipeline.errors import BundleError, DataContractError, DiskError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -82,7 +82,7 @@ def fresh_folder(folder: Path) -> Path:
 def staged(folder: Path) -> Iterator[Path]:
     """An empty folder to fill, which takes `folder`'s place when the block ends, and is gone when it raises.
 
-    One process fills it at a time, others wait. Raises `StorageError` naming `folder` where the disk does not take it.
+    One process fills it at a time, others wait. Raises `DiskError` naming `folder` where the disk does not take it.
     """
     staging = folder.with_name(f".{folder.name}.new")
     with _named(folder), _alone_with(folder.with_name(f".{folder.name}.lock")):
@@ -208,7 +208,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}; what was there before stays") from error
+        raise DiskError(f"{path} cannot be written: {error.strerror or error}; what was there before stays") from error
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from crp_pipeline import storage
-from crp_pipeline.errors import BundleError, DataContractError, StorageError
+from crp_pipeline.errors import BundleError, DataContractError, DiskError
 from crp_pipeline.storage import (
     MANIFEST,
     frame_hash,
@@ -183,7 +183,7 @@ def test_an_exchange_that_fails_for_another_reason_is_an_error_and_changes_nothi
 
 def test_a_folder_that_cannot_be_filled_leaves_the_old_one_and_nothing_else(tmp_path):
     write_text(tmp_path / "x" / "old.txt", "old")
-    with pytest.raises(StorageError, match=r"x cannot be written: No space left on device; what was there before stays"):
+    with pytest.raises(DiskError, match=r"x cannot be written: No space left on device; what was there before stays"):
         with staged_folder(tmp_path / "x") as staging:
             write_text(staging / "half.txt", "half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -230,7 +230,7 @@ def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path, monkeypatch):
     write_text(tmp_path / "file", "old")
     monkeypatch.setattr(os, "fsync", full)
     sentence = f"{tmp_path / 'file'} cannot be written: No space left on device; what was there before stays"
-    with pytest.raises(StorageError, match=f"^{re.escape(sentence)}$"):
+    with pytest.raises(DiskError, match=f"^{re.escape(sentence)}$"):
         write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert names(tmp_path) == ["file"]
