@@ -121,6 +121,10 @@ class Places:
         """Folder of the tables of the fleet's report page; no coin has a name in small letters."""
         return self.root / "reports" / "fleet"
 
+    def turn(self, coin: str | None) -> Path:
+        """Lock of whoever works on a coin, or on what is over all coins; no coin has a name in small letters."""
+        return self.root / ".turns" / f"{coin or 'all'}.lock"
+
     @property
     def ledger(self) -> Path:
         """Root of the ledger of trials."""

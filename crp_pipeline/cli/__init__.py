@@ -2,14 +2,16 @@
 
 `models` trains and compares, `signals` predicts and serves, `tune` searches hyper-parameters, `explain` says why a signal is
 what it is, `drift` what has changed since, `gate` says what is achievable and whether a model is good enough, `control` asks
-the same of the gate itself, `ledger` what was tried, `registry` and `dataset` keep what was made, `replay` makes a version
-again, `report` writes its pages, `catalog` lists what there is; `doors` holds the groups that they all hang on.
+the same of the gate itself, `ledger` what was tried, `registry` and `dataset` keep what was made, `depot` shares it between
+machines, `replay` makes a version again, `report` writes its pages, `catalog` lists what there is; `doors` holds the groups
+that they all hang on.
 """
 
 from crp_pipeline.cli import (
     catalog,
     control,
     dataset,
+    depot,
     drift,
     explain,
     gate,
@@ -29,6 +31,7 @@ __all__ = [
     "catalog",
     "control",
     "dataset",
+    "depot",
     "drift",
     "explain",
     "gate",
