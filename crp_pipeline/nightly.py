@@ -1,9 +1,9 @@
 """A whole night from the shell: `python -m crp_pipeline.nightly [--jobs 2] [--ray ADDRESS]`.
 
 The phases of `automation`, recorded in the same history that the web UI shows: coins one after another in this process, several
-at a time in processes of their own, or on a Ray cluster. A coin that fails is named at the end and holds up nobody; the exit code
-is 1 when one failed. A REJECT is not a failure. `DAGSTER_HOME` must name the folder of `dagster.yaml`; `make nightly` sees to
-that.
+at a time in processes of their own, or on a Ray cluster. One at a time is the default, since no program knows what memory and
+which accelerator it may take. A coin that fails is named at the end and holds up nobody; the exit code is 1 when one failed. A
+REJECT is not a failure. `DAGSTER_HOME` must name the folder of `dagster.yaml`; `make nightly` sees to that.
 """
 
 import sys
@@ -83,7 +83,7 @@ def progress_phrase(done: int, n_coins: int, seconds: float) -> str:
 def runner_of(
     settings: PipelineSettings, instance: dg.DagsterInstance, *, jobs: int = 1, ray: str | None = None
 ) -> AbstractContextManager[Runner]:
-    """Who executes the runs: a Ray cluster where one is named, processes where more than one is asked for, else this process."""
+    """Who executes the runs: the Ray cluster that is named, else processes where several are asked for, else this process."""
     if ray is not None:
         return RayCluster(settings, instance, address=ray)
     if jobs > 1:

@@ -1,7 +1,8 @@
 """One run of one job, wherever it is executed, and what became of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 from uuid import uuid4
@@ -11,6 +12,8 @@ from dagster._core.instance.ref import InstanceRef
 from threadpoolctl import threadpool_limits
 
 from crp_pipeline.settings import PipelineSettings
+
+PlanOf = Callable[[PipelineSettings], dg.Definitions]
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class Ended:
 class Assignment:
     """What a process needs to know in order to run the tasks of a night."""
 
+    plan_of: PlanOf
+    """A function of a module, since another process must find it."""
     settings: PipelineSettings
     instance: InstanceRef
-    folder: str
+    folder: Path
     """Working directory of whoever asked: relative places count from there."""
 
 
@@ -62,9 +67,7 @@ def execute(floor_plan: dg.Definitions, instance: dg.DagsterInstance, task: Task
     """Run the task in this process; an asset that fails is an outcome and no exception."""
     started = perf_counter()
     job = floor_plan.resolve_job_def(task.job)
-    result = job.execute_in_process(
-        partition_key=task.coin, instance=instance, raise_on_error=False, run_id=task.run_id
-    )
+    result = job.execute_in_process(partition_key=task.coin, instance=instance, raise_on_error=False, run_id=task.run_id)
     errors = (
         f"{event.step_key}: {(error.cause or error).message.strip()}"
         for event in result.all_events
@@ -74,7 +77,7 @@ def execute(floor_plan: dg.Definitions, instance: dg.DagsterInstance, task: Task
 
 
 def pinned(settings: PipelineSettings) -> threadpool_limits:
-    """A context in which linear algebra takes no more than the settings' threads: its last digits may depend on their number."""
+    """A context in which linear algebra takes the settings' threads and no more: its last digits may depend on their number."""
     return threadpool_limits(limits=settings.threads)
 
 

@@ -7,13 +7,15 @@ name (or `CRP_STORAGE`) and Dagster's history (`CRP_DAGSTER_PG_URL`, or the same
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
 import dagster as dg
 
-from crp_pipeline.runners.one_run import Assignment, Ended, Task, execute, pinned, report_lost, tasks_of
+from crp_pipeline.definitions import floor_plan
+from crp_pipeline.runners.one_run import Assignment, Ended, PlanOf, Task, execute, pinned, report_lost, tasks_of
 from crp_pipeline.settings import PipelineSettings
 
 COIN_DIED = "the process of this run died on the Ray cluster"
@@ -25,8 +27,10 @@ class RayCluster:
     A run takes as many of a node's processors as the settings give threads. It is tried once: a worker that dies is an outcome.
     """
 
-    def __init__(self, settings: PipelineSettings, instance: dg.DagsterInstance, *, address: str) -> None:
-        self._assignment = Assignment(settings, instance.get_ref(), os.getcwd())
+    def __init__(
+        self, settings: PipelineSettings, instance: dg.DagsterInstance, *, address: str, plan_of: PlanOf = floor_plan
+    ) -> None:
+        self._assignment = Assignment(plan_of, settings, instance.get_ref(), Path.cwd())
         self._instance, self._address = instance, address
 
     def __enter__(self) -> Self:
@@ -69,7 +73,5 @@ class RayCluster:
 def execute_remotely(assignment: Assignment, task: Task) -> Ended:
     """Run the task in this process of the cluster."""
     os.chdir(assignment.folder)
-    from crp_pipeline.definitions import floor_plan
-
     with dg.DagsterInstance.from_ref(assignment.instance) as instance, pinned(assignment.settings):
-        return execute(floor_plan(assignment.settings), instance, task)
+        return execute(assignment.plan_of(assignment.settings), instance, task)

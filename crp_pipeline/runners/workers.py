@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Lock, Thread
 from time import perf_counter
 from types import TracebackType
@@ -23,7 +24,8 @@ from typing import Self
 
 import dagster as dg
 
-from crp_pipeline.runners.one_run import Assignment, Ended, Task, execute, pinned, report_lost, tasks_of
+from crp_pipeline.definitions import floor_plan
+from crp_pipeline.runners.one_run import Assignment, Ended, PlanOf, Task, execute, pinned, report_lost, tasks_of
 from crp_pipeline.settings import PipelineSettings
 
 BOOSTERS = ("xgboost", "lightgbm", "catboost")
@@ -54,12 +56,14 @@ class _Busy:
 class Workers:
     """A number of processes that execute runs; a context, since processes must be ended.
 
-    `tell` is given every line that a worker writes, whole, so that lines of two coins never mix. `instance` must be a stored one:
-    the workers open it anew.
+    `tell` is given every line that a worker writes, whole, so that lines of two coins never mix. `instance` must be a stored
+    one: the workers open it anew.
     """
 
-    def __init__(self, settings: PipelineSettings, instance: dg.DagsterInstance, *, jobs: int, tell: Tell) -> None:
-        self._assignment = Assignment(settings, instance.get_ref(), os.getcwd())
+    def __init__(
+        self, settings: PipelineSettings, instance: dg.DagsterInstance, *, jobs: int, tell: Tell, plan_of: PlanOf = floor_plan
+    ) -> None:
+        self._assignment = Assignment(plan_of, settings, instance.get_ref(), Path.cwd())
         self._instance, self._jobs, self._tell = instance, jobs, tell
         self._context = _context(settings)
         self._idle: list[_Worker] = []
@@ -157,12 +161,10 @@ def _serve(assignment: Assignment, line: Connection, output: Connection) -> None
     """Execute tasks until there are no more; all that this process writes goes to `output`."""
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False, encoding="utf-8") for number in (1, 2))  # noqa: SIM115, PTH123
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False, encoding="utf-8") for number in (1, 2))  # noqa: SIM115
     Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(assignment.folder)
-    from crp_pipeline.definitions import floor_plan
-
-    plan = floor_plan(assignment.settings)
+    plan = assignment.plan_of(assignment.settings)
     with dg.DagsterInstance.from_ref(assignment.instance) as instance, pinned(assignment.settings), suppress(*_ENDINGS):
         while True:
             line.send(execute(plan, instance, line.recv()))
