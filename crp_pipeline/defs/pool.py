@@ -7,7 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.contracts import interval_length
-from crp_pipeline.defs.models import BASELINE, POOLED, SELECTION, TrainingConfig, roles_of, save_final, spec_of
+from crp_pipeline.defs.models import BASELINE, POOLED, SELECTION, TrainingConfig, save_final, spec_of
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.pools import pool_of
@@ -20,6 +20,7 @@ from crp_pipeline.models.pooled import PoolMember, train_pool
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import training_figure
+from crp_pipeline.rooms import roles_since
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_parquet
 
@@ -100,7 +101,7 @@ def _members(tables: Mapping[str, Tables], config: TrainingConfig, settings: Pip
 
 
 def _member(tables: Tables, hidden: list[str], config: TrainingConfig, settings: PipelineSettings) -> PoolMember:
-    labels, roles = tables["labels"], roles_of(tables["splits"], config, settings)
+    labels, roles = tables["labels"], roles_since(tables["splits"], config.days_of_history, settings)
     if config.all_features:
         return PoolMember(without(tables["features"], hidden), labels, roles)
     return PoolMember(tables["features"], labels, roles, tables[SELECTION])

@@ -1,9 +1,10 @@
 """Room 9 in Dagster: versions and champions per coin, the report, and the summary over all coins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 import pandas as pd
+from pydantic import Field
 
 from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
@@ -15,8 +16,10 @@ from crp_pipeline.gate import Outcome, Verdict, is_in_force
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
-from crp_pipeline.registry import Registry, gather, version_judged
+from crp_pipeline.registry import NOBODY, Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
+from crp_pipeline.registry.ingredients import ingredients_told, keep_ingredients, prune_ingredients
+from crp_pipeline.registry.mirror import mirror
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.gate import fleet_figure
 from crp_pipeline.reporting.report import write_coin_report
@@ -37,7 +40,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     # tonight's version is registered after yesterday's have decided today's bars
     @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings), deps=["shadow"])
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
-        """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
+        """Tonight's version, champion only if the stored verdict is PROMOTE and about these very models; old ones pruned."""
         coin, now, book = context.partition_key, settings.present(), Registry(places.registry)
         _require_in_force(coin, gate, settings)
         models = {name: places.bundle(coin, name) for name in settings.roster}
@@ -48,27 +51,86 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             "settings": settings.model_dump(mode="json", exclude=PLACES),
             "libraries": library_versions(),
             "columns_id": columns_id(candidate),
+            "ingredients": ingredients_told(places, coin, settings),
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
         check_subject(candidate, gate)
         version = version_judged(book, coin, gate) or book.register(candidate, card, now=now)
+        for name in keep_ingredients(places, coin, card, settings):
+            context.log.warning(f"{coin}: {name} changed since the gate judged: version {version} cannot be made again from it")
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
             book.promote(coin, version, gate, now=now)
-        champion = book.champion(coin)
+        pruned = _pruned(book, coin, settings, places)
+        mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
+        roles = _roles(book, coin)
         return dg.MaterializeResult(
-            data_version=version_from(version, champion or "none", str(gate.outcome)),
+            data_version=version_from(version, roles["champion"], str(gate.outcome)),
             metadata={
                 "version": version,
-                "champion": champion or "none",
+                **roles,
                 "verdict": str(gate.outcome),
                 "reason": gate.reason,
                 "rolled_back_before": rolled_back,
+                "pruned": ", ".join(pruned) or "none",
+                "mirror": mirrored,
                 "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
             },
         )
 
     return registry
+
+
+def _pruned(book: Registry, coin: str, settings: PipelineSettings, places: Places) -> list[str]:
+    """Versions whose files retention has removed, and with them the tables that no other version is made from."""
+    pruned = book.prune(coin, settings.retention, now=settings.present())
+    if pruned:
+        state = book.state(coin)
+        prune_ingredients(places, coin, [book.card_alone(coin, it) for it in state.registered if state.keeps(it)])
+    return pruned
+
+
+def _roles(book: Registry, coin: str) -> dict[str, str]:
+    """Champion, challenger and shadow, every byte of the champion checked."""
+    book.champion(coin)
+    return {role: version or NOBODY for role, version in vars(book.pointers(coin)).items()}
+
+
+class RollbackConfig(dg.Config):
+    """What an operator asks for."""
+
+    coin: str
+    reason: str = Field(min_length=1, description="Kept in the journal.")
+    to: str | None = Field(default=None, description="Any earlier champion; the one before, when none is named.")
+
+
+def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition:
+    """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it."""
+
+    @dg.op(name="rollback", description="Bring back an earlier champion of a coin, for a reason.")
+    def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
+        book = Registry(places.registry)
+        version = book.rollback(config.coin, to=config.to, reason=config.reason, now=settings.present())
+        told = {"reason": config.reason, **_roles(book, config.coin)}
+        context.log.info(f"{config.coin}: champion is {version} again: {config.reason}")
+        context.log_event(dg.AssetObservation("registry", partition=config.coin, metadata=told))
+        context.add_output_metadata(told)
+
+    @dg.job(name="rollback", executor_def=dg.in_process_executor, description="Bring back an earlier champion of a coin.")
+    def job() -> None:
+        rollback()
+
+    return job
+
+
+def _mirrored(book: Registry, coin: str, settings: PipelineSettings, *, tell: Callable[[str], object]) -> str:
+    """What became of the mirror: a problem with it is told and stops nobody."""
+    if settings.mlflow is None:
+        return "none"
+    done = mirror(book, coin, settings.mlflow)
+    if done.problem:
+        tell(done.problem)
+    return done.problem or f"{len(done.versions)} versions written"
 
 
 def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> None:
@@ -84,7 +146,7 @@ def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> N
 
 def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     models = [["models", name] for name in (SELECTION, *BASELINES, *settings.roster)]
-    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", *models)]
+    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", "drift", *models)]
 
     @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings), deps=told)
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

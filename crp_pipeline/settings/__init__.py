@@ -35,7 +35,7 @@ from crp_pipeline.settings.parameters import (
     Sizing,
     WalkForwardConfig,
 )
-from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, load_settings
+from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, ToldSettings, load_settings
 
 __all__ = [
     "INTERVALS",
@@ -64,6 +64,7 @@ __all__ = [
     "SettingsError",
     "SignalsConfig",
     "Sizing",
+    "ToldSettings",
     "WalkForwardConfig",
     "load_settings",
 ]

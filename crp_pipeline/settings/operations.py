@@ -18,6 +18,10 @@ class SignalsConfig:
 
     max_age_bars: Annotated[float, Field(gt=0, le=1_000)] = 1.0
     """Bars that may have passed since the newest bar closed; an older one gives no decision."""
+    max_repeats: Annotated[int, Field(ge=2, le=1_000)] = 5
+    """Decisions in a row with the same probabilities to the bit after which another such one is none."""
+    online_timeout_s: Annotated[float, Field(gt=0, le=10)] = 0.3
+    """How long the online store is waited for: once for its connection, once for each answer."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -27,11 +31,17 @@ class DriftConfig:
     recent_days: Annotated[float, Field(gt=0)] = 30.0
     """Latest stretch that is held against the training history."""
     warn_psi: Annotated[float, Field(gt=0)] = 0.10
-    """Population stability index of a feature or of the forecasts at which it is remarked upon."""
+    """Population stability index of a feature or of the forecasts at which it is remarked upon, where history shows no more."""
     max_psi: Annotated[float, Field(gt=0)] = 0.25
     """... and at which it counts as drifted."""
+    warn_share: Annotated[float, Field(ge=0, le=1)] = 0.10
+    """Weight of the features that drifted, in that of all that the champion reads, at which it is remarked upon."""
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """... and at which the champion's inputs count as drifted."""
+    warn_e_value: Annotated[float, Field(ge=1)] = 10.0
+    """Evidence that hit rates lie below the promised ones at which it is remarked upon."""
     alarm_e_value: Annotated[float, Field(ge=1)] = 20.0
-    """Evidence that hit rates lie below the expected ones: by chance in 1 of so many at most, however often one looks."""
+    """... and at which a breach is proved: by chance in 1 of so many reigns at most, however often one looks."""
     automatic_rollback: bool = False
     """Bring back the champion before when a live breach is proved; False only reports it."""
 

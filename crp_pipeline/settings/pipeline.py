@@ -220,6 +220,25 @@ class PipelineSettings(BaseSettings):
         return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
 
 
+class ToldSettings(PipelineSettings):
+    """Settings that follow arguments and defaults alone: no variable and no file of an installation is read."""
+
+    # the library warns of a table whose file is not read
+    model_config = SettingsConfigDict(pyproject_toml_table_header=None)  # type: ignore[typeddict-item]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only."""
+        return (init_settings,)
+
+
 def _named(given: object, section: Any) -> set[str]:
     """What was set by name; of a ready-made section, what differs from its defaults."""
     if isinstance(given, dict):
