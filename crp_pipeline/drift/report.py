@@ -92,7 +92,7 @@ class Reading:
     @classmethod
     def held(cls, measure: str, subject: str, value: float, *, warn: float, limit: float, n: int, worst: State) -> "Reading":
         """A number in the state that its limits put it in; above `limit` it is in the `worst` one, NaN is unknown."""
-        return cls(measure, subject, value, warn, limit, _state(value, warn, limit, worst), n)
+        return cls(measure, subject, float(value), float(warn), float(limit), _state(value, warn, limit, worst), n)
 
     @classmethod
     def unknown(cls, measure: str, subject: str, *, n: int, missing: int) -> "Reading":
