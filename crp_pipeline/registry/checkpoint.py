@@ -35,18 +35,17 @@ class Reading:
     since: Mark
     """Where the checkpoint ended that the reading went on from."""
 
-    @property
-    def told(self) -> Pointers:
-        """Where the lines up to the head say the pointers are."""
-        return self.state.before if self.pending else self.state.told
 
+def read_state(folder: Path, journal: Journal, *, up_to_head: bool) -> Reading:
+    """What the journal comes to, with or without a last line whose head is not yet there.
 
-def read_state(folder: Path, journal: Journal) -> Reading:
-    """What the journal comes to; raises `RegistryError` for damage after the checkpoint, or anywhere where there is none."""
+    Raises `RegistryError` for damage after the checkpoint, or anywhere where there is none.
+    """
     found = load_checkpoint(folder)
     since, state = found if found is not None and journal.holds(found[0]) else (BEGINNING, State())
     record = journal.read(since)
-    return Reading(state_of(folder.name, record.entries, after=state), record.pending, since)
+    entries = record.entries[:-1] if record.pending and up_to_head else record.entries
+    return Reading(state_of(folder.name, entries, after=state), record.pending, since)
 
 
 def keep_checkpoint(folder: Path, journal: Journal, reading: Reading) -> None:

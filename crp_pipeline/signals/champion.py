@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from crp_pipeline.candles import CoinSpec, demo_market
+from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.errors import CrpError
-from crp_pipeline.features import CATALOG, Family, Feature, feature_set_id
+from crp_pipeline.features import CATALOG, Family, Feature, compute_features, feature_set_id, warm_up_bars
 from crp_pipeline.registry import Registry
 from crp_pipeline.shadow import Version, can_read, load_version
 
@@ -36,7 +38,18 @@ def champion_of(version: Version) -> Champion:
     """A version made ready to decide."""
     models = {name: model.on_one_thread() for name, model in version.models.items()}
     read = {name for model in models.values() for name in (model.columns or (feature.name for feature in CATALOG))}
-    return Champion(replace(version, models=models), tuple(feature for feature in CATALOG if feature.name in read))
+    return _warm(Champion(replace(version, models=models), tuple(feature for feature in CATALOG if feature.name in read)))
+
+
+def _warm(champion: Champion) -> Champion:
+    """The same champion, after everything that it computes with was imported and compiled, which takes seconds."""
+    n_bars = warm_up_bars(champion.features) + 1
+    bars = demo_market([CoinSpec("OWN", kappa=0.0), CoinSpec("OTHER", kappa=0.0)], n_bars=n_bars, seed=0)
+    own, other = (bars.loc[:, coin] for coin in ("OWN", "OTHER"))
+    compute_features(pd.DataFrame(own), champion.features, market=pd.DataFrame(other)[["close"]])
+    nothing = pd.DataFrame(1 / len(PROBABILITIES), index=bars.index[-1:], columns=list(PROBABILITIES))
+    champion.version.stack.decide(dict.fromkeys(champion.version.stack.models, nothing))
+    return champion
 
 
 class Seat:

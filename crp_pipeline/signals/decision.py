@@ -100,9 +100,7 @@ def live_features(champion: Champion, inputs: Inputs, interval: str) -> pd.DataF
     """What the champion's models look at to decide the last bar: at most `reach` rows, equal to the bit to a whole table's."""
     first = inputs.candles.index[max(len(inputs.candles) - champion.reach, 0)]
     length = interval_length(interval)
-    return features_since(
-        first, inputs.candles, champion.features, market=inputs.market, feeds=inputs.feeds, interval=length
-    )
+    return features_since(first, inputs.candles, champion.features, market=inputs.market, feeds=inputs.feeds, interval=length)
 
 
 def candles_read(champion: Champion, candles: pd.DataFrame, interval: str) -> pd.DataFrame:
@@ -122,7 +120,7 @@ def _opinion(
     unknown = _unknown_feature(features)
     if unknown:
         return unknown
-    bar = features.index[-1:]
+    bar = pd.DatetimeIndex(features.index[-1:])
     forecasts = champion.version.forecasts(features, bar)
     row = champion.version.stack.decide(forecasts).iloc[0]
     return _degenerate(row, earlier, champion, own) or _with_exits(row, champion, inputs, features.iloc[-1], own)
@@ -137,7 +135,9 @@ def _refused_bars(champion: Champion, inputs: Inputs, own: PipelineSettings, now
         return f"the newest bar closed at {told(closed)}, more than {limit:g} bars ago"
     if knows(champion.version, bar):
         until = told(champion.version.knows_until)
-        return f"version {champion.version.name} learned from bars until {until}, and the newest is that of {told(_moment(bar))}"
+        return (
+            f"version {champion.version.name} learned from bars until {until}, and the newest is that of {told(_moment(bar))}"
+        )
     if champion.reads_market and inputs.late:
         return f"the models read the market, and {', '.join(inputs.late)} lacks the bar of {told(_moment(bar))}"
     return _broken_window(bars.iloc[-champion.reach :], champion.reach)

@@ -67,8 +67,9 @@ class Desk:
         champion = self._seat(coin).champion()
         inputs = champion if isinstance(champion, str) else self._inputs(coin, champion, now)
         if isinstance(champion, str) or isinstance(inputs, str):
-            about = {"version": None if isinstance(champion, str) else champion.version.name, "reason": str(inputs)}
-            made = signal_about(expected, coin=coin, settings=self._settings, now=self._clock(), **about)
+            version = None if isinstance(champion, str) else champion.version.name
+            about = {"settings": self._settings, "now": self._clock(), "version": version, "reason": inputs}
+            made = signal_about(expected, coin=coin, **about)
             return Visit(self._kept(made, {}))
         return self._decided(coin, champion, inputs, recent)
 

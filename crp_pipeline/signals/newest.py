@@ -1,11 +1,11 @@
-"""The newest closed bars of a coin, of the others and of its feeds, from the source itself; the night's tables stay as they are.
+"""The newest closed bars of a coin, of the others and of its feeds, from the source; the night's tables stay as they are.
 
 Only as many bars are taken as a decision can depend on: the block of the clock that the newest one lies in, the block before,
 and the bars that these are computed from. An exchange's bars go into its archive, where the night finds them, and are asked for
 only where the archive does not have them yet.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -34,7 +34,14 @@ Tell = Callable[[str], object]
 
 
 def newest_inputs(
-    settings: PipelineSettings, places: Places, coin: str, *, now: datetime, with_market: bool, since: pd.Timestamp | None, tell: Tell
+    settings: PipelineSettings,
+    places: Places,
+    coin: str,
+    *,
+    now: datetime,
+    with_market: bool,
+    since: pd.Timestamp | None,
+    tell: Tell,
 ) -> Inputs:
     """What is known at the close of the coin's newest bar at `now`.
 
@@ -43,10 +50,7 @@ def newest_inputs(
     """
     first = min(filter(None, (since, tail_start(now, settings))))
     candles = newest_candles(settings, coin, now=now, since=first, stored=_stored(places, coin, settings.interval))
-    market, late = None, ()
-    if with_market:
-        others = _others(places, coin)
-        market, late = _market(settings, others, candles.index, now=now, tell=tell)
+    market, late = _market(settings, _others(places, coin), candles.index, now=now, tell=tell) if with_market else (None, ())
     feeds, _ = align_feeds(candles, read_feeds(settings.feeds, coin), interval=settings.interval)
     return Inputs(candles, market, feeds, late)
 
@@ -77,7 +81,9 @@ def tail_start(now: datetime, settings: PipelineSettings) -> pd.Timestamp:
     length = interval_length(settings.interval)
     block = length * BLOCK_BARS
     behind = max(OVERLAP_BARS, warm_up_bars(), settings.labels.volatility_window) + settings.max_gap + 1
-    return pd.Timestamp(newest_open(now, settings.interval).value // block.value * block.value, tz="UTC") - block - behind * length
+    return (
+        pd.Timestamp(newest_open(now, settings.interval).value // block.value * block.value, tz="UTC") - block - behind * length
+    )
 
 
 def _raw(settings: PipelineSettings, coin: str, now: pd.Timestamp, since: pd.Timestamp) -> pd.DataFrame:
@@ -122,5 +128,6 @@ def _market(
 
 
 def _late(closes: pd.DataFrame, others: "pd.Series[bool]", bar: pd.Timestamp) -> tuple[str, ...]:
-    newest: Sequence[str] = list(closes.columns[closes.loc[bar].notna()]) if bar in closes.index else []
-    return tuple(str(name) for name, trades in others.items() if trades and name not in newest)
+    known = closes.reindex(pd.DatetimeIndex([bar])).notna().to_numpy()[0]
+    has_closed = dict(zip(map(str, closes.columns), known, strict=True))
+    return tuple(name for name, trades in zip(map(str, others.index), others, strict=True) if trades and not has_closed[name])

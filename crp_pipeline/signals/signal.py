@@ -84,4 +84,4 @@ class Signal:
 
 def told(moment: datetime) -> str:
     """A moment in ISO 8601, UTC."""
-    return moment.astimezone(UTC).isoformat()
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

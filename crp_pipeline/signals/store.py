@@ -4,8 +4,8 @@
 redis: crp:signal:<coin>                one hash with the same names, where the settings name such a store
 
 A hash is written in one transaction and never takes an older decision for a newer one. It does not expire: `closed_at` and
-`valid_until` tell its age. Redis comes last and is waited for a fraction of a second, so that a store that is out of reach costs
-that and a sentence, and the decision stands in the log and in the file.
+`valid_until` tell its age. Redis comes last and is waited for a fraction of a second: a store that is out of reach costs that
+and a sentence, and the decision stands in the log and in the file.
 """
 
 import math
@@ -91,7 +91,7 @@ class RedisStore:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        self._client = redis.Redis.from_url(
+        self._client: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
             socket_connect_timeout=timeout_s,
@@ -181,7 +181,9 @@ def _prefixed(features: Mapping[str, float]) -> dict[str, float]:
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     """Every value as text that reads back as the same number; nothing for None."""
-    return {name: repr(value) if isinstance(value, float) else str(value) for name, value in values.items() if value is not None}
+    return {
+        name: repr(value) if isinstance(value, float) else str(value) for name, value in values.items() if value is not None
+    }
 
 
 def _newest(stored: Mapping[Any, Any]) -> Newest:

@@ -74,6 +74,7 @@ ROOMS_AND_TABLES = sorted(
         "summary",
     ]
 )
+BESIDE_THE_NIGHT = {"signals"}
 MODELS_AND_SELECTION = {f"models/{name}" for name in ("selection", *MODEL_TYPES)}
 STUDIES = {f"tuning/{name}" for name, kind in MODEL_CLASSES.items() if not kind.is_baseline} - {"tuning/pooled_transformer"}
 
@@ -84,7 +85,7 @@ def names_of(keys) -> set[str]:
 
 def test_the_asset_keys_are_the_ones_that_users_rely_on():
     graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
-    assert names_of(graph.get_all_asset_keys()) == {*ROOMS_AND_TABLES, *MODELS_AND_SELECTION, *STUDIES}
+    assert names_of(graph.get_all_asset_keys()) == {*ROOMS_AND_TABLES, *BESIDE_THE_NIGHT, *MODELS_AND_SELECTION, *STUDIES}
     assert {"models/prior", "models/xgboost", "models/lightgbm", "models/catboost"} <= MODELS_AND_SELECTION
 
 
@@ -104,7 +105,7 @@ def test_what_the_readme_selects_is_what_a_night_makes(selection):
     assert names_of(dg.AssetSelection.from_string(text).resolve(plan.resolve_asset_graph())) == by_night
 
 
-def test_the_groups_are_the_nine_rooms_and_what_tunes_and_explains():
+def test_the_groups_are_the_nine_rooms_and_what_tunes_explains_and_signals():
     graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
     assert {node.group_name for node in graph.asset_nodes} == {
         "candles",
@@ -118,6 +119,7 @@ def test_the_groups_are_the_nine_rooms_and_what_tunes_and_explains():
         "explanation",
         "gate",
         "registry",
+        "signals",
         "tuning",
     }
 
