@@ -52,7 +52,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
             *registry.assets(settings, places),
             *tuning.assets(settings, places),
         ],
-        jobs=[*night_jobs, weekly, automation.tune_job()],
+        jobs=[*night_jobs, weekly, automation.tune_job(), registry.rollback_job(settings, places)],
         schedules=automation.schedules(settings, night_jobs, weekly),
         sensors=automation.sensors(settings, night_jobs),
         resources={"io_manager": StageIOManager(places)},

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from crp_pipeline.candles import demo_candles, market_closes, repair_candles
-from crp_pipeline.features import CATALOG, extend_features, feature_set_id
+from crp_pipeline.features import CATALOG, Family, extend_features, feature_set_id
 from crp_pipeline.gate import Criterion, judge
 from crp_pipeline.models import recipe_facts, recipe_of, save_bundle
 from crp_pipeline.places import Places

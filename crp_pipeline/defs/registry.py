@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
 import pandas as pd
+from pydantic import Field
 
 from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
@@ -14,9 +15,9 @@ from crp_pipeline.gate import Outcome, Verdict, is_in_force
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
-from crp_pipeline.registry import Registry, gather, version_judged
+from crp_pipeline.registry import NOBODY, Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
-from crp_pipeline.registry.ingredients import ingredients_told, keep_ingredients
+from crp_pipeline.registry.ingredients import cards_kept, ingredients_told, keep_ingredients, prune_ingredients
 from crp_pipeline.registry.mirror import mirror
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.gate import fleet_figure
@@ -37,7 +38,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     # tonight's version is registered after yesterday's have decided today's bars
     @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings), deps=["shadow"])
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
-        """Tonight's version, kept for good; champion only if the stored verdict is PROMOTE and is about these very models."""
+        """Tonight's version, champion only if the stored verdict is PROMOTE and about these very models; old ones pruned."""
         coin, now, book = context.partition_key, settings.present(), Registry(places.registry)
         _require_in_force(coin, gate, settings)
         models = {name: places.bundle(coin, name) for name in settings.roster}
@@ -58,21 +59,57 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
             book.promote(coin, version, gate, now=now)
-        champion = book.champion(coin)
+        pruned = book.prune(coin, settings.retention, now=now)
+        if pruned:
+            prune_ingredients(places, coin, cards_kept(book, coin))
         mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
         return dg.MaterializeResult(
             metadata={
                 "version": version,
-                "champion": champion or "none",
+                **_roles(book, coin),
                 "verdict": str(gate.outcome),
                 "reason": gate.reason,
                 "rolled_back_before": rolled_back,
+                "pruned": ", ".join(pruned) or "none",
                 "mirror": mirrored,
                 "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
             }
         )
 
     return registry
+
+
+def _roles(book: Registry, coin: str) -> dict[str, str]:
+    """Champion, challenger and shadow, every byte of the champion checked."""
+    book.champion(coin)
+    return {role: version or NOBODY for role, version in vars(book.pointers(coin)).items()}
+
+
+class RollbackConfig(dg.Config):
+    """What an operator asks for."""
+
+    coin: str
+    reason: str = Field(min_length=1, description="Kept in the journal.")
+    to: str | None = Field(default=None, description="Any earlier champion; the one before, when none is named.")
+
+
+def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition:
+    """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it."""
+
+    @dg.op(name="rollback", description="Bring back an earlier champion of a coin, for a reason.")
+    def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
+        book = Registry(places.registry)
+        version = book.rollback(config.coin, to=config.to, reason=config.reason, now=settings.present())
+        told = {"reason": config.reason, **_roles(book, config.coin)}
+        context.log.info(f"{config.coin}: champion is {version} again: {config.reason}")
+        context.log_event(dg.AssetObservation("registry", partition=config.coin, metadata=told))
+        context.add_output_metadata(told)
+
+    @dg.job(name="rollback", executor_def=dg.in_process_executor, description="Bring back an earlier champion of a coin.")
+    def job() -> None:
+        rollback()
+
+    return job
 
 
 def _mirrored(book: Registry, coin: str, settings: PipelineSettings, *, tell: Callable[[str], object]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from crp_pipeline.chain import BEGINNING, Mark
 from crp_pipeline.registry.journal import Entry, Journal
-from crp_pipeline.registry.state import Pointers, Registered, Reign, State, state_of
+from crp_pipeline.registry.roll import Roll
+from crp_pipeline.registry.state import Pointers, Reign, State, state_of
 from crp_pipeline.storage import write_text
 
 CHECKPOINT = "journal.checkpoint"
@@ -21,6 +22,7 @@ FORMAT = 1
 """Of the file and of the rules by which a state follows from lines: a checkpoint of another one is not read."""
 EVERY = 128
 """Lines of the journal that are read at most before the next checkpoint."""
+SETS = ("pruned", "champions", "rolled_back")
 
 
 @dataclass(frozen=True)
@@ -33,25 +35,24 @@ class Reading:
     since: Mark
     """Where the checkpoint ended that the reading went on from."""
 
-    @property
-    def told(self) -> Pointers:
-        """Where the lines up to the head say the pointers are."""
-        return self.state.before if self.pending else self.state.told
 
+def read_state(folder: Path, journal: Journal, *, up_to_head: bool) -> Reading:
+    """What the journal comes to, with or without a last line whose head is not yet there.
 
-def read_state(folder: Path, journal: Journal) -> Reading:
-    """What the journal comes to; raises `RegistryError` for damage after the checkpoint, or anywhere where there is none."""
+    Raises `RegistryError` for damage after the checkpoint, or anywhere where there is none.
+    """
     found = load_checkpoint(folder)
     since, state = found if found is not None and journal.holds(found[0]) else (BEGINNING, State())
     record = journal.read(since)
-    return Reading(state_of(folder.name, record.entries, after=state), record.pending, since)
+    entries = record.entries[:-1] if record.pending and up_to_head else record.entries
+    return Reading(state_of(folder.name, entries, after=state), record.pending, since)
 
 
 def keep_checkpoint(folder: Path, journal: Journal, reading: Reading) -> None:
     """Write a checkpoint at the end of a journal in order, where enough lines have come since the last one."""
     if reading.state.lines - reading.since.lines < EVERY:
         return
-    body = json.dumps(_document(journal.read(reading.since).end, reading.state), separators=(",", ":"))
+    body = _body(journal.read(reading.since).end, reading.state)
     write_text(folder / CHECKPOINT, f"{_seal(body)}\n{body}")
 
 
@@ -61,31 +62,32 @@ def load_checkpoint(folder: Path) -> tuple[Mark, State] | None:
     seal, _, body = path.read_text(encoding="utf-8", errors="replace").partition("\n") if path.exists() else ("", "", "")
     if not body or seal != _seal(body):
         return None
-    document = json.loads(body)
-    return (Mark(**document["mark"]), _state(document["state"])) if document["format"] == FORMAT else None
+    told, _, registered = body.partition("\n")
+    document = json.loads(told)
+    return (Mark(**document["mark"]), _state(document["state"], registered)) if document["format"] == FORMAT else None
 
 
 def _seal(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
-def _document(mark: Mark, state: State) -> dict[str, Any]:
-    registered = {"versions": list(state.registered), "facts": list(zip(*state.registered.values(), strict=True))}
-    sets = {name: sorted(getattr(state, name)) for name in ("pruned", "rolled_back")}
+def _body(mark: Mark, state: State) -> str:
+    """One line of JSON, and then the registrations."""
+    sets = {name: sorted(getattr(state, name)) for name in SETS}
     values = {name: asdict(getattr(state, name)) for name in ("told", "before")}
     last = None if state.last is None else state.last.line
-    told = {**vars(state), **sets, **values, "registered": registered, "last": last}
-    return {"format": FORMAT, "mark": asdict(mark), "state": told}
+    told = {name: value for name, value in vars(state).items() if name != "registered"} | {**sets, **values, "last": last}
+    head = json.dumps({"format": FORMAT, "mark": asdict(mark), "state": told}, separators=(",", ":"))
+    return f"{head}\n{state.registered.text}"
 
 
-def _state(told: dict[str, Any]) -> State:
-    versions, facts = told["registered"]["versions"], told["registered"]["facts"]
+def _state(told: dict[str, Any], registered: str) -> State:
     return State(
         **{
             **told,
-            "registered": dict(zip(versions, map(Registered, *facts), strict=True)) if versions else {},
+            "registered": Roll(registered),
             "throne": list(map(Reign._make, told["throne"])),
-            **{name: set(told[name]) for name in ("pruned", "rolled_back")},
+            **{name: set(told[name]) for name in SETS},
             **{name: Pointers(**told[name]) for name in ("told", "before")},
             "last": None if told["last"] is None else Entry(**told["last"]),
         }

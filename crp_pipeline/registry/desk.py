@@ -31,8 +31,16 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.coin, self._folder = folder.name, folder
         self.versions, self._journal = Versions(folder), Journal(folder)
-        self._reading = read_coin(folder)
-        self._found = read_pointers(folder)
+        self._reading = read_coin(folder, up_to_head=False)
+        self._found, self._cut_off = read_pointers(folder), self.state.last if self._reading.pending else None
+
+    @property
+    def finished(self) -> Entry | None:
+        """The line that was cut off before its head moved, which opening the desk finished; None where there was none.
+
+        Until then every reader was told that it had not happened, so that whoever tries again must find it done, not do it twice.
+        """
+        return self._cut_off
 
     @property
     def state(self) -> State:
@@ -68,7 +76,7 @@ class Desk:
         if last is not None and last.action == "register" and last.outcome not in GOOD:
             self.write("reject", last.version, last.reason.partition(": ")[2], last.at)
         staged = self.versions.staged()
-        if staged is not None and self.state.keeps(staged) and not self._is_whole(staged):
+        if staged is not None and self.state.keeps(staged) and not self.versions.is_whole(staged):
             self.versions.place(staged)
         if last is not None and last.action == "prune":
             self.versions.strip(last.version)
@@ -85,9 +93,6 @@ class Desk:
         check_agreement(self.coin, self._found, self.state.before)
         if self.state.champion is not None:
             self.versions.check_promoted(self.state.champion)
-
-    def _is_whole(self, version: str) -> bool:
-        return self.versions.has(version) and not self.versions.is_stripped(version)
 
 
 @contextmanager
@@ -107,10 +112,10 @@ def reading(folder: Path) -> Iterator[None]:
         yield
 
 
-def read_coin(folder: Path) -> Reading:
+def read_coin(folder: Path, *, up_to_head: bool = True) -> Reading:
     """What the journal comes to; raises `RegistryError` where versions are kept and the journal says nothing at all."""
-    found = read_state(folder, Journal(folder))
-    stranger = Versions(folder).any() if not found.state.lines else None
+    found = read_state(folder, Journal(folder), up_to_head=up_to_head)
+    stranger = Versions(folder).any() if not found.state.lines and not found.pending else None
     if stranger is not None:
         raise stray(folder.name, stranger)
     return found
@@ -121,12 +126,12 @@ def stray(coin: str, version: str) -> RegistryError:
     return RegistryError(f"{coin}: version {version} is kept and the journal does not mention it")
 
 
-def agreed(folder: Path, found: Reading) -> Pointers:
-    """The pointers that both file and journal tell; raises `RegistryError` where they tell different ones."""
-    pointers = read_pointers(folder)
-    if found.pending or pointers != found.state.before:
-        check_agreement(folder.name, pointers, found.told)
-    return found.told
+def agreed(folder: Path, told: Pointers, *, before: Pointers | None) -> Pointers:
+    """The pointers that the journal tells; raises `RegistryError` where the file has neither these nor those of `before`."""
+    found = read_pointers(folder)
+    if found != before:
+        check_agreement(folder.name, found, told)
+    return told
 
 
 def recipe_in(state: State, versions: Versions, version: str) -> str:

@@ -71,7 +71,8 @@ class Registry:
             raise RegistryError(
                 f"{coin}: version {version} cannot be promoted on a verdict of {verdict.outcome}: {verdict.reason}"
             )
-        with self._writing(coin, expected) as desk:
+        with self._writing(coin) as desk:
+            _require_champion(coin, desk.state, expected)
             if desk.versions.card(version)["verdict"] != verdict.to_dict():
                 raise RegistryError(f"{coin}: the verdict at hand is not the one that version {version} was registered with")
             if version in desk.state.rolled_back and not again:
@@ -94,10 +95,15 @@ class Registry:
     ) -> str:
         """Bring back the champion before the present one, or any earlier one by name, and return its version.
 
-        Every champion above it in the stack counts as rolled back. Raises `RegistryError` when there is none to go back to, and
-        where another champion reigns than the one that was `expected`.
+        Every champion above it in the stack counts as rolled back. A rollback that was cut off before anyone could see it is
+        finished instead of done twice. Raises `RegistryError` when there is none to go back to, and where another champion
+        reigns than the one that was `expected`.
         """
-        with self._writing(coin, expected) as desk:
+        with self._writing(coin) as desk:
+            done = desk.finished
+            if done is not None and done.action == "rollback" and to in {None, done.version}:
+                return done.version
+            _require_champion(coin, desk.state, expected)
             version = _earlier(coin, desk.state, to)
             desk.versions.check_promoted(version)
             desk.write("rollback", version, reason, moment(now))
@@ -157,7 +163,7 @@ class Registry:
         Raises `RegistryError` unless pointer and journal agree on it and it carries a PROMOTE verdict.
         """
         with reading(self._folder(coin)):
-            champion = agreed(self._folder(coin), self._read(coin)).champion
+            champion = self._agreed(coin, self._read(coin)).champion
         if champion is not None:
             self._versions(coin).check_promoted(champion)
         return champion
@@ -170,13 +176,13 @@ class Registry:
         """
         with reading(self._folder(coin)):
             found = self._read(coin)
-            told = agreed(self._folder(coin), found)
-        if found.state.is_told or found.pending:
+            told = self._agreed(coin, found)
+        if found.state.is_told:
             return told
         return seats(found.state, lambda version: recipe_in(found.state, self._versions(coin), version))
 
     def state(self, coin: str) -> State:
-        """What the journal comes to, read on from its checkpoint."""
+        """What the lines of the journal up to its head come to, read on from its checkpoint."""
         with reading(self._folder(coin)):
             return self._read(coin).state
 
@@ -237,11 +243,17 @@ class Registry:
         """What the whole journal comes to, when checkpoint and pointers agree with it."""
         folder, record = self._folder(coin), Journal(self._folder(coin)).read()
         state = state_of(coin, record.entries)
-        agreed(folder, Reading(state, record.pending, record.end))
+        if record.pending:
+            agreed(folder, state.before, before=None)
+        else:
+            agreed(folder, state.told, before=state.before)
         found = load_checkpoint(folder)
         if found is not None and found[1] != state_of(coin, record.entries[: found[0].lines]):
             raise RegistryError(f"{coin}: the checkpoint of the journal is not what its first {found[0].lines} lines come to")
         return state
+
+    def _agreed(self, coin: str, found: Reading) -> Pointers:
+        return agreed(self._folder(coin), found.state.told, before=None if found.pending else found.state.before)
 
     def _read(self, coin: str) -> Reading:
         return read_coin(self._folder(coin))
@@ -261,19 +273,27 @@ class Registry:
             raise RegistryError(f"{coin} has no versions")
 
     @contextmanager
-    def _writing(self, coin: str, expected: str | None = None) -> Iterator[Desk]:
-        """The coin's desk, when the champion is the one that was expected."""
+    def _writing(self, coin: str) -> Iterator[Desk]:
         self._require(coin)
         with writing(self._folder(coin)) as desk:
-            reigns = desk.state.champion or NOBODY
-            if expected is not None and expected != reigns:
-                raise RegistryError(f"{coin}: the champion was expected to be {expected} and is {reigns}")
             yield desk
 
 
+def _require_champion(coin: str, state: State, expected: str | None) -> None:
+    """Raises `RegistryError` unless the champion is the one that the caller expected, if he named one."""
+    reigns = state.champion or NOBODY
+    if expected is not None and expected != reigns:
+        raise RegistryError(f"{coin}: the champion was expected to be {expected} and is {reigns}")
+
+
 def _check_version(versions: Versions, state: State, name: str) -> None:
-    """Check the bytes that a version must have; of one that was pruned its card alone."""
-    if name in state.pruned:
+    """Check the bytes that a version must have; of one that was pruned its card alone.
+
+    What the last line was cut off at, the next write finishes: a version that is still staged, or still has files.
+    """
+    if name not in state.pruned and not versions.is_whole(name) and versions.staged() == name:
+        versions.check_staged()
+    elif name in state.pruned:
         versions.card_alone(name)
         is_last = state.last is not None and (state.last.action, state.last.version) == ("prune", name)
         if not is_last and not versions.is_stripped(name):

@@ -27,6 +27,6 @@ def removable(state: State, retention: RetentionConfig, recipe: Callable[[str], 
 def _in_the_running(state: State, recipe: Callable[[str], str]) -> set[str]:
     """The newest of each recipe among those that were found good and never reigned."""
     newest: dict[str, str] = {}
-    for version in state.contenders():
+    for version in reversed(state.contenders):
         newest.setdefault(recipe(version), version)
     return set(newest.values())

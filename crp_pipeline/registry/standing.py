@@ -92,8 +92,11 @@ def ledger_head_of(book: Registry, coin: str) -> str | None:
 
 def _registered(state: State, outcome: Outcome) -> Iterator[str]:
     """The versions that were registered with this outcome and are kept, newest first."""
-    versions = reversed(state.registered.items())
-    return (version for version, known in versions if known.outcome == outcome and version not in state.pruned)
+    return (
+        version
+        for version, known in state.registered.newest_first()
+        if known.outcome == outcome and version not in state.pruned
+    )
 
 
 def _reign(throne: Sequence[Reign], told_recipe: Callable[[str], str]) -> int:

@@ -5,27 +5,18 @@ that version is not in the stack, having been rolled back itself, it takes the p
 taken off counts as rolled back until it reigns again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate.verdict import Outcome
 from crp_pipeline.registry.journal import NOBODY, Entry
+from crp_pipeline.registry.roll import Registered, Roll
 
 GOOD = frozenset({Outcome.PROMOTE, Outcome.SHADOW})
 """Outcomes of a version that the gate found good."""
 ENTHRONING = frozenset({"promote", "rollback"})
-
-
-class Registered(NamedTuple):
-    """What a registration says of a version."""
-
-    at: str
-    """UTC, ISO 8601."""
-    outcome: str
-    recipe: str
-    """Empty where the line is from before it was told; the card has it."""
 
 
 class Reign(NamedTuple):
@@ -38,6 +29,7 @@ class Reign(NamedTuple):
     version: str
     action: str
     """`promote` or `rollback`."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -54,12 +46,16 @@ class State:
     """What the lines so far come to; `follow` takes one more."""
 
     lines: int = 0
-    registered: dict[str, Registered] = field(default_factory=dict)
-    """By version, in the order of their latest registrations."""
+    registered: Roll = field(default_factory=Roll)
+    """Every version."""
+    contenders: list[str] = field(default_factory=list)
+    """Versions that the gate found good, that never reigned and whose files are there, oldest first."""
     pruned: set[str] = field(default_factory=set)
     """Registered versions whose files were removed on purpose."""
     throne: list[Reign] = field(default_factory=list)
     """Every promotion and rollback, oldest first."""
+    champions: set[str] = field(default_factory=set)
+    """Everyone who ever reigned."""
     reigns: list[str] = field(default_factory=list)
     """The stack of champions."""
     rolled_back: set[str] = field(default_factory=set)
@@ -79,21 +75,9 @@ class State:
         """Who reigns."""
         return self.reigns[-1] if self.reigns else None
 
-    @property
-    def champions(self) -> set[str]:
-        """Everyone who ever reigned."""
-        return {reign.version for reign in self.throne}
-
     def keeps(self, version: str) -> bool:
         """True for a version whose files must be there."""
         return version in self.registered and version not in self.pruned
-
-    def contenders(self) -> Iterator[str]:
-        """Versions that the gate found good, that never reigned and whose files are there, newest first."""
-        champions = self.champions
-        for version, known in reversed(self.registered.items()):
-            if known.outcome in GOOD and version not in champions and version not in self.pruned:
-                yield version
 
     def follow(self, entry: Entry) -> None:
         """Take one line more; raises `ValueError` for one that cannot have happened."""
@@ -108,8 +92,7 @@ class State:
             raise ValueError(f"names {entry.version}, which was never registered")
         match entry.action:
             case "promote":
-                self.reigns.append(entry.version)
-                self.rolled_back.discard(entry.version)
+                self._promote(entry.version)
             case "rollback":
                 self._roll_back(entry.version)
             case "prune":
@@ -118,7 +101,8 @@ class State:
                 self.pinned = entry.version if entry.action == "pin" else None
         self.lines += 1
         if entry.action in ENTHRONING:
-            self.throne.append(Reign(self.lines, entry.at, entry.version, entry.action))
+            self.throne.append(Reign(self.lines, entry.at, entry.version, entry.action, entry.reason))
+            self.champions.add(entry.version)
             self.pinned = None if self.pinned == entry.version else self.pinned
 
     def tell(self, entry: Entry) -> None:
@@ -127,9 +111,20 @@ class State:
         self.told = Pointers(self.champion, _version(entry.challenger), _version(entry.shadow))
 
     def _register(self, entry: Entry) -> None:
-        self.registered.pop(entry.version, None)
-        self.registered[entry.version] = Registered(entry.at, entry.outcome, entry.recipe)
+        self.registered.add(entry.version, Registered(entry.at, entry.outcome, entry.recipe))
         self.pruned.discard(entry.version)
+        self._strike(entry.version)
+        if entry.outcome in GOOD and entry.version not in self.champions:
+            self.contenders.append(entry.version)
+
+    def _promote(self, version: str) -> None:
+        self.reigns.append(version)
+        self.rolled_back.discard(version)
+        self._strike(version)
+
+    def _strike(self, version: str) -> None:
+        if version in self.contenders:
+            self.contenders.remove(version)
 
     def _roll_back(self, version: str) -> None:
         if version == self.champion or version not in self.champions:
@@ -144,16 +139,17 @@ class State:
         if version in self.champions or version in {self.told.challenger, self.told.shadow}:
             raise ValueError(f"prunes {version}, which has reigned, or is challenger or shadow")
         self.pruned.add(version)
+        self._strike(version)
 
 
 def seats(state: State, recipe: Callable[[str], str]) -> Pointers:
     """Who has which role by the rules of the package; `recipe` tells what a version was made by."""
-    challenger, champion = next(state.contenders(), None), state.champion
+    challenger, champion = next(reversed(state.contenders), None), state.champion
     if champion is None:
         return Pointers(None, challenger, None)
     if state.pinned is not None:
         return Pointers(champion, challenger, state.pinned)
-    others = (version for version in state.contenders() if recipe(version) != recipe(champion))
+    others = (version for version in reversed(state.contenders) if recipe(version) != recipe(champion))
     return Pointers(champion, challenger, next(others, None))
 
 

@@ -83,13 +83,21 @@ class Versions:
         manifest = self.root / STAGING / MANIFEST
         return sha256(manifest)[:16] if manifest.exists() else None
 
+    def check_staged(self) -> None:
+        """Check every byte of what is staged."""
+        verify(self.root / STAGING)
+
     def place(self, version: str) -> None:
         """Move the staged version to its name, or check the one that has it already."""
-        if self.has(version) and not self.is_stripped(version):
+        if self.is_whole(version):
             self.card(version)
             shutil.rmtree(self.root / STAGING)
         else:
             replace_folder(self.root / STAGING, self.folder(version))
+
+    def is_whole(self, version: str) -> bool:
+        """True for a version that has a folder with more than its card in it."""
+        return self.has(version) and not self.is_stripped(version)
 
     def is_stripped(self, version: str) -> bool:
         """True for a version of which only the card is left."""
