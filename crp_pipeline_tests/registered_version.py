@@ -16,8 +16,9 @@ from crp_pipeline.storage import read_parquet, write_parquet
 from crp_pipeline_tests.quick import quick_params
 
 COIN, OTHER = "EDGE-DEMO", "NOISE-DEMO"
-FEW_FEATURES = (*CATALOG[:20], *(it for it in CATALOG if it.family is Family.CROSS_MARKET))
-"""Some that look at the coin alone, and all that look at the other one."""
+SOME = {Family.TREND: 20, Family.VOLUME: 4, Family.CROSS_MARKET: 8}
+FEW_FEATURES = tuple(it for family, count in SOME.items() for it in [it for it in CATALOG if it.family is family][:count])
+"""Some that look at prices, at volume and at the other coin."""
 ASKED = (Criterion("trades", ">=", 200),)
 
 
@@ -76,7 +77,8 @@ def train_version(places: Places, settings: PipelineSettings, *, trades: float =
 
 def _model(name, places, settings, behind, seed):
     features = behind[0]
-    spec = recipe_of(name, "lightweight", asked={}, params=quick_params(name))
+    small = {parameter: value for parameter, value in quick_params(name).items() if parameter != "n_threads"}
+    spec = recipe_of(name, "lightweight", asked={}, params=small, n_threads=settings.threads)
     trained = trained_model(spec, *behind, settings, Asked(seed=seed))
     facts = {"seed": seed, "days_of_history": None, "all_features": False, "features": list(trained.features)}
     golden = golden_samples_of(trained, features)
