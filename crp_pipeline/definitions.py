@@ -23,7 +23,7 @@ from crp_pipeline.defs import (
     tuning,
 )
 from crp_pipeline.defs.console import console
-from crp_pipeline.defs.storage import StageIOManager
+from crp_pipeline.defs.sharing import stage_io_manager
 from crp_pipeline.places import Places
 from crp_pipeline.settings import PipelineSettings, load_settings
 
@@ -55,7 +55,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
         jobs=[*night_jobs, weekly, automation.tune_job()],
         schedules=automation.schedules(settings, night_jobs, weekly),
         sensors=automation.sensors(settings, night_jobs),
-        resources={"io_manager": StageIOManager(places)},
+        resources={"io_manager": stage_io_manager(settings, places)},
         loggers={"console": console},
         executor=dg.in_process_executor,
     )

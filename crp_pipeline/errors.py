@@ -7,6 +7,7 @@
     ├── TuningError                a study that cannot be begun, or that found nothing
     ├── NotFittedError             a model was asked before it learned
     ├── BundleError                a stored model is missing, altered or of another kind
+    ├── StorageError               a storage that machines share does not answer, is not as it was left or has moved on
     ├── LedgerError                a ledger of trials that is missing, shortened or altered, or an event it cannot keep
     └── RegistryError              a promotion, rollback or version that must not be
 
@@ -41,6 +42,10 @@ class NotFittedError(CrpError):
 
 class BundleError(CrpError):
     """A stored model is missing, altered or of another kind."""
+
+
+class StorageError(CrpError):
+    """A storage that machines share does not answer, is not as it was left or has moved on."""
 
 
 class LedgerError(CrpError):

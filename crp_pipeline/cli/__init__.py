@@ -2,11 +2,11 @@
 
 `models` trains, predicts and compares, `tune` searches hyper-parameters, `explain` says why a signal is what it is, `gate` says
 what is achievable and whether a model is good enough, `control` asks the same of the gate itself, `ledger` what was tried,
-`registry` and `dataset` keep what was made, `report` writes its pages, `catalog` lists what there is; `doors` holds the groups
-that they all hang on.
+`registry` and `dataset` keep what was made, `depot` shares it between machines, `report` writes its pages, `catalog` lists what
+there is; `doors` holds the groups that they all hang on.
 """
 
-from crp_pipeline.cli import catalog, control, dataset, explain, gate, ledger, models, registry, report, tune
+from crp_pipeline.cli import catalog, control, dataset, depot, explain, gate, ledger, models, registry, report, tune
 from crp_pipeline.cli.doors import app, complain
 from crp_pipeline.errors import CrpError
 
@@ -15,6 +15,7 @@ __all__ = [
     "catalog",
     "control",
     "dataset",
+    "depot",
     "explain",
     "gate",
     "ledger",
