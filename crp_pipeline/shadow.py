@@ -194,10 +194,14 @@ def load_version(book: Registry, coin: str, name: str) -> Version:
     return _version(book, coin, name, book.card(coin, name))
 
 
+def knows_until(folder: Path) -> pd.Timestamp:
+    """Open time of the last bar that anything in a version's folder may have been learned from or measured on."""
+    return _knows_until(_stack(folder / STACK), folder)
+
+
 def registered_at(book: Registry, coin: str, name: str) -> pd.Timestamp:
     """When a version was first written down, as its coin's journal has it."""
-    entries = book.history(coin)
-    return pd.Timestamp(next(entry.at for entry in entries if (entry.action, entry.version) == ("register", name)))
+    return pd.Timestamp(book.state(coin).registered[name].at)
 
 
 def can_read(card: Mapping[str, Any], folder: Path, set_id: str) -> bool:

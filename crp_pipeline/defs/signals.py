@@ -11,7 +11,7 @@ from crp_pipeline.contracts import interval_length
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.places import Places
-from crp_pipeline.registry.registry import POINTER
+from crp_pipeline.registry.pointers import POINTER
 from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals import Desk, Signal, Visit, live_numbers

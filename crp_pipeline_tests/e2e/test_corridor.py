@@ -57,6 +57,7 @@ ROOMS_AND_TABLES = sorted(
         "candles",
         "comparison",
         "controls",
+        "drift",
         "ensemble",
         "feasibility",
         "features",
@@ -114,6 +115,7 @@ def test_the_groups_are_the_nine_rooms_and_what_tunes_explains_and_signals():
         "models",
         "ensemble",
         "backtest",
+        "drift",
         "explanation",
         "gate",
         "registry",
@@ -231,7 +233,7 @@ def test_every_asset_of_a_night_carries_a_picture_where_there_is_something_to_dr
         for key in corridor_of(floor_plan(small_settings(night[0])))
         if any("data:image/png;base64," in str(getattr(it, "md_str", "")) for it in metadata_of(night[1], key).values())
     }
-    no_feed_no_champion, told_in_words = {"feeds", "shadow"}, {"registry", "report"}
+    no_feed_no_champion, told_in_words = {"drift", "feeds", "shadow"}, {"registry", "report"}
     assert names_of(corridor_of(floor_plan(small_settings(night[0])))) - drawn == no_feed_no_champion | told_in_words
 
 
