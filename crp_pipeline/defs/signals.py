@@ -17,6 +17,7 @@ from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals import Desk, Signal, Visit, live_numbers
 
 JOB = "signals"
+ON, OFF = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
 SHOWN = 100
 """Decisions that the picture shows."""
 TOLD = ("signal", "tier", "confidence", "close", "stop", "target", "reason", "latency_ms")
@@ -74,6 +75,7 @@ def schedule(settings: PipelineSettings, places: Places, signals_job: Unresolved
         job=signals_job,
         cron_schedule=cron_after_close(settings.interval),
         execution_timezone="UTC",
+        default_status=ON if settings.automation.begins != "by_hand" else OFF,
         description="The decision on the bar that has just closed, of every coin that has a champion.",
     )
     def after_each_bar(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
