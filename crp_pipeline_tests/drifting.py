@@ -1,8 +1,14 @@
 """Tables and live decisions that drift, or do not, by as much as they are told."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
+
+from crp_pipeline.drift import SUMMARIES, DriftReport, Reading, State, save_report
+from crp_pipeline.places import Places
+from crp_pipeline.storage import write_parquet
 
 BURN_IN = 500
 """Bars after which a column has forgotten how it began."""
@@ -42,3 +48,17 @@ def decided(n, *, confidence=0.6, hit_rate=0.6, horizon=6, seed=0, size=0.01, sp
     came = {"outcome": np.where(hit, signal, -signal), "net_return": np.where(hit, size, -size), "hit": hit}
     columns = ["open_time", "version", "signal", "p_short", "p_neutral", "p_long", *told, *came]
     return frame.assign(**told, **came)[columns].astype({"version": "str", "signal": "int64", "outcome": "int64"})
+
+
+def store_live(places: Places, coin: str, *, nights: int = 4) -> None:
+    """Reports of some nights, each nearer to its limits than the one before, and live decisions of two versions."""
+    for night in range(nights):
+        single = (("feature_psi", "momentum"), ("feature_ks", "momentum"))
+        readings = [
+            Reading.held(*subject, 0.4 * (night + 1), warn=1.0, limit=1.5, n=50, worst=State.DRIFTED)
+            for subject in (*SUMMARIES, *single)
+        ]
+        at = datetime(2024, 3, 1, 0, 20, tzinfo=UTC) + timedelta(days=night)
+        save_report(places, DriftReport(coin, at, "b" * 16, tuple(readings)))
+    first, second = decided(60, seed=1), decided(140, first="2024-01-10", seed=2, version="b" * 16)
+    write_parquet(places.outcomes(coin), pd.concat([first, second], ignore_index=True))

@@ -24,5 +24,5 @@ def show_drift(
     places, asked = Places(settings.data_dir), available_coins(settings) if coin is None else [checked_coin(coin)]
     reports = [report for name in asked if (report := read_report(places, name)) is not None]
     if not reports:
-        raise DataContractError(f"{coin or 'no coin'} has no drift report yet: materialize the asset drift first")
+        raise DataContractError(f"there is no drift report of {coin or 'any coin'} yet: materialize the asset drift first")
     typer.echo("\n\n".join(drift_page(report, top=top) for report in reports))

@@ -52,13 +52,16 @@ def recent_rows(n_reference: int, n_recent: int) -> int:
     return min(n_recent, n_reference // STRETCHES)
 
 
-def missing_rows(n_reference: int, n_recent: int) -> int:
-    """Rows that are still to come before there is something to compare; 0 when there is."""
-    return max(FEWEST_ROWS - n_recent, STRETCHES * FEWEST_ROWS - n_reference, 0)
+def too_few(measure: str, subject: str, *, n_reference: int, n_recent: int) -> Reading | None:
+    """The reading that says how many rows are missing, of the recent ones or of the history; None where there are enough."""
+    for there, needed in ((n_recent, FEWEST_ROWS), (n_reference, STRETCHES * FEWEST_ROWS)):
+        if there < needed:
+            return Reading.unknown(measure, subject, n=there, missing=needed - there)
+    return None
 
 
 def distances(reference: pd.DataFrame, recent: pd.DataFrame) -> Distances:
-    """The latest rows of `recent` against `reference`, column by column; `missing_rows` of the two must be 0."""
+    """The latest rows of `recent` against `reference`, column by column; neither may be `too_few`."""
     n = recent_rows(len(reference), len(recent))
     names = tuple(map(str, reference.columns))
     old, new = (frame.to_numpy(dtype=np.float64) for frame in (reference, recent[list(names)].iloc[-n:]))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.contracts import Floats
-from crp_pipeline.drift.distance import Distances, distances, missing_rows
+from crp_pipeline.drift.distance import Distances, distances, too_few
 from crp_pipeline.drift.report import ALL, DRIFTED_SHARE, FEATURE_KS, FEATURE_PSI, Reading, State
 from crp_pipeline.settings import DriftConfig
 
@@ -20,8 +20,8 @@ def feature_readings(
     features there are. By chance a feature goes beyond its `distance.STRETCHES` or more stretches in 1 of 21 nights that share
     no bar; a quarter of the weight does so together as often at worst, where it hangs together without any slack.
     """
-    if missing := missing_rows(len(reference), len(recent)):
-        return [Reading.unknown(DRIFTED_SHARE, ALL, n=len(recent), missing=missing)]
+    if unknown := too_few(DRIFTED_SHARE, ALL, n_reference=len(reference), n_recent=len(recent)):
+        return [unknown]
     heaviest = weight.sort_values(ascending=False, kind="stable").index
     found = distances(reference[heaviest], recent)
     return [

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crp_pipeline.contracts import PROBABILITIES, Floats
-from crp_pipeline.drift.distance import USUAL, distances, missing_rows, recent_rows, usual_and_most
+from crp_pipeline.drift.distance import USUAL, distances, recent_rows, too_few, usual_and_most
 from crp_pipeline.drift.outcomes import one_at_a_time, sides
 from crp_pipeline.drift.report import (
     ALL,
@@ -50,8 +50,8 @@ def forecast_readings(past: pd.DataFrame, recent: pd.DataFrame, config: DriftCon
 
     The mean over the three is one number per night, whose limits are those of the same mean in stretches of the past.
     """
-    if missing := missing_rows(len(past), len(recent)):
-        return [Reading.unknown(FORECAST_SHIFT, ALL, n=len(recent), missing=missing)]
+    if unknown := too_few(FORECAST_SHIFT, ALL, n_reference=len(past), n_recent=len(recent)):
+        return [unknown]
     found = distances(past[list(PROBABILITIES)], recent)
     usual, most = usual_and_most(found.psi_of_stretches.mean(axis=1, keepdims=True))
     shift = Reading.held(
@@ -74,8 +74,8 @@ def calibration_reading(past: pd.DataFrame, recent: pd.DataFrame, *, seed: int) 
     `metrics.tier_calibration_floor` by chance, as decisions with overlapping labels count for the number that do not overlap.
     """
     before, own = sides(past), sides(recent)
-    if missing := missing_rows(len(before), len(own)):
-        return Reading.unknown(CALIBRATION, VERSION, n=len(own), missing=missing)
+    if unknown := too_few(CALIBRATION, VERSION, n_reference=len(before), n_recent=len(own)):
+        return unknown
     n = recent_rows(len(before), len(own))
     earlier = np.array([[_calibration(before.iloc[start : start + n])] for start in stretch_starts(len(before), n)])
     usual, most = usual_and_most(earlier)

@@ -14,6 +14,8 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
+from crp_pipeline.registry import NOBODY
+
 FEATURE_PSI, FEATURE_KS, DRIFTED_SHARE = "feature_psi", "feature_ks", "drifted_share"
 FORECAST_PSI, FORECAST_KS, FORECAST_SHIFT = "forecast_psi", "forecast_ks", "forecast_shift"
 CALIBRATION, HIT_RATE, DRAWDOWN, CHAMPION = "calibration_error", "hit_rate_e_value", "drawdown", "champion"
@@ -90,7 +92,7 @@ class Reading:
     @classmethod
     def held(cls, measure: str, subject: str, value: float, *, warn: float, limit: float, n: int, worst: State) -> "Reading":
         """A number in the state that its limits put it in; above `limit` it is in the `worst` one, NaN is unknown."""
-        return cls(measure, subject, value, warn, limit, _state(value, warn, limit, worst), n)
+        return cls(measure, subject, float(value), float(warn), float(limit), _state(value, warn, limit, worst), n)
 
     @classmethod
     def unknown(cls, measure: str, subject: str, *, n: int, missing: int) -> "Reading":
@@ -115,7 +117,7 @@ class DriftReport:
     coin: str
     at: datetime
     version: str
-    """The champion, or "none"."""
+    """The champion, `registry.NOBODY` where there is none."""
     readings: tuple[Reading, ...]
 
     @property
@@ -142,6 +144,10 @@ class DriftReport:
     @property
     def sentence(self) -> str:
         """The action, why, and how much could not be told."""
+        if self.version == NOBODY:
+            return f"{self.coin}: nobody reigns, so there is nothing to measure"
+        if self.summaries and len(self.unknown) == len(self.summaries):
+            return f"{self.coin}: nothing can be told of champion {self.version} yet, {self.unknown[0].sentence}"
         why = f": {'; '.join(self.reasons)}" if self.reasons else ""
         untold = f"; {len(self.unknown)} of {len(self.summaries)} unknown" if self.unknown else ""
         return f"{self.coin}: champion {self.version}, {self.action}{why}{untold}"
