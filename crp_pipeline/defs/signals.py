@@ -16,7 +16,8 @@ from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals import Desk, Signal, Visit, live_numbers
 
-JOB = "signals"
+SCHEDULE, JOB = "signals", "after_each_bar"
+"""An asset and a job cannot have one name."""
 ON, OFF = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
 SHOWN = 100
 """Decisions that the picture shows."""
@@ -57,7 +58,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
 
 
 def job() -> UnresolvedAssetJobDefinition:
-    """`signals`: the decision of one coin; it trains nothing and stores no table of the night."""
+    """`after_each_bar`: the decision of one coin; it trains nothing and stores no table of the night."""
     return dg.define_asset_job(
         JOB,
         dg.AssetSelection.assets("signals"),
@@ -71,7 +72,7 @@ def schedule(settings: PipelineSettings, places: Places, signals_job: Unresolved
     coins = coin_partitions(settings)
 
     @dg.schedule(
-        name=JOB,
+        name=SCHEDULE,
         job=signals_job,
         cron_schedule=cron_after_close(settings.interval),
         execution_timezone="UTC",
