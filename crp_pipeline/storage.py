@@ -49,10 +49,10 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     _write(path, frame.to_parquet)
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """The frame that `write_parquet` wrote; raises `DataContractError` when it is missing or damaged."""
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """The frame that `write_parquet` wrote, or some of its columns; raises `DataContractError` when missing or damaged."""
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except (OSError, ValueError) as error:
         raise DataContractError(f"{path} cannot be read: {error}") from error
 

@@ -106,7 +106,7 @@ class RollbackConfig(dg.Config):
 def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition:
     """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it."""
 
-    @dg.op(name="rollback", description="Bring back an earlier champion of a coin, for a reason.")
+    @dg.op(name="restore_champion", description="Bring back an earlier champion of a coin, for a reason.")
     def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
         book = Registry(places.registry)
         version = book.rollback(config.coin, to=config.to, reason=config.reason, now=settings.present())
