@@ -110,6 +110,12 @@ def replace_folder(staging: Path, folder: Path) -> Path:
     return folder
 
 
+def move_folder(staging: Path, folder: Path) -> None:
+    """Give a folder that is on the disk already (`sync_folder`) a name that nothing has."""
+    staging.rename(folder)
+    _sync(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder, everything in it and its name to the disk."""
     for path in (*folder.rglob("*"), folder, folder.parent):

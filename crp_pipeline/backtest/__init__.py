@@ -3,8 +3,9 @@
 A decision is taken at a bar's close and filled at the next open; whoever made it is unknown here. `execution` says where
 stop and target lie and what may be ordered, `costs` what a fill costs, `latency` what a delay does to its price and `funding`
 what holding costs; `engine` walks the bars, `result` turns its fills into tables and `summary` these into numbers, `stress`
-trades dearer and later, `skill` asks what chance would have earned, `lone` what each decision earns by itself, `rules` hold an account against a prop firm's limits. The
-compiled engine is imported when the first backtest runs, so that importing this package stays cheap.
+trades dearer and later, `skill` asks what chance would have earned, `lone` what each decision earns by itself, `rules` hold an
+account against a prop firm's limits. The compiled engine is imported when the first backtest runs, so that importing this
+package stays cheap.
 """
 
 from crp_pipeline.backtest.costs import CostData, slippage_draws

@@ -84,7 +84,7 @@ class Archive:
         return None
 
     def read(self, *, since: pd.Timestamp | None = None) -> pd.DataFrame:
-        """All stored bars in time order, or those from `since` on, with restatements in `attrs["restated"]`: see `restatements`."""
+        """All stored bars in time order, or those from `since` on, with their `restatements` in `attrs["restated"]`."""
         months = self.months()
         if not months:
             raise DataContractError(f"{self.source} has no stored bars in {self.folder}")

@@ -18,7 +18,7 @@ from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
 from crp_pipeline.registry import NOBODY, Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
-from crp_pipeline.registry.ingredients import ingredients_told, keep_ingredients, prune_ingredients
+from crp_pipeline.registry.ingredients import cards_kept, ingredients_told, keep_ingredients, prune_ingredients
 from crp_pipeline.registry.mirror import mirror
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.gate import fleet_figure
@@ -85,8 +85,7 @@ def _pruned(book: Registry, coin: str, settings: PipelineSettings, places: Place
     """Versions whose files retention has removed, and with them the tables that no other version is made from."""
     pruned = book.prune(coin, settings.retention, now=settings.present())
     if pruned:
-        state = book.state(coin)
-        prune_ingredients(places, coin, [book.card_alone(coin, it) for it in state.registered if state.keeps(it)])
+        prune_ingredients(places, coin, cards_kept(book, coin))
     return pruned
 
 

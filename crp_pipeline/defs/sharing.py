@@ -40,7 +40,7 @@ class Session:
     """What one run pulls and pushes."""
 
     def __init__(self, depot: Depot, settings: PipelineSettings, places: Places, context: dg.InitResourceContext) -> None:
-        run = context.dagster_run
+        run = context.run
         assert run is not None
         assert context.log is not None
         self._depot, self._places, self._now, self._log = depot, places, settings.present, context.log

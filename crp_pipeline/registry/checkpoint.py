@@ -20,7 +20,7 @@ from crp_pipeline.storage import write_text
 CHECKPOINT = "journal.checkpoint"
 FORMAT = 1
 """Of the file and of the rules by which a state follows from lines: a checkpoint of another one is not read."""
-EVERY = 128
+EVERY = 32
 """Lines of the journal that are read at most before the next checkpoint."""
 SETS = ("pruned", "champions", "rolled_back")
 

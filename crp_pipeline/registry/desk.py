@@ -38,7 +38,7 @@ class Desk:
     def finished(self) -> Entry | None:
         """The line that was cut off before its head moved, which opening the desk finished; None where there was none.
 
-        Until then every reader was told that it had not happened, so that whoever tries again must find it done, not do it twice.
+        Until then every reader was told that it had not happened: whoever tries again must find it done, not do it twice.
         """
         return self._cut_off
 

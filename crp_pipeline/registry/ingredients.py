@@ -31,9 +31,10 @@ import pandas as pd
 
 from crp_pipeline.chain import only_writer
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.gate.verdict import Outcome
 from crp_pipeline.places import INGREDIENTS, Places
 from crp_pipeline.provenance import lineage_of
+from crp_pipeline.registry.registry import Registry
+from crp_pipeline.registry.state import GOOD
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import (
     frame_hash,
@@ -50,7 +51,6 @@ CANDLES, MARKET, FEEDS, SLIPPAGE = "candles", "market", "feeds", "slippage"
 TABLES = (CANDLES, MARKET, FEEDS)
 ROWS_PER_CHUNK = 2_048
 """A week of five-minute bars: the unfinished chunk of a night is some 100 KB at most."""
-GOOD = (Outcome.PROMOTE, Outcome.SHADOW)
 LOCK = ".lock"
 Card = Mapping[str, Any]
 
@@ -208,6 +208,12 @@ def prune_ingredients(places: Places, coin: str, kept_cards: Iterable[Card]) -> 
         if path.name not in samples:
             path.unlink()
     return gone + _drop_markets(places, coin, kept[MARKET])
+
+
+def cards_kept(book: Registry, coin: str) -> Iterator[Card]:
+    """Cards of the coin's versions whose files are kept, oldest first."""
+    state = book.state(coin)
+    return (book.card_alone(coin, version) for version in state.registered if version not in state.pruned)
 
 
 def _drop_markets(places: Places, coin: str, kept: Collection[str]) -> list[str]:

@@ -18,7 +18,7 @@ class SignalsConfig:
 
     max_age_bars: Annotated[float, Field(gt=0, le=1_000)] = 1.0
     """Bars that may have passed since the newest bar closed; an older one gives no decision."""
-    max_repeats: Annotated[int, Field(ge=2, le=1_000)] = 5
+    max_repeats: Annotated[int, Field(ge=2, le=50)] = 5
     """Decisions in a row with the same probabilities to the bit after which another such one is none."""
     online_timeout_s: Annotated[float, Field(gt=0, le=10)] = 0.3
     """How long the online store is waited for: once for its connection, once for each answer."""

@@ -61,7 +61,7 @@ class Desk:
         """
         now = self._clock()
         expected = newest_open(now, self._settings.interval)
-        recent = self.log(coin).latest(self._settings.signals.max_repeats)
+        recent = self.log(coin).latest(RECENT)
         if recent and recent[-1].is_decided and recent[-1].open_time == expected:
             return Visit(recent[-1])
         champion = self._seat(coin).champion()

@@ -31,8 +31,7 @@ def home_of_a_night(folder: Path, settings: PipelineSettings, **environment: str
 
 
 def start_night(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen:
-    """Start `python -m crp_pipeline.nightly` in the folder."""
+    """Start `python -m crp_pipeline.nightly` in the folder; what it says goes to `night.log` there."""
     command = [sys.executable, "-m", "crp_pipeline.nightly", *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-    )
+    with (folder / "night.log").open("w") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -2,9 +2,10 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from uuid import uuid4
 
 import pytest
@@ -301,11 +302,24 @@ class TestJournals:
         with ThreadPoolExecutor(1) as aside:
             with only_writer(mine.root / f"registry/{COIN}/.lock"):
                 waiting = aside.submit(here.push, mine, COIN)
+                sleep(0.3)
                 assert not waiting.done()
                 self.say(mine, "one\ntwo\nthree\n")
             waiting.result(timeout=30)
         kept = here.store.newest(COIN).files[f"registry/{COIN}/journal.jsonl"]
         assert kept == stamp_of(b"one\ntwo\nthree\n")
+
+    def test_what_was_changed_here_alone_stays_beside_a_journal_that_went_on_without_it(self, both):
+        (here, mine), (there, theirs) = both
+        write(mine, {f"registry/{COIN}/note": "first"})
+        here.push(mine, COIN)
+        there.pull(theirs, COIN)
+        (mine.root / f"registry/{COIN}/note").unlink()
+        self.say(mine, "one\ntwo\n")
+        here.push(mine, COIN)
+        write(theirs, {f"registry/{COIN}/note": "second"})
+        there.pull(theirs, COIN)
+        assert held(theirs) == {**held(mine), f"registry/{COIN}/note": "second"}
 
 
 class TestTheStore:
@@ -403,6 +417,22 @@ class TestKills:
                 there.pull(theirs, COIN)
         assert there.push(theirs, COIN).generation == 2
         assert held(theirs) == after
+
+    @pytest.mark.parametrize("moment", range(2 * len(A_NIGHT) - 2))
+    def test_of_a_pull_killed_while_files_make_way_both_states_are_kept(self, machines, monkeypatch, moment):
+        (here, mine), (there, theirs) = machines
+        values = [path for path in A_NIGHT if not path.startswith("registry")]
+        for (_, places), text in zip(machines, ("mine", "theirs"), strict=True):
+            write(places, dict.fromkeys(values, text))
+        here.push(mine, COIN)
+        with monkeypatch.context() as patch:
+            patch.setattr("crp_pipeline.depot.working_copy._move", _killed_after(iter(range(moment))))
+            with suppress(Killed):
+                there.pull(theirs, COIN, lay_aside=True)
+        there.pull(theirs, COIN, lay_aside=True)
+        assert held(theirs) == dict.fromkeys(values, "mine")
+        aside = [path for path in (theirs.root / ".depot/aside").rglob("*") if path.is_file()]
+        assert [path.read_text() for path in aside] == ["theirs"] * len(values)
 
     def test_a_pull_killed_while_it_fetches_has_touched_nothing(self, machines, monkeypatch):
         (here, mine), (there, theirs) = machines

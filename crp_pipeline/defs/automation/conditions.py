@@ -84,7 +84,7 @@ def _first_of_a_coin() -> Condition:
 
 def _follows() -> Condition:
     """Something before it goes through in the same run; of what a coin does not make itself, something has changed."""
-    begun = On.any_deps_match(On.will_be_requested()).since_last_handled()
+    begun = On.any_deps_match(On.will_be_requested()).ignore(dg.AssetSelection.assets(CANDLES)).since_last_handled()
     judged_anew = On.any_deps_match(_IS_NEW_BY_DAY).allow(dg.AssetSelection.assets(CONTROLS)).since_last_handled()
     return (begun | judged_anew | _recipe_changed()) & ~On.any_deps_missing() & _nothing_under_way()
 

@@ -1,7 +1,7 @@
 """When things begin by the clock: the night, and the weekly control run."""
 
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -27,7 +27,7 @@ def schedules(
 
 
 def _nightly(settings: PipelineSettings, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    coins, limit = coin_partitions(settings), timedelta(minutes=settings.limits.run_minutes)
+    coins = coin_partitions(settings)
 
     @dg.schedule(
         name="nightly",
@@ -37,21 +37,23 @@ def _nightly(settings: PipelineSettings, job: UnresolvedAssetJobDefinition) -> d
         default_status=_status(is_on=settings.automation.begins == "nightly"),
         description="Candles of every coin; the sensor night_watch starts what follows. One night at a time.",
     )
-    def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        scheduled = context.scheduled_execution_time
-        if settings.present() - scheduled >= BETWEEN_NIGHTS:
-            yield dg.SkipReason(f"the night of {scheduled:%Y-%m-%d} was missed, and a later one downloads its bars as well")
-            return
-        before, going_on = unfinished(context.instance, limit=limit, now=scheduled)
-        if going_on:
-            rule = "a night begins when the one before has ended, and downloads the bars of both"
-            yield dg.SkipReason(
-                f"{len(going_on)} runs of the night of {before} go on, {_named(going_on[0])} among them: {rule}"
-            )
-            return
-        yield from requests_of(PHASES[0], f"{scheduled:%Y-%m-%d}", coins.get_partition_keys())
+    def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        return begin_night(context.instance, settings, coins.get_partition_keys(), context.scheduled_execution_time)
 
     return nightly
+
+
+def begin_night(
+    instance: dg.DagsterInstance, settings: PipelineSettings, coins: Sequence[str], scheduled: datetime
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """One run of candles per coin; none, with the reason, for a night that was missed or while the one before goes on."""
+    if settings.present() - scheduled >= BETWEEN_NIGHTS:
+        return dg.SkipReason(f"the night of {scheduled:%Y-%m-%d} was missed, and a later one downloads its bars as well")
+    before, going_on = unfinished(instance, limit=timedelta(minutes=settings.limits.run_minutes), now=scheduled)
+    if going_on:
+        told = f"the night of {before} still has {len(going_on)} to run, {_named(going_on[0])} among them"
+        return dg.SkipReason(f"{told}: a night begins when the one before has ended, and downloads the bars of both")
+    return requests_of(PHASES[0], f"{scheduled:%Y-%m-%d}", coins)
 
 
 def _weekly_controls(settings: PipelineSettings, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
