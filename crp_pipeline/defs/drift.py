@@ -73,7 +73,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         restored = fall_back(Registry(places.registry), report, settings.drift, now=now, tell=context.log.warning)
         context.log.info(report.sentence)
         return dg.MaterializeResult(
-            data_version=version_from(frame_hash(report.table())),
+            data_version=version_from(report.version, frame_hash(report.table())),
             check_results=[_check(name, report) for name in CHECKS],
             metadata={
                 "action": str(report.action),
