@@ -1,11 +1,12 @@
 """A version of a small market in a registry, made room by room without Dagster, and everything a night leaves beside it."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from crp_pipeline.candles import demo_candles, market_closes, repair_candles
 from crp_pipeline.features import CATALOG, Family, extend_features, feature_set_id
 from crp_pipeline.gate import Criterion, judge
-from crp_pipeline.models import recipe_facts, recipe_of, save_bundle
+from crp_pipeline.models import Record, recipe_facts, recipe_of, save_bundle
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, feeds_recipe, library_versions, made_by, source_hash, stamp
 from crp_pipeline.registry import Registry, gather
@@ -79,7 +80,12 @@ def _model(name, places, settings, behind, seed):
     features = behind[0]
     small = {parameter: value for parameter, value in quick_params(name).items() if parameter != "n_threads"}
     spec = recipe_of(name, "lightweight", asked={}, params=small, n_threads=settings.threads)
-    trained = trained_model(spec, *behind, settings, Asked(seed=seed))
+    record = Record(
+        folder=places.record(COIN, name),
+        feature_set_id=features.attrs["feature_set_id"],
+        label_settings=asdict(settings.labels),
+    )
+    trained = trained_model(spec, *behind, settings, Asked(seed=seed), record=record)
     facts = {"seed": seed, "days_of_history": None, "all_features": False, "features": list(trained.features)}
     golden = golden_samples_of(trained, features)
     save_bundle(trained.model, places.bundle(COIN, name), card={**recipe_facts(spec), **facts}, golden=golden)
