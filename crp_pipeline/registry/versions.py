@@ -14,7 +14,7 @@ from typing import Any
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate.verdict import Outcome, Verdict
 from crp_pipeline.registry.card import check_subject, verdict_of
-from crp_pipeline.storage import MANIFEST, fresh_folder, read_manifest, replace_folder, seal, sha256, sync_folder, verify
+from crp_pipeline.storage import MANIFEST, fresh_folder, named, read_manifest, replace_folder, seal, sha256, sync_folder, verify
 
 STAGING = ".new"
 VERSION = re.compile("[0-9a-f]{16}")
@@ -68,14 +68,16 @@ class Versions:
 
     def stage(self, bundle: str | PathLike[str], card: Mapping[str, Any], verdict: Verdict) -> str:
         """Copy a bundle, check the copy, seal it with its card and return its version."""
-        staging = fresh_folder(self.root / STAGING)
-        shutil.copytree(bundle, staging, dirs_exist_ok=True)
+        staging = self.root / STAGING
+        with named(staging):
+            shutil.copytree(bundle, fresh_folder(staging), dirs_exist_ok=True)
         if (staging / MANIFEST).exists():
             own = verify(staging)
             card = {**card, "bundle": {name: own[name] for name in own if name not in {"format", "files"}}}
         check_subject(staging, verdict)
         seal(staging, dict(card))
-        sync_folder(staging)
+        with named(staging):
+            sync_folder(staging)
         return sha256(staging / MANIFEST)[:16]
 
     def staged(self) -> str | None:
@@ -89,7 +91,8 @@ class Versions:
             self.card(version)
             shutil.rmtree(self.root / STAGING)
         else:
-            replace_folder(self.root / STAGING, self.folder(version))
+            with named(self.folder(version)):
+                replace_folder(self.root / STAGING, self.folder(version))
 
     def is_stripped(self, version: str) -> bool:
         """True for a version of which only the card is left."""
