@@ -7,13 +7,14 @@ from dagster._core.events import EngineEventData
 
 
 class _Line(logging.Formatter):
-    """`12:01:21  models/xgboost  fold 3 of 6 ...`."""
+    """`12:01:21  BTC-USDT  models/xgboost  fold 3 of 6 ...`, since lines of several coins may follow one another."""
 
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
         step = str(meta.get("step_key") or meta.get("job_name") or "").replace("__", "/")
+        coin = (meta.get("job_tags") or {}).get("dagster/partition", "")
         message = str(meta.get("orig_message") or record.getMessage())
-        return f"{self.formatTime(record, '%H:%M:%S')}  {step}  {message}{_reason(record)}"
+        return "  ".join(filter(None, (self.formatTime(record, "%H:%M:%S"), coin, step, f"{message}{_reason(record)}")))
 
 
 def _reason(record: logging.LogRecord) -> str:

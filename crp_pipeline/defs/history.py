@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.legacy_storage import CompositeStorage
 from dagster._serdes import ConfigurableClassData
 
+from crp_pipeline.defs.events import taking_turns
 from crp_pipeline.errors import StorageError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _URL = re.compile(
 )
 _SQLITE = {
     "run_storage": ("dagster._core.storage.runs", "SqliteRunStorage", "history"),
-    "event_log_storage": ("dagster._core.storage.event_log", "SqliteEventLogStorage", "history"),
+    "event_log_storage": ("crp_pipeline.defs.events", "EventLog", "history"),
     "schedule_storage": ("dagster._core.storage.schedules", "SqliteScheduleStorage", "schedules"),
 }
 
@@ -63,7 +65,8 @@ def sqlite(base_dir: str, inst_data: ConfigurableClassData | None = None) -> Dag
         }
         for part, (module, name, folder) in _SQLITE.items()
     }
-    return CompositeStorage.from_config_value(inst_data, parts)
+    with taking_turns(Path(base_dir)):
+        return CompositeStorage.from_config_value(inst_data, parts)
 
 
 def postgres(url: str, inst_data: ConfigurableClassData | None = None) -> DagsterStorage[Any]:

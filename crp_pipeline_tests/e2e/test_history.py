@@ -54,13 +54,13 @@ def test_a_night_is_recorded_in_postgres_and_nothing_of_it_in_sqlite(home, url):
 
 
 def test_two_processes_at_once_record_in_one_database_and_show_its_password_nowhere(home, url):
-    environment = {**environment_of(home, small_settings(home / "data")), VARIABLE: url}
+    variables = {**environment_of(home, small_settings(home / "data")), VARIABLE: url}
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "crp_pipeline.definitions", "--select", "candles"]
     at_once = [
         subprocess.Popen(
             [*command, "--partition", coin],
             cwd=home,
-            env=environment,
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
