@@ -38,6 +38,23 @@ L = TypeVar("L", bound=Link)
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A place between two lines, to read on from; without arguments the place before the first."""
+
+    lines: int = 0
+    """Lines before it."""
+    start: int = 0
+    """Byte at which the last of them begins."""
+    end: int = 0
+    """Byte after it."""
+    hash: str = NO_ENTRY
+    """SHA-256 of it."""
+
+
+BEGINNING = Mark()
+
+
+@dataclass(frozen=True)
 class Links(Generic[L]):
     """What a chain tells, oldest first."""
 
@@ -46,6 +63,8 @@ class Links(Generic[L]):
     """SHA-256 of each line."""
     pending: bool
     """True when the last line is there and its head is not yet."""
+    end: Mark
+    """The place after the last line."""
 
 
 class Chain(Generic[L]):
@@ -61,34 +80,45 @@ class Chain(Generic[L]):
         self._path, self._head, self._read = path, head, read
         self._owner, self._called, self._error = owner, called, error
 
-    def links(self) -> Links[L]:
-        """Every link; raises the error naming the first line after one that was altered or removed."""
-        lines, torn = self._lines()
+    def links(self, after: Mark = BEGINNING) -> Links[L]:
+        """Every link after a place that `holds`; raises the error naming the first that follows an altered or removed line."""
+        lines, torn = self._lines(after)
         hashes = tuple(map(_line_hash, lines))
-        told = self._told(lines, hashes)
-        before_last, last = (NO_ENTRY, NO_ENTRY, *hashes)[-2:]
+        told, end = self._told(lines, hashes, after), _place_after(lines, hashes, after)
+        before_last, last = (after.hash, after.hash, *hashes)[-2:]
         pending = bool(told) and not torn and self.head == before_last
         if not pending and self.head != last:
-            raise self._error(f"{self._owner}: the {self._called} ends after line {len(told)}, which is not how it was left")
-        return Links(told, hashes, pending)
+            raise self._error(f"{self._owner}: the {self._called} ends after line {end.lines}, which is not how it was left")
+        return Links(told, hashes, pending, end)
+
+    def holds(self, mark: Mark) -> bool:
+        """True where the line before that place is the one that was there when it was marked."""
+        if mark == BEGINNING:
+            return True
+        if not self._path.exists():
+            return False
+        with self._path.open("rb") as chain:
+            chain.seek(mark.start)
+            line = chain.read(mark.end - mark.start)
+        return line.endswith(b"\n") and _line_hash(line[:-1]) == mark.hash
 
     def legible(self) -> tuple[L, ...]:
         """Every line that is a link by itself, whether or not it follows the one before it: what is left of a damaged chain."""
-        return tuple(link for link in map(self._legible, self._lines()[0]) if link is not None)
+        return tuple(link for link in map(self._legible, self._lines(BEGINNING)[0]) if link is not None)
 
     @property
     def head(self) -> str:
         """The hash that the last line is said to have."""
         return self._head.read_text(encoding="utf-8", errors="replace") if self._head.exists() else NO_ENTRY
 
-    def mend(self) -> str:
+    def mend(self, after: Mark = BEGINNING) -> str:
         """Drop the part of a line that a write was cut off in and return the hash of the last whole line."""
-        lines, torn = self._lines()
+        lines, torn = self._lines(after)
         if torn:
             with self._path.open("r+b") as chain:
-                chain.truncate(sum(len(line) + 1 for line in lines))
+                chain.truncate(after.end + sum(len(line) + 1 for line in lines))
                 os.fsync(chain.fileno())
-        return _line_hash(lines[-1]) if lines else NO_ENTRY
+        return _line_hash(lines[-1]) if lines else after.hash
 
     def append(self, document: Mapping[str, object]) -> str:
         """Write one line, which must carry the head as `previous`, and return its hash."""
@@ -105,9 +135,9 @@ class Chain(Generic[L]):
         except (ValueError, TypeError, KeyError):
             return None
 
-    def _told(self, lines: list[bytes], hashes: tuple[str, ...]) -> tuple[L, ...]:
+    def _told(self, lines: list[bytes], hashes: tuple[str, ...], after: Mark) -> tuple[L, ...]:
         links: list[L] = []
-        for number, (line, expected) in enumerate(zip(lines, (NO_ENTRY, *hashes), strict=False), start=1):
+        for number, (line, expected) in enumerate(zip(lines, (after.hash, *hashes), strict=False), start=after.lines + 1):
             place = f"{self._owner}: line {number} of the {self._called}"
             try:
                 link = self._read(json.loads(line))
@@ -118,9 +148,13 @@ class Chain(Generic[L]):
             links.append(link)
         return tuple(links)
 
-    def _lines(self) -> tuple[list[bytes], bytes]:
-        """The whole lines, and what follows the last of them."""
-        *lines, torn = self._path.read_bytes().split(b"\n") if self._path.exists() else [b""]
+    def _lines(self, after: Mark) -> tuple[list[bytes], bytes]:
+        """The whole lines after that place, and what follows the last of them."""
+        if not self._path.exists():
+            return [], b""
+        with self._path.open("rb") as chain:
+            chain.seek(after.end)
+            *lines, torn = chain.read().split(b"\n")
         return lines, torn
 
 
@@ -141,6 +175,13 @@ def no_writer(lock: Path) -> Iterator[None]:
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
+
+
+def _place_after(lines: list[bytes], hashes: tuple[str, ...], before: Mark) -> Mark:
+    if not lines:
+        return before
+    end = before.end + sum(len(line) + 1 for line in lines)
+    return Mark(before.lines + len(lines), end - len(lines[-1]) - 1, end, hashes[-1])
 
 
 def _line_hash(line: bytes) -> str:

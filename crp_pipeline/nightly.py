@@ -19,6 +19,7 @@ import typer
 from crp_pipeline.candles.source import available_coins
 from crp_pipeline.definitions import defs
 from crp_pipeline.defs.automation import PHASES
+from crp_pipeline.defs.dead_runs import end_dead_runs
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.tables import to_blocks
 from crp_pipeline.reporting.verdicts import where_to_look
@@ -107,6 +108,7 @@ def main(
         pinned(settings),
         runner_of(settings, instance, jobs=jobs, ray=ray) as runner,
     ):
+        end_dead_runs(instance, log=typer.echo)
         failed = run_phases(runner, list(dict.fromkeys(coins or known)))
     if "summary" not in failed:
         verdicts = read_parquet(places.frame("summary"))

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from crp_pipeline.backtest import CostData, exit_table, run_backtest
 from crp_pipeline.controls.market import COIN
@@ -35,6 +34,7 @@ from crp_pipeline.settings import (
     SelectionConfig,
     SentinelConfig,
     Sizing,
+    ToldSettings,
     WalkForwardConfig,
 )
 from crp_pipeline.splits import fold_table, folds_of
@@ -50,31 +50,12 @@ PROVED_BARS, PROOF_CUTS = 1_500, 2
 Relabel = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 
-class ControlSettings(PipelineSettings):
-    """Settings that follow arguments and defaults alone: no variable and no file of an installation is read."""
-
-    # the library warns of a table whose file is not read
-    model_config = SettingsConfigDict(pyproject_toml_table_header=None)  # type: ignore[typeddict-item]
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments only."""
-        return (init_settings,)
-
-
-def control_settings(seed: int, *, horizon: int = 1) -> ControlSettings:
+def control_settings(seed: int, *, horizon: int = 1) -> ToldSettings:
     """Settings of a control, whatever the installation's own are: the next bars, small stakes, the bounds of the house.
 
     The win rate is no subject here: how many trades win follows from exits and costs, and the edges are known by accuracy.
     """
-    return ControlSettings(
+    return ToldSettings(
         source="demo",
         interval="1h",
         horizon=horizon,

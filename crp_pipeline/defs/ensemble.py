@@ -3,16 +3,15 @@
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.contracts import DecisionSchema, check_frame
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
-from crp_pipeline.ensemble import fit_stack
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.scores import calibration_of, scored
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import calibration_figure
+from crp_pipeline.rooms import stacked
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.splits import folds_of
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -29,14 +28,14 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
     ) -> dg.MaterializeResult[pd.DataFrame]:
         """The decision at each bar's close, from meta-models that learned only from labels that had ended."""
         coin = context.partition_key
-        stack = fit_stack(predictions, labels, folds_of(splits), seed=settings.seed, config=settings.ensemble)
-        decisions = check_frame(stack.decide(predictions), DecisionSchema, what=f"decisions of {coin}")
+        stack, decisions = stacked(predictions, labels, splits, settings, coin=coin)
         stack.save(places.stack(coin))
         behind = [labels, splits, *predictions.values()]
         stamp(decisions, "ensemble", behind=behind, files={**places.stack_file(coin), **made_by(settings, coin)})
         curve, error = calibration_of(scored(decisions, labels))
         return dg.MaterializeResult(
             value=decisions,
+            data_version=version_of(decisions, "ensemble", "ensemble.stack"),
             metadata={
                 "dagster/row_count": int(decisions["confidence"].notna().sum()),
                 "directed_decisions": int((decisions["signal"] != 0).sum()),

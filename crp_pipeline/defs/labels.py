@@ -3,12 +3,12 @@
 import dagster as dg
 import pandas as pd
 
-from crp_pipeline.contracts import LabelSchema, check_frame
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture
-from crp_pipeline.labels import make_labels
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import labels_figure
+from crp_pipeline.rooms import label_table
 from crp_pipeline.settings import PipelineSettings
 
 
@@ -19,11 +19,11 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     def labels(candles: pd.DataFrame, feeds: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
         """What a decision at each bar's close would have earned, and when that was known."""
         coin = candles.attrs["coin"]
-        config = settings.of(coin).labels
-        made = check_frame(make_labels(candles, config, feeds=feeds), LabelSchema, what=f"labels of {coin}")
+        config, made = settings.of(coin).labels, label_table(candles, feeds, settings)
         stamp(made, "labels", behind=[candles, feeds], files=made_by(settings, coin))
         return dg.MaterializeResult(
             value=made,
+            data_version=version_of(made, "labels"),
             metadata={
                 "dagster/row_count": len(made),
                 "labelled_bars": int(made["signal"].notna().sum()),

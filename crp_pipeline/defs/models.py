@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from crp_pipeline.contracts import FINAL, PROBABILITIES
+from crp_pipeline.contracts import FINAL
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.pools import CPU_TRAINING, pool_of
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.defs.trials import append_model
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.scores import log_loss_by_fold
-from crp_pipeline.gate.sentinels import feature_readings, quarantined
 from crp_pipeline.metrics import mean_jaccard, selection_stability
 from crp_pipeline.models import (
     MADE_FROM,
@@ -34,12 +34,8 @@ from crp_pipeline.models import (
     quarantined_in,
     recipe_facts,
     recipe_of,
-    samples_of,
     save_bundle,
-    select_features,
     status_table,
-    train,
-    without,
 )
 from crp_pipeline.models.base import Progress
 from crp_pipeline.models.diagnosis import FLAGS, Flag, diagnose
@@ -50,8 +46,8 @@ from crp_pipeline.provenance import kind_of_market, lineage_of, made_by, merged,
 from crp_pipeline.reporting.curves import confusion_table
 from crp_pipeline.reporting.figures import folds_figure, selection_figure, training_figure
 from crp_pipeline.reporting.model_figures import accuracy_phrase, confusion_figure
+from crp_pipeline.rooms import Asked, golden_samples_of, roles_since, sees_every_feature, selection_table, trained_model
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.splits import recent_roles
 from crp_pipeline.storage import read_manifest
 from crp_pipeline.tuning import Applied, tuned_params
 
@@ -61,7 +57,6 @@ POOLED = "pooled_transformer"
 """Made of all coins at once, in `defs.pool`."""
 ANY_DEVICE = "auto"
 SELECTION = "selection"
-GOLDEN_ROWS = 32
 LATENCY_CALLS = 100
 RESAMPLES = 300
 """Enough for a warning; the gate has its own."""
@@ -103,6 +98,7 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
         key=["models", SELECTION],
         group_name="models",
         kinds={"lightgbm", "parquet"},
+        pool=CPU_TRAINING,
         deps=["feasibility"],  # what is achievable is told before anything is trained
         partitions_def=coin_partitions(settings),
     )
@@ -114,23 +110,13 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
         What predicts too well to be believed is judged on all labels and kept from every model: leaving a feature out because
         it does too well can only make a backtest worse.
         """
-        readings = feature_readings(features, labels, settings.sentinels)
-        selected = select_features(
-            features,
-            labels,
-            splits,
-            config=settings.selection,
-            seed=settings.seed,
-            validation_share=settings.walk_forward.validation_share,
-            n_threads=settings.threads,
-            excluded=quarantined(readings) if settings.quarantines else (),
-            progress=context.log.info,
-            record=_record(features, settings, places, SELECTION),
-        )
+        record = _record(features, settings, places, SELECTION)
+        selected = selection_table(features, labels, splits, settings, progress=context.log.info, record=record)
         metadata = _selection_metadata(selected)
         files = {**made_by(settings, context.partition_key), **kind_of_market(settings)}
         stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files=files)
-        return dg.MaterializeResult(value=selected, metadata=metadata)
+        version = version_of(selected, f"models/{SELECTION}")
+        return dg.MaterializeResult(value=selected, data_version=version, metadata=metadata)
 
     return selection
 
@@ -160,6 +146,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
     @dg.asset(
         key=["models", model_type],
         group_name="models",
+        pool=pool_of(model_type, settings.limits),
         kinds={"python"} if model_type in BASELINES else {model_type},
         partitions_def=coins,
         ins={name: dg.AssetIn(["models", name]) for name in inputs},
@@ -177,17 +164,17 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         **before: pd.DataFrame,
     ) -> dg.MaterializeResult:
         coin, seed = context.partition_key, settings.seed if config.seed is None else config.seed
-        sees_all, chosen = _sees_all(model_type, config), before.get(SELECTION)
-        roles, bundle = roles_of(splits, config, settings), places.bundle(coin, model_type)
+        sees_all, chosen = sees_every_feature(model_type, all_features=config.all_features), before.get(SELECTION)
+        roles, bundle = roles_since(splits, config.days_of_history, settings), places.bundle(coin, model_type)
         spec, applied = _tuned(model_type, config, settings, places, features, roles, tell=context.log.info)
-        trained = train(
+        trained = trained_model(
             spec,
-            _shown(features, chosen, model_type),
+            features,
             labels,
-            roles,
-            seed=seed,
-            selection=None if sees_all else chosen,
-            validation_share=settings.walk_forward.validation_share,
+            splits,
+            chosen,
+            settings,
+            Asked(seed=seed, days_of_history=config.days_of_history, all_features=config.all_features),
             progress=context.log.info,
             record=_record(features, settings, places, model_type, bundle),
         )
@@ -199,6 +186,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         prior = before.get(BASELINE, predictions)
         return dg.MaterializeResult(
             value=predictions,
+            data_version=version_of(predictions, f"models/{model_type}", f"models/{model_type}.bundle"),
             check_results=_checks(predictions, prior, labels, settings) if flags else [],
             metadata=_metadata(trained, card, labels, prior, applied.told),
         )
@@ -239,23 +227,9 @@ def _facts(spec: ModelSpec, config: TrainingConfig, **run: Any) -> dict[str, Any
     return {**recipe_facts(spec), "days_of_history": config.days_of_history, **run}
 
 
-def _shown(features: pd.DataFrame, selection: pd.DataFrame | None, model_type: str) -> pd.DataFrame:
-    """The feature table without what is quarantined.
-
-    A baseline sees all of it: it is never promoted, and one that a leak flatters only raises the bar for the others.
-    """
-    if selection is None or model_type in BASELINES:
-        return features
-    return without(features, quarantined_in(selection))
-
-
 def check_name(flag: str) -> str:
     """`not_worse_than_prior` for the flag `worse_than_prior`."""
     return f"not_{flag}"
-
-
-def _sees_all(model_type: str, config: TrainingConfig) -> bool:
-    return config.all_features or MODEL_CLASSES[model_type].reads_every_feature
 
 
 def _checks(
@@ -327,13 +301,6 @@ def spec_of(
     return recipe_of(model_type, config.variant, asked=asked, params=params, tuned=tuned, **more)
 
 
-def roles_of(splits: pd.DataFrame, config: TrainingConfig, settings: PipelineSettings) -> pd.DataFrame:
-    """The role table, of the last days only where the run asks for it."""
-    if config.days_of_history is None:
-        return splits
-    return recent_roles(splits, config.days_of_history, fewest=settings.walk_forward.test_size)
-
-
 def _record(
     features: pd.DataFrame, settings: PipelineSettings, places: Places, kind: str, bundle: Path | None = None
 ) -> Record:
@@ -351,18 +318,16 @@ def save_final(trained: Trained, features: pd.DataFrame, folder: Path, **facts: 
 
     Returns its card, on which stands how fast it is.
     """
-    columns = list(trained.features)
-    golden = np.flatnonzero(trained.predictions[PROBABILITIES[0]].notna())[-GOLDEN_ROWS:]
     card = {
         "feature_set_id": features.attrs["feature_set_id"],
-        "features": columns,
+        "features": list(trained.features),
         "rounds": trained.rounds,
         MADE_FROM: trained.made_from,
         **facts,
     }
     if trained.reused and is_on_card(folder, card):
         return read_manifest(folder)
-    shown = samples_of(features[columns]).take(golden)
+    shown = golden_samples_of(trained, features)
     speed = [latency.row() for latency in measure_latency(trained.model, shown, n_calls=LATENCY_CALLS)]
     seconds = trained.seconds + sum(result.seconds for result in trained.folds)
     save_bundle(trained.model, folder, card={**card, "latency": speed, "seconds": seconds}, golden=shown)

@@ -14,11 +14,11 @@ from typing import Any, cast
 import dagster as dg
 
 from crp_pipeline.defs.storage import StageIOManager
+from crp_pipeline.defs.turn import PARTITION, turn
 from crp_pipeline.depot import SHARED, Depot, Moved
 from crp_pipeline.places import Places
 from crp_pipeline.settings import PipelineSettings
 
-PARTITION = "dagster/partition"
 NEEDED: Mapping[str, tuple[str, ...]] = {"nightly_market": ("candles",), "nightly_controls": ()}
 """Stages that a run over all coins needs of each coin, by its job; every stage where the job is not named."""
 
@@ -82,18 +82,29 @@ class Session:
             self._log.info(f"{coin or SHARED}: {done} generation {moved.generation}: {size}")
 
 
-def stage_io_manager(settings: PipelineSettings, places: Places) -> dg.IOManager | dg.IOManagerDefinition:
-    """The IO manager of the floor plan: on this machine alone, or sharing a depot where `storage` names one."""
+def stage_io_manager(settings: PipelineSettings, places: Places) -> dg.IOManagerDefinition:
+    """The IO manager of the floor plan: on this machine alone, or sharing a depot where `storage` names one.
+
+    A run has it when it is its turn.
+    """
     url = settings.storage
-    if url is None:
-        return StageIOManager(places)
 
-    def shared(context: dg.InitResourceContext) -> Iterator[SharedStageIOManager]:
-        session = Session(Depot(url), settings, places, context)
-        session.pull()
-        try:
-            yield SharedStageIOManager(places, session)
-        finally:
-            session.push()
+    def stages(context: dg.InitResourceContext) -> Iterator[StageIOManager]:
+        with turn(context, places):
+            if url is None:
+                yield StageIOManager(places)
+            else:
+                yield from _shared(Depot(url), settings, places, context)
 
-    return dg.IOManagerDefinition(resource_fn=cast("Any", shared))
+    return dg.IOManagerDefinition(resource_fn=cast("Any", stages))
+
+
+def _shared(
+    depot: Depot, settings: PipelineSettings, places: Places, context: dg.InitResourceContext
+) -> Iterator[SharedStageIOManager]:
+    session = Session(depot, settings, places, context)
+    session.pull()
+    try:
+        yield SharedStageIOManager(places, session)
+    finally:
+        session.push()

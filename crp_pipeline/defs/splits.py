@@ -6,11 +6,12 @@ import pandas as pd
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
-from crp_pipeline.features import ready_rows
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import timeline_figure
+from crp_pipeline.rooms import role_table
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.splits import fold_table, folds_of, overlaps, timeline
+from crp_pipeline.splits import folds_of, overlaps, timeline
 
 
 def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
@@ -28,11 +29,12 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     )
     def splits(candles: pd.DataFrame, labels: pd.DataFrame) -> dg.MaterializeResult:
         """What each bar is to each fold: learned from, purged or tested."""
-        found = fold_table(labels, ready_rows(candles) & ~candles["is_repaired"].to_numpy(), settings.walk_forward)
+        found = role_table(candles, labels, settings)
         stamp(found, "splits", behind=[candles, labels], files=made_by(settings, candles.attrs["coin"]))
         overlapping = overlaps(folds_of(found), labels.index, labels["label_end"])
         return dg.MaterializeResult(
             value=found,
+            data_version=version_of(found, "splits"),
             check_results=[
                 dg.AssetCheckResult(
                     check_name="labels_are_purged",

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from crp_pipeline.errors import RegistryError
+from crp_pipeline.gate.challenge import recipe_key
 from crp_pipeline.gate.verdict import Verdict
 from crp_pipeline.registry.candidate import fingerprint_of, is_candidate
 
@@ -39,6 +41,11 @@ def verdict_of(card: dict[str, Any]) -> Verdict:
         return Verdict.from_dict(stored)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RegistryError(f"what the card of {card.get('coin')} carries is no verdict.to_dict(): {error!r}") from error
+
+
+def recipe_of(card: Mapping[str, Any]) -> str:
+    """Settings and features that a version was made by; empty parts where its card names none."""
+    return recipe_key(card.get("recipe", ""), card.get("feature_set_id", ""))
 
 
 def check_subject(folder: Path, verdict: Verdict) -> None:

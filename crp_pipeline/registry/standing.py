@@ -6,15 +6,14 @@ recipe begins a new one, and so does every rollback, since whoever rolls back ha
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from functools import cache
 
-from crp_pipeline.gate.challenge import Contender, recipe_key
+from crp_pipeline.gate.challenge import Contender
 from crp_pipeline.gate.verdict import Outcome, Verdict
 from crp_pipeline.registry.candidate import DECISIONS
-from crp_pipeline.registry.journal import Entry
+from crp_pipeline.registry.card import recipe_of
 from crp_pipeline.registry.registry import Registry
-from crp_pipeline.registry.succession import succession
+from crp_pipeline.registry.state import Reign, State
 from crp_pipeline.storage import read_parquet
 
 CIRCUMSTANCES = ("champion", "source")
@@ -40,15 +39,10 @@ def standing(book: Registry, coin: str) -> Standing | None:
     champion = book.champion(coin)
     if champion is None:
         return None
-    history, told_recipe = book.history(coin), cache(partial(_recipe_in, book, coin))
-    recipe = told_recipe(champion)
-    shadow = _latest_shadow(history, recipe, told_recipe)
-    return Standing(champion, recipe, _reign(history, told_recipe), shadow, None if shadow is None else told_recipe(shadow))
-
-
-def recipe_of(card: Mapping[str, Any]) -> str:
-    """Settings and features that a version was made by; empty parts where its card names none."""
-    return recipe_key(card.get("recipe", ""), card.get("feature_set_id", ""))
+    state, shadow = book.state(coin), book.pointers(coin).shadow
+    told_recipe = cache(lambda version: state.registered[version].recipe or recipe_of(book.card_alone(coin, version)))
+    reign = _reign(state.throne, told_recipe)
+    return Standing(champion, told_recipe(champion), reign, shadow, None if shadow is None else told_recipe(shadow))
 
 
 def champion_of(book: Registry, coin: str) -> Contender | None:
@@ -70,11 +64,10 @@ def version_judged(book: Registry, coin: str, verdict: Verdict) -> str | None:
     candidate does not, and `CIRCUMSTANCES` are none of it. Of one that may be promoted only the present champion and what was
     rolled back are found, since a promotion needs the numbers of tonight.
     """
-    history = book.history(coin)
-    champion = book.champion(coin) if history else None
-    registered = _registered(history, verdict.outcome)
+    state = book.state(coin)
+    registered = _registered(state, verdict.outcome)
     if verdict.outcome is Outcome.PROMOTE:
-        settled = succession(coin, history).rolled_back | {champion}
+        settled = state.rolled_back | {state.champion}
         registered = (version for version in registered if version in settled)
     subject = _without_circumstances(verdict.subject)
     for version in registered:
@@ -90,34 +83,25 @@ def _without_circumstances(subject: Mapping[str, str]) -> dict[str, str]:
 
 def ledger_head_of(book: Registry, coin: str) -> str | None:
     """Head of the trial ledger that the latest version's verdict told; None where there is none."""
-    for entry in reversed(book.history(coin)):
-        if entry.action == "register":
-            told: str | None = book.card_alone(coin, entry.version)["verdict"]["subject"].get("ledger")
-            return told
-    return None
+    latest = next(reversed(book.state(coin).registered), None)
+    if latest is None:
+        return None
+    told: str | None = book.card_alone(coin, latest)["verdict"]["subject"].get("ledger")
+    return told
 
 
-def _registered(history: Sequence[Entry], outcome: Outcome) -> Iterator[str]:
-    """The versions that were registered with this outcome, newest first."""
+def _registered(state: State, outcome: Outcome) -> Iterator[str]:
+    """The versions that were registered with this outcome and are kept, newest first."""
     return (
-        entry.version for entry in reversed(history) if entry.action == "register" and entry.reason.startswith(f"{outcome}: ")
+        version
+        for version, known in state.registered.newest_first()
+        if known.outcome == outcome and version not in state.pruned
     )
 
 
-def _recipe_in(book: Registry, coin: str, version: str) -> str:
-    return recipe_of(book.card_alone(coin, version))
-
-
-def _reign(history: Sequence[Entry], told_recipe: Callable[[str], str]) -> int:
+def _reign(throne: Sequence[Reign], told_recipe: Callable[[str], str]) -> int:
     """Line at which the present reign began: the last rollback, or the last promotion of another recipe than the one before."""
-    enthroned = [(line, entry) for line, entry in enumerate(history, start=1) if entry.action in {"promote", "rollback"}]
-    for (_, before), (line, entry) in zip(reversed(enthroned[:-1]), reversed(enthroned), strict=False):
-        if entry.action == "rollback" or told_recipe(entry.version) != told_recipe(before.version):
-            return line
-    return enthroned[0][0]
-
-
-def _latest_shadow(history: Sequence[Entry], champion_recipe: str, told_recipe: Callable[[str], str]) -> str | None:
-    """The newest version with a verdict of SHADOW and another recipe than the champion's."""
-    shadows = _registered(history, Outcome.SHADOW)
-    return next((version for version in shadows if told_recipe(version) != champion_recipe), None)
+    for before, reign in zip(reversed(throne[:-1]), reversed(throne), strict=False):
+        if reign.action == "rollback" or told_recipe(reign.version) != told_recipe(before.version):
+            return reign.line
+    return throne[0].line

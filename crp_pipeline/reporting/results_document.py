@@ -17,9 +17,8 @@ from crp_pipeline.gate import Outcome, Verdict
 from crp_pipeline.gate.challenge import challenge_sentence
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.places import Places
-from crp_pipeline.registry import Entry, Registry
+from crp_pipeline.registry import Registry, State
 from crp_pipeline.registry.card import verdict_of
-from crp_pipeline.registry.succession import succession
 from crp_pipeline.reporting.advice import next_step
 from crp_pipeline.reporting.recipe_changes import architecture, recipe_changes
 from crp_pipeline.reporting.tables import to_markdown
@@ -138,10 +137,10 @@ def _within_reach(places: Places, verdict: Verdict, coin: str) -> str:
 
 
 def _beside_champion(book: Registry, verdict: Verdict, coin: str, alone: _Side) -> list[str]:
-    champion, history = book.champion(coin), book.history(coin)
-    version = _version_of(book, coin, history, verdict)
+    champion, state = book.champion(coin), book.state(coin)
+    version = _version_of(book, coin, state, verdict)
     candidate = alone if version is None else _Side.of(book, coin, "candidate", version, verdict)
-    incumbent = _incumbent(coin, champion, version, history)
+    incumbent = _incumbent(champion, version, state)
     opening = _opening(verdict, champion, version, is_rolled_back=version is not None and book.is_rolled_back(coin, version))
     if incumbent is None:
         return [opening, _table([candidate])]
@@ -164,19 +163,20 @@ def _opening(verdict: Verdict, champion: str | None, version: str | None, *, is_
     return f"The candidate passed and {why}. {stays}"
 
 
-def _version_of(book: Registry, coin: str, history: Sequence[Entry], verdict: Verdict) -> str | None:
+def _version_of(book: Registry, coin: str, state: State, verdict: Verdict) -> str | None:
     """The newest registered version of the very candidate that the verdict is about."""
     about = verdict.subject.get("candidate")
-    versions = (entry.version for entry in reversed(history) if entry.action == "register")
-    return next((it for it in versions if verdict_of(book.card_alone(coin, it)).subject.get("candidate") == about), None)
+    return next(
+        (it for it in reversed(state.registered) if verdict_of(book.card_alone(coin, it)).subject.get("candidate") == about),
+        None,
+    )
 
 
-def _incumbent(coin: str, champion: str | None, version: str | None, history: Sequence[Entry]) -> str | None:
+def _incumbent(champion: str | None, version: str | None, state: State) -> str | None:
     """Whom the candidate is held against: the champion, or the one before where the candidate itself reigns."""
     if champion != version:
         return champion
-    reigns = succession(coin, history).reigns
-    return reigns[-2] if len(reigns) > 1 else None
+    return state.reigns[-2] if len(state.reigns) > 1 else None
 
 
 def _table(sides: Sequence[_Side]) -> str:

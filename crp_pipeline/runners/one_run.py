@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from threadpoolctl import threadpool_limits
 
+from crp_pipeline.defs.dead_runs import host_tag
 from crp_pipeline.settings import PipelineSettings
 
 PlanOf = Callable[[PipelineSettings], dg.Definitions]
@@ -67,7 +68,9 @@ def execute(floor_plan: dg.Definitions, instance: dg.DagsterInstance, task: Task
     """Run the task in this process; an asset that fails is an outcome and no exception."""
     started = perf_counter()
     job = floor_plan.resolve_job_def(task.job)
-    result = job.execute_in_process(partition_key=task.coin, instance=instance, raise_on_error=False, run_id=task.run_id)
+    result = job.execute_in_process(
+        partition_key=task.coin, instance=instance, raise_on_error=False, run_id=task.run_id, tags=host_tag()
+    )
     errors = (
         f"{event.step_key}: {(error.cause or error).message.strip()}"
         for event in result.all_events

@@ -7,7 +7,14 @@ once; each stage re-exports its own. What only runs a night stands in `operation
 """
 
 from crp_pipeline.settings.explanation import ExplanationConfig
-from crp_pipeline.settings.operations import DriftConfig, LimitsConfig, NotifyConfig, RetentionConfig, SignalsConfig
+from crp_pipeline.settings.operations import (
+    AutomationConfig,
+    DriftConfig,
+    LimitsConfig,
+    NotifyConfig,
+    RetentionConfig,
+    SignalsConfig,
+)
 from crp_pipeline.settings.parameters import (
     INTERVALS,
     TRAINABLE,
@@ -28,11 +35,12 @@ from crp_pipeline.settings.parameters import (
     Sizing,
     WalkForwardConfig,
 )
-from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, load_settings
+from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, ToldSettings, load_settings
 
 __all__ = [
     "INTERVALS",
     "TRAINABLE",
+    "AutomationConfig",
     "CoinOverrides",
     "DemoConfig",
     "DriftConfig",
@@ -56,6 +64,7 @@ __all__ = [
     "SettingsError",
     "SignalsConfig",
     "Sizing",
+    "ToldSettings",
     "WalkForwardConfig",
     "load_settings",
 ]

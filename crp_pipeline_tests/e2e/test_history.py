@@ -14,7 +14,7 @@ from crp_pipeline.defs.history import VARIABLE
 from crp_pipeline.nightly import run_night
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.postgres_server import PASSWORD, QUOTED_PASSWORD, postgres_server, program
-from crp_pipeline_tests.e2e.web_server import environment
+from crp_pipeline_tests.e2e.web_server import environment_of
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
@@ -54,13 +54,13 @@ def test_a_night_is_recorded_in_postgres_and_nothing_of_it_in_sqlite(home, url):
 
 
 def test_two_processes_at_once_record_in_one_database_and_show_its_password_nowhere(home, url):
-    variables = {**environment(home, small_settings(home / "data")), VARIABLE: url}
+    environment = {**environment_of(home, small_settings(home / "data")), VARIABLE: url}
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "crp_pipeline.definitions", "--select", "candles"]
     at_once = [
         subprocess.Popen(
             [*command, "--partition", coin],
             cwd=home,
-            env=variables,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

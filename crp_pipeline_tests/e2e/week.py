@@ -30,7 +30,7 @@ from crp_pipeline.settings import PipelineSettings, SentinelConfig
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.exchange_server import HOUR, Exchange, serve
-from crp_pipeline_tests.e2e.web_server import environment
+from crp_pipeline_tests.e2e.web_server import environment_of
 
 BTC, ETH = COINS = ("BTC-USDT", "ETH-USDT")
 SPECS = (CoinSpec(BTC, kappa=1.0, start_price=40_000.0), CoinSpec(ETH, kappa=0.0, start_price=2_000.0))
@@ -122,7 +122,7 @@ def night_of(root: Path, night: int, exchange: Market) -> Morning:
 
 def killed_night_of(root: Path, night: int, exchange: Market) -> int:
     """One night in a process of its own that is killed on the way; its exit status."""
-    env = environment(root, told_to(root, night, exchange))
+    env = environment_of(root, told_to(root, night, exchange))
     return subprocess.run([sys.executable, "-c", KILLED_NIGHT], cwd=root, env=env, check=False).returncode
 
 

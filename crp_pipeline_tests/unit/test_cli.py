@@ -22,6 +22,8 @@ from crp_pipeline_tests.recording import learnable_history
 
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
 PROMOTED = judge({"trades": 300.0}, (Criterion("trades", ">=", 200, Stage.EVIDENCE),))
+SHADOW = judge({"margin": -1.0}, (Criterion("margin", ">", 0, Stage.CHAMPION),))
+REJECTED = judge({"gain": -1.0}, (Criterion("gain", ">", 0, Stage.SKILL),))
 COINS = ("BTC-USDT", "ETH-USDT")
 
 
@@ -51,11 +53,15 @@ def crp(monkeypatch, capsys):
     return run
 
 
-def crown(book, coin, content):
+def register(book, coin, content, verdict=PROMOTED, now=NOW, **card):
     bundle = book.root.parent / "candidate"
     write_text(bundle / "model.txt", content)
-    version = book.register(bundle, {"coin": coin, "verdict": PROMOTED.to_dict()}, now=NOW)
-    book.promote(coin, version, PROMOTED, now=NOW)
+    return book.register(bundle, {"coin": coin, "verdict": verdict.to_dict(), "recipe": content, **card}, now=now)
+
+
+def crown(book, coin, content, now=NOW, **card):
+    version = register(book, coin, content, now=now, **card)
+    book.promote(coin, version, PROMOTED, now=now)
     return version
 
 
@@ -67,10 +73,15 @@ def rows(table):
     return [line.split() for line in table.splitlines()[2:]]
 
 
-def test_the_champion_of_every_coin_is_listed(crp, champions):
+def test_every_role_of_every_coin_is_listed_and_since_when_the_champion_reigns(crp, book, champions):
+    shadow = register(book, "ETH-USDT", "third", SHADOW)
     code, out, err = crp("registry", "list")
     assert (code, err) == (0, "")
-    assert rows(out) == [[coin, champions[coin][1], "4"] for coin in COINS]
+    since = "2024-05-01T00:15:00+00:00"
+    assert rows(out) == [
+        ["BTC-USDT", champions["BTC-USDT"][1], "none", "none", since],
+        ["ETH-USDT", champions["ETH-USDT"][1], shadow, shadow, since],
+    ]
 
 
 def test_the_list_of_an_empty_registry_has_no_rows(crp, book):
@@ -83,6 +94,12 @@ def test_the_journal_of_a_coin_is_shown_oldest_first(crp, champions):
     code, out, _ = crp("registry", "history", "--coin", "BTC-USDT")
     first, second = champions["BTC-USDT"]
     told = [(action, version) for _, action, version, *_ in rows(out)]
+    assert [line.split()[-2:] for line in out.splitlines()[2:]] == [
+        [first, "none"],
+        ["none"] * 2,
+        [second, second],
+        ["none"] * 2,
+    ]
     assert (code, told) == (0, [("register", first), ("promote", first), ("register", second), ("promote", second)])
 
 
@@ -117,15 +134,92 @@ def test_a_rollback_brings_back_the_champion_before(crp, book, champions):
     assert book.champion("BTC-USDT") == first
     assert book.history("BTC-USDT")[-1].reason == "spread doubled"
     assert datetime.fromisoformat(book.history("BTC-USDT")[-1].at) > NOW
-    code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT")
+    code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT", "--reason", "once more")
     assert (code, err) == (1, "crp: BTC-USDT: there is no earlier champion to go back to\n")
+
+
+def test_a_rollback_without_a_reason_is_no_command(crp, champions):
+    code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT")
+    assert (code, "--reason" in err) == (2, True)
+
+
+def test_any_earlier_champion_is_brought_back_by_name(crp, book, champions):
+    first, second = champions["BTC-USDT"]
+    crown(book, "BTC-USDT", "third")
+    assert crp("registry", "rollback", "--coin", "BTC-USDT", "--to", first, "--reason", "since March")[0] == 0
+    assert book.champion("BTC-USDT") == first
+    assert crp("registry", "rollback", "--coin", "BTC-USDT", "--to", second, "--reason", "or not")[0] == 0
+    assert (book.champion("BTC-USDT"), book.is_rolled_back("BTC-USDT", first)) == (second, True)
+    code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT", "--to", "0" * 16, "--reason", "")
+    assert (code, f"{'0' * 16} never was champion; the earlier ones are " in err) == (1, True)
+
+
+def test_who_was_live_at_a_moment_and_trained_on_what_has_an_exact_answer(crp, book):
+    for day, content in enumerate(("first", "second"), start=3):
+        crown(
+            book,
+            "BTC-USDT",
+            content,
+            now=datetime(2026, 3, day, 0, 15, tzinfo=UTC),
+            data_hash=f"data{day}",
+            libraries={"numpy": "2.0"},
+        )
+    live = book.history("BTC-USDT")[0].version
+    for at in ("2026-03-03T14:00", "2026-03-03T15:00+01:00"):
+        code, out, _ = crp("registry", "history", "--coin", "BTC-USDT", "--at", at)
+        told = dict(line.split(maxsplit=1) for line in out.splitlines() if not line.startswith(("asked", "data")))
+        assert (code, told["champion"], told["recipe"], told["libraries"]) == (0, live, "first", "numpy 2.0")
+        assert (told["since"], "data hash" in out, "data3" in out) == (
+            "2026-03-03T00:15:00+00:00 (promote: all 1 criteria hold)",
+            True,
+            True,
+        )
+    code, out, _ = crp("registry", "history", "--coin", "BTC-USDT", "--at", "2026-03-02")
+    assert (code, out) == (0, "BTC-USDT: nobody was champion at 2026-03-02T00:00:00+00:00\n")
+
+
+def test_a_version_is_shown_with_its_roles_and_its_size(crp, book, champions):
+    version = register(book, "BTC-USDT", "third", SHADOW)
+    code, out, _ = crp("registry", "show", "--coin", "BTC-USDT", "--version", version)
+    assert (code, "challenger, shadow" in out, "SHADOW: margin is -1" in out, "MB in 2 files" in out) == (0, True, True, True)
+    code, out, _ = crp("registry", "show", "--coin", "BTC-USDT")
+    assert (code, champions["BTC-USDT"][1] in out, "roles       champion\n" in out) == (0, True, True)
+
+
+def test_a_version_is_promoted_by_hand_only_on_a_promote_verdict_and_with_the_reason_kept(crp, book, champions):
+    good, bad = register(book, "BTC-USDT", "third"), register(book, "BTC-USDT", "fourth", REJECTED)
+    code, _, err = crp("registry", "promote", "--coin", "BTC-USDT", "--version", bad, "--reason", "I like it")
+    assert (code, "cannot be promoted on a verdict of REJECT" in err) == (1, True)
+    assert crp("registry", "promote", "--coin", "BTC-USDT", "--version", good, "--reason", "I like it")[0] == 0
+    assert (book.champion("BTC-USDT"), book.history("BTC-USDT")[-1].reason) == (good, "I like it")
+    crp("registry", "rollback", "--coin", "BTC-USDT", "--reason", "spread doubled")
+    again = ("registry", "promote", "--coin", "BTC-USDT", "--version", good, "--reason", "better now")
+    assert (crp(*again)[0], crp(*again, "--again")[0], book.champion("BTC-USDT")) == (1, 0, good)
+
+
+def test_a_pinned_version_keeps_the_shadows_seat_until_it_is_unpinned(crp, book, champions):
+    older, newer = (register(book, "BTC-USDT", content, SHADOW) for content in ("third", "fourth"))
+    assert crp("registry", "pin", "--coin", "BTC-USDT", "--version", older, "--reason", "watch it")[0] == 0
+    assert book.pointers("BTC-USDT").shadow == older
+    code, out, _ = crp("registry", "unpin", "--coin", "BTC-USDT", "--reason", "seen enough")
+    assert (code, out, book.pointers("BTC-USDT").shadow) == (0, f"BTC-USDT: {newer} decides in the champion's shadow\n", newer)
+
+
+def test_pruning_is_told_before_it_is_done(crp, book, champions, monkeypatch):
+    monkeypatch.setenv("CRP_RETENTION__KEEP_VERSIONS", "1")
+    old, _ = (register(book, "BTC-USDT", content, REJECTED) for content in ("third", "fourth"))
+    assert crp("registry", "prune", "--dry-run")[1] == f"BTC-USDT: 1 would be pruned: {old}\nETH-USDT: 0 would be pruned\n"
+    assert book.card("BTC-USDT", old)
+    assert crp("registry", "prune", "--coin", "BTC-USDT") == (0, f"BTC-USDT: 1 pruned: {old}\n", "")
+    assert crp("registry", "verify")[0] == 0
+    assert "size        pruned" in crp("registry", "show", "--coin", "BTC-USDT", "--version", old)[1]
 
 
 @pytest.mark.parametrize("command", ["history", "verify", "rollback"])
 @pytest.mark.parametrize("coin", ["NOPE", "../outside", ""])
 def test_an_unknown_coin_is_one_sentence_and_leaves_nothing_behind(command, coin, crp, book, champions, tmp_path):
     before = sorted(tmp_path.rglob("*"))
-    code, out, err = crp("registry", command, "--coin", coin)
+    code, out, err = crp("registry", command, "--coin", coin, *(("--reason", "why") if command == "rollback" else ()))
     assert (code, out) == (1, "")
     assert re.fullmatch(r"crp: (NOPE has no versions|'.*' is not the name of a coin.*)\n", err)
     assert sorted(tmp_path.rglob("*")) == before

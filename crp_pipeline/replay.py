@@ -1,1 +1,0 @@
-"""A registered version made again from what it names as its ingredients."""

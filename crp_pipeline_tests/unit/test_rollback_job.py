@@ -1,0 +1,68 @@
+"""The job `rollback`: one coin, one reason, any earlier champion; the asset's page tells it."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from crp_pipeline.defs.registry import rollback_job
+from crp_pipeline.gate import Criterion, Stage, judge
+from crp_pipeline.places import Places
+from crp_pipeline.registry import Registry
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import write_text
+
+COIN = "EDGE-DEMO"
+NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
+PROMOTED = judge({"trades": 300.0}, (Criterion("trades", ">=", 200, Stage.EVIDENCE),))
+
+
+@pytest.fixture
+def three(tmp_path):
+    """(places, versions of three champions)."""
+    places, versions = Places(tmp_path), []
+    book = Registry(places.registry)
+    for content in ("first", "second", "third"):
+        write_text(tmp_path / "bundle" / "a.txt", content)
+        versions.append(book.register(tmp_path / "bundle", {"coin": COIN, "verdict": PROMOTED.to_dict()}, now=NOW))
+        book.promote(COIN, versions[-1], PROMOTED, now=NOW)
+    return places, versions
+
+
+def asked(places, instance=None, **config):
+    job = rollback_job(PipelineSettings(data_dir=places.root, clock="2024-06-03T00:15:00Z"), places)
+    return job.execute_in_process(run_config={"ops": {"rollback": {"config": config}}}, instance=instance)
+
+
+def test_the_champion_before_is_brought_back_for_a_reason_at_the_pipelines_own_time(three):
+    places, versions = three
+    assert asked(places, coin=COIN, reason="spread doubled").success
+    last = Registry(places.registry).history(COIN)[-1]
+    assert (last.action, last.version, last.reason, last.at) == (
+        "rollback",
+        versions[1],
+        "spread doubled",
+        "2024-06-03T00:15:00+00:00",
+    )
+
+
+def test_any_earlier_champion_is_brought_back_by_name_and_the_asset_tells_it(three):
+    places, versions = three
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert asked(places, instance, coin=COIN, reason="since March", to=versions[0]).success
+        (told,) = instance.fetch_observations(dg.AssetKey("registry"), limit=9).records
+    assert told.partition_key == COIN
+    assert {name: value.value for name, value in told.asset_observation.metadata.items()} == {
+        "reason": "since March",
+        "champion": versions[0],
+        "challenger": "none",
+        "shadow": "none",
+    }
+
+
+@pytest.mark.parametrize("config", [{"coin": COIN}, {"coin": COIN, "reason": ""}, {"reason": "why"}])
+def test_without_a_coin_and_a_reason_nothing_is_rolled_back(config, three):
+    places, versions = three
+    with pytest.raises((dg.DagsterInvalidConfigError, ValueError)):
+        asked(places, **config)
+    assert Registry(places.registry).champion(COIN) == versions[2]
