@@ -2,18 +2,15 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from crp_pipeline.ledger import Ledger
-from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.kill_points import Point, contents
-from crp_pipeline_tests.e2e.nights import EDGE, FIRST, HISTORY, SECOND, Night, Nights
+from crp_pipeline_tests.e2e.nights import EDGE, FIRST, HISTORY, Night, Nights
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,6 @@ import subprocess
 import pytest
 
 from crp_pipeline.errors import CrpError
-
 from crp_pipeline_tests.e2e.deeds import DEEDS
 from crp_pipeline_tests.e2e.kill_points import TAKES_SPACE, contents, in_a_child, on_a_disk_that_fills, with_torn
 
