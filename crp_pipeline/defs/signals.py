@@ -11,10 +11,10 @@ from crp_pipeline.contracts import interval_length
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.places import Places
-from crp_pipeline.registry.pointers import POINTER
+from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.signals import Desk, Signal, Visit, live_numbers
+from crp_pipeline.signals import Desk, Signal, Visit, has_champion, live_numbers
 
 SCHEDULE, JOB = "signals", "after_each_bar"
 """An asset and a job cannot have one name."""
@@ -69,7 +69,7 @@ def job() -> UnresolvedAssetJobDefinition:
 
 def schedule(settings: PipelineSettings, places: Places, signals_job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """`signals`: a little after each bar has closed, one run per coin that has a champion."""
-    coins = coin_partitions(settings)
+    coins, book = coin_partitions(settings), Registry(places.registry)
 
     @dg.schedule(
         name=SCHEDULE,
@@ -82,7 +82,7 @@ def schedule(settings: PipelineSettings, places: Places, signals_job: Unresolved
     def after_each_bar(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         tick = context.scheduled_execution_time.strftime("%Y-%m-%dT%H:%M")
         for coin in coins.get_partition_keys():
-            if (places.registry / coin / POINTER).exists():
+            if has_champion(book, coin):
                 yield dg.RunRequest(run_key=f"{tick} signals {coin}", partition_key=coin)
 
     return after_each_bar
@@ -115,7 +115,9 @@ def _checks(signal: Signal, settings: PipelineSettings) -> list[dg.AssetCheckRes
 
 def _picture(visit: Visit, lines: list[Signal], coin: str) -> dict[str, Any]:
     """The last decisions on the price, where the price was looked at, and as a table."""
-    rows = pd.DataFrame([vars(it) for it in lines]).drop_duplicates("open_time", keep="last").set_index("open_time")
+    rows = (
+        pd.DataFrame([vars(it) for it in lines]).drop_duplicates("open_time", keep="last").set_index("open_time").sort_index()
+    )
     told = {"last_decisions": table(rows[list(TOLD)].tail(10).reset_index())}
     if visit.candles is None:
         return told

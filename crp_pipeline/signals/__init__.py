@@ -8,7 +8,7 @@
 reader (`crp predict`, `crp serve`, the online store) is told the same one.
 """
 
-from crp_pipeline.signals.champion import Champion, Seat, champion_of
+from crp_pipeline.signals.champion import Champion, Seat, champion_of, has_champion
 from crp_pipeline.signals.decision import Inputs, decide, live_features
 from crp_pipeline.signals.desk import Desk, Visit
 from crp_pipeline.signals.log import SignalLog
@@ -30,6 +30,7 @@ __all__ = [
     "Visit",
     "champion_of",
     "decide",
+    "has_champion",
     "live_features",
     "live_numbers",
     "newest_inputs",

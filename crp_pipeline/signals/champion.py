@@ -83,6 +83,14 @@ class Seat:
         return _ready(self._book, self._coin, name)
 
 
+def has_champion(book: Registry, coin: str) -> bool:
+    """Whether somebody reigns over a coin, or is said to in a registry that is not in order: whoever decides then tells why."""
+    try:
+        return book.pointers(coin).champion is not None
+    except CrpError:
+        return True
+
+
 def _ready(book: Registry, coin: str, name: str) -> Champion | str:
     if not can_read(book.card_alone(coin, name), book.folder(coin, name), feature_set_id(CATALOG)):
         return f"version {name} learned from features that are no longer computed as they were"

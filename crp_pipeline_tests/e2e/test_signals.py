@@ -9,6 +9,7 @@ import pytest
 from crp_pipeline.contracts import LiveOutcomeSchema, check_frame
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import CORRIDOR, PHASES
+from crp_pipeline.defs.signals import JOB
 from crp_pipeline.signals import FileStore, SignalLog
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
@@ -36,7 +37,7 @@ def run(live, instance, n_bars, *, coin=COIN, seconds=20.0):
     """The job as the schedule starts it, when so many bars have closed."""
     live.at(n_bars, seconds=seconds)
     plan = floor_plan(live.settings.model_copy(update={"clock": live.clock.now}))
-    result = plan.resolve_job_def("signals").execute_in_process(partition_key=coin, instance=instance)
+    result = plan.resolve_job_def(JOB).execute_in_process(partition_key=coin, instance=instance)
     [event] = result.get_asset_materialization_events()
     checks = {it.check_name: it.passed for it in result.get_asset_check_evaluations()}
     return event.materialization.metadata, checks
@@ -101,4 +102,4 @@ def test_signals_are_no_part_of_a_night():
     key = dg.AssetKey("signals")
     assert key not in CORRIDOR.resolve(plan.resolve_asset_graph())
     assert not any(key in plan.resolve_job_def(phase).asset_layer.selected_asset_keys for phase in PHASES)
-    assert plan.resolve_job_def("signals").asset_layer.selected_asset_keys == {key}
+    assert plan.resolve_job_def(JOB).asset_layer.selected_asset_keys == {key}
