@@ -32,7 +32,9 @@ def turn(context: dg.InitResourceContext, places: Places) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             if context.log is not None:
-                context.log.info(f"{coin or 'all coins'}: run {file.read() or 'of another'} is at work; this one waits for it to end")
+                context.log.info(
+                    f"{coin or 'all coins'}: run {file.read() or 'of another'} is at work; this one waits for it to end"
+                )
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(run.run_id)

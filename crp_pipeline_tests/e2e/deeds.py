@@ -1,7 +1,6 @@
 """What a night writes, deed by deed, small enough to be killed at each of its moments."""
 
 import json
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -120,7 +119,8 @@ def tables(root: Path) -> None:
     for name in ("features", "labels", "splits"):
         table = pd.DataFrame({"x": 2.0}, index=hours(50))
         write_parquet(
-            root / name / f"{COIN}.parquet", stamp(table, name, behind=[candles], **({"feature_set_id": "0a"} if name == "features" else {}))
+            root / name / f"{COIN}.parquet",
+            stamp(table, name, behind=[candles], **({"feature_set_id": "0a"} if name == "features" else {})),
         )
 
 

@@ -154,7 +154,7 @@ def _tear(path: Path) -> None:
 def watched(root: Path, fatal: Moment | Point | None, *, fills: bool = False) -> _Watch:
     """Have everything told from here on, in this process."""
     watch = _Watch(root, fatal, fills=fills)
-    flush, exchange, flushed = os.fsync, storage._exchanged, set[tuple[int, ...]]()  # noqa: SLF001
+    flush, exchange, flushed = os.fsync, storage._exchanged, set[tuple[int, ...]]()
 
     def fsync(descriptor: int) -> None:
         path, state = Path(f"/proc/self/fd/{descriptor}").readlink(), os.fstat(descriptor)
@@ -167,7 +167,7 @@ def watched(root: Path, fatal: Moment | Point | None, *, fills: bool = False) ->
         watch.see("exchange", other)
         return exchange(one, other)
 
-    os.fsync, storage._exchanged = fsync, exchanged  # noqa: SLF001
+    os.fsync, storage._exchanged = fsync, exchanged
     event.listen(Engine, "before_cursor_execute", watch.sql)
     event.listen(Engine, "commit", lambda connection: watch.sql(connection, None, "commit"))
     sys.addaudithook(watch.audit)

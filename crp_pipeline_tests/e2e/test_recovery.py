@@ -7,7 +7,6 @@ import subprocess
 import pytest
 
 from crp_pipeline.errors import CrpError
-
 from crp_pipeline_tests.e2e.deeds import DEEDS
 from crp_pipeline_tests.e2e.kill_points import TAKES_SPACE, contents, in_a_child, on_a_disk_that_fills, with_torn
 
@@ -21,7 +20,12 @@ class Stage:
     """A deed, what it starts from, and what it comes to when nobody disturbs it."""
 
     def __init__(self, name, root):
-        self.deed, self.before, self.undisturbed, self.place = DEEDS[name], root / "before", root / "undisturbed", root / "place"
+        self.deed, self.before, self.undisturbed, self.place = (
+            DEEDS[name],
+            root / "before",
+            root / "undisturbed",
+            root / "place",
+        )
         self.before.mkdir()
         self.deed.prepare(self.before)
         shutil.copytree(self.before, self.undisturbed)
@@ -52,7 +56,9 @@ def test_a_disk_that_is_full_from_any_moment_on_is_one_sentence_and_the_deed_is_
     stage = Stage(name, tmp_path)
     for moment in (it for it in stage.moments if it.kind in TAKES_SPACE):
         error = on_a_disk_that_fills(stage.deed.do, stage.begin(), moment)
-        assert re.fullmatch(rf"DiskError: {re.escape(str(stage.place))}\S* cannot be written: {WHY}", error), f"{moment}: {error}"
+        assert re.fullmatch(rf"DiskError: {re.escape(str(stage.place))}\S* cannot be written: {WHY}", error), (
+            f"{moment}: {error}"
+        )
         assert stage.do_again() == stage.end, f"full before: {moment}"
 
 
@@ -61,8 +67,8 @@ def small_disk(tmp_path):
     """A file system of 4 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True).returncode:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=False, capture_output=True)
+    if mounted.returncode:
         pytest.skip("no small file system can be mounted here: that takes root and a kernel that lets it")
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
