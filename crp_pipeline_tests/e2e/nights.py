@@ -8,15 +8,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from crp_pipeline.definitions import floor_plan
-from crp_pipeline.defs import controls, trials
+from crp_pipeline.defs import candles, controls, ensemble, trials
+from crp_pipeline.errors import TrainingError
+from crp_pipeline.explanation import explain_coin
 from crp_pipeline.features import feed_proof, proof
 from crp_pipeline.nightly import run_night
 from crp_pipeline.reporting import figures
@@ -51,20 +55,76 @@ class Night:
     data_dir: str
     clock: str = SECOND
     coins: Sequence[str] = (EDGE,)
+    """All that are configured."""
+    asked: Sequence[str] = ()
+    """Those that the night is about; all where none is named."""
     fatal: Point | None = None
     """Where it ends itself by SIGKILL."""
-    changes: dict[str, Any] = field(default_factory=dict)
+    spoilt: str = ""
+    """Coin of which the source has bars that cannot be."""
+    fails_once: bool = False
+    """True: the ensemble fails, and the coin's run is re-executed from there."""
 
     def run(self) -> list[str]:
         """What failed."""
         _stand_still(self.clock)
-        plan = floor_plan(small_settings(Path(self.data_dir), coins=tuple(self.coins), clock=self.clock, **CONFIG))
+        if self.spoilt:
+            _spoil(self.spoilt)
         history = Path(self.data_dir) / HISTORY
         history.mkdir(parents=True, exist_ok=True)
         with dg.DagsterInstance.local_temp(str(history)) as instance:
             if self.fatal is not None:
                 watched(Path(self.data_dir), self.fatal)
-            return run_night(plan, self.coins, instance)
+            return self._run_and_fail(instance) if self.fails_once else self._run(instance)
+
+    def _run(self, instance: dg.DagsterInstance) -> list[str]:
+        plan = plan_of(self.data_dir, self.clock, self.coins)
+        return run_night(plan, self.asked or self.coins, instance)
+
+    def _run_and_fail(self, instance: dg.DagsterInstance) -> list[str]:
+        """The night, whose one coin fails; then its run again from where it failed, and the summary."""
+        fit, ensemble.fit_stack = ensemble.fit_stack, _out_of_memory
+        assert self._run(instance) == list(self.coins)
+        ensemble.fit_stack = fit
+        [failed] = instance.get_runs(dg.RunsFilter(job_name="nightly", statuses=[dg.DagsterRunStatus.FAILURE]))
+        job = dg.build_reconstructable_job(
+            "crp_pipeline_tests.e2e.nights", "corridor_of", (self.data_dir, self.clock, list(self.coins))
+        )
+        anew = dg.execute_job(job, instance, reexecution_options=dg.ReexecutionOptions.from_failure(failed.run_id, instance))
+        steps = {event.step_key for event in anew.all_events if event.is_step_start}
+        assert "ensemble" in steps
+        assert not any(step.startswith("models__") for step in steps), "what was done is done once"
+        plan = plan_of(self.data_dir, self.clock, self.coins)
+        last = plan.resolve_job_def("nightly_summary").execute_in_process(instance=instance)
+        return [] if anew.success and last.success else ["re-execution"]
+
+
+def plan_of(data_dir: str, clock: str, coins: Sequence[str]) -> dg.Definitions:
+    """The floor plan of the small corridor."""
+    return floor_plan(small_settings(Path(data_dir), coins=tuple(coins), clock=clock, **CONFIG))
+
+
+def corridor_of(data_dir: str, clock: str, coins: Sequence[str]) -> dg.JobDefinition:
+    """A coin's job, made anew for a run that is re-executed."""
+    return plan_of(data_dir, clock, coins).resolve_job_def("nightly")
+
+
+def _out_of_memory(*_: object, **__: object) -> None:
+    raise TrainingError("no memory is left")
+
+
+def _spoil(coin: str) -> None:
+    """More bars than a repair may drop have a high below their low."""
+    read = candles.read_source
+
+    def spoilt(settings: Any, name: str, **how: Any) -> pd.DataFrame:
+        bars = read(settings, name, **how)
+        if name == coin:
+            bars = bars.copy()
+            bars.iloc[100:300, bars.columns.get_loc("high")] = 0.01
+        return bars
+
+    candles.read_source = spoilt
 
 
 def _stand_still(clock: str) -> None:
@@ -72,6 +132,8 @@ def _stand_still(clock: str) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("crp_pipeline.") and hasattr(module, "perf_counter"):
             module.perf_counter = lambda: 0.0
+    time.perf_counter = lambda: 0.0  # for what is imported later
+    explain_coin.__kwdefaults__["clock"] = lambda: 0.0
     for name in ("RANDOM_CUTS", "HOLE_CUTS", "LATEST_CUTS"):
         setattr(proof, name, 1)
     feed_proof.HOLE_CUTS = 1
@@ -86,7 +148,7 @@ class Nights:
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", "crp_pipeline_tests.e2e.nights"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,33 +1,33 @@
 """Whole nights that are killed, that run side by side, that fail and are re-executed, and that meet bad data."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from crp_pipeline.ledger import Ledger
+from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.kill_points import Point, contents
-from crp_pipeline_tests.e2e.nights import EDGE, FIRST, HISTORY, Night, Nights
+from crp_pipeline_tests.e2e.nights import EDGE, FIRST, HISTORY, NOISE, Night, Nights
 
 pytestmark = pytest.mark.slow
 
 POINTS = (
     Point("in the middle of storing the candles", "flush", rf"candles/\.{EDGE}\.parquet\.new", is_torn=True),
-    Point("while a fold's model goes into the record", "exchange|rename", rf"models/{EDGE}/\.record/lightgbm/[0-9a-f]+"),
     Point("between a final model and its forecasts", "flush", rf"models/{EDGE}/\.lightgbm\.parquet\.new"),
     Point("between a line of the ledger and its head", "rename", rf"ledger/{EDGE}/trials\.head", nth=2),
     Point("between the stack and its decisions", "flush", rf"ensemble/\.{EDGE}\.parquet\.new"),
-    Point("while the backtest takes its place", "exchange", rf"backtest/{EDGE}"),
-    Point("in the middle of a line of the shadow log", "flush", rf"shadow/{EDGE}/decisions\.jsonl", is_torn=True),
-    Point("before a version is put in its place", "rename", rf"registry/{EDGE}/versions/[0-9a-f]+"),
     Point("between the journal and the pointers", "rename", rf"registry/{EDGE}/champion\.json", nth=2),
     Point("while the report is written", "flush", rf"reports/\.{EDGE}\.html\.new", is_torn=True),
     Point("while Dagster writes an event", "insert into event_logs", rf"{HISTORY}/.*", nth=150),
     Point("while Dagster writes that a run began", "update runs set", rf"{HISTORY}/.*", nth=6),
 )
+AFTER_THE_PROMOTION = re.compile(rf"gate/{EDGE}\.json|shadow/{EDGE}\.parquet|reports/.*|summary/.*")
+"""What a night says otherwise that finds its own candidate on the throne."""
 OF_THE_RUN = (HISTORY, ".turns")
 """What tells of runs and not of results."""
 
@@ -88,16 +88,68 @@ def check_whole(root):
     Ledger(root / "ledger").verify(EDGE)
 
 
-AFTER_THE_PROMOTION = {f"gate/{EDGE}.json", f"shadow/{EDGE}.parquet"}
-"""What a night says otherwise that finds its own candidate on the throne."""
-
-
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
 def test_a_night_that_is_killed_loses_nothing_and_a_plain_rerun_ends_as_an_undisturbed_one(point, nights, root, second):
     assert nights.run(Night(str(root), fatal=point)) == [-9], log_of(root)
     check_whole(root)
     assert nights.run(Night(str(root))) == [0], log_of(root)
+    check_same(root, second)
+    assert litter(root) == []
+
+
+def check_same(root, second):
+    """The same version of the same bytes reigns; only a verdict that finds its own candidate on the throne says so."""
     differing = difference(results(root), results(second))
-    is_after = "pointers" in point.name or "report" in point.name or "Dagster writes that" in point.name
-    told_of_the_verdict = {name for name in differing if name.startswith("reports")} | AFTER_THE_PROMOTION
-    assert set(differing) <= (told_of_the_verdict if is_after else set()), differing
+    is_judged_again = f"gate/{EDGE}.json" in differing
+    assert [name for name in differing if not (is_judged_again and AFTER_THE_PROMOTION.match(name))] == []
+    assert journal(root) == journal(second)
+    assert verdict_of(root)["outcome"] == verdict_of(second)["outcome"]
+
+
+def journal(root):
+    return Registry(root / "registry").history(EDGE)
+
+
+def verdict_of(root, coin=EDGE):
+    return json.loads((root / "gate" / f"{coin}.json").read_text())
+
+
+def litter(root):
+    return [path for path in root.rglob(".*") if path.name.endswith((".new", ".old"))]
+
+
+def test_two_nights_at_once_end_as_one(nights, root, second):
+    assert nights.run(Night(str(root)), Night(str(root))) == [0, 0], log_of(root)
+    check_same(root, second)
+    assert litter(root) == []
+
+
+def test_two_first_nights_of_different_coins_at_once_leave_a_sound_candidate_of_each(nights, tmp_path):
+    """The second coin's closes may come after the first one's market: each verdict is about what its models were made of."""
+    root = tmp_path / "data"
+    both = {"clock": FIRST, "coins": (EDGE, NOISE)}
+    assert nights.run(*(Night(str(root), asked=(coin,), **both) for coin in (EDGE, NOISE))) == [0, 0], log_of(root)
+    for coin in (EDGE, NOISE):
+        findings = {finding["name"]: finding["passed"] for finding in verdict_of(root, coin)["findings"]}
+        assert findings["mismatched_ingredients"]
+        Registry(root / "registry").verify(coin)
+        Ledger(root / "ledger").verify(coin)
+
+
+def test_a_night_that_failed_is_finished_by_re_executing_it_from_there(nights, root, second):
+    assert nights.run(Night(str(root), fails_once=True)) == [0], log_of(root)
+    check_same(root, second)
+
+
+def test_a_coin_whose_data_goes_bad_after_its_promotion_fails_alone_and_keeps_its_champion(nights, root):
+    places, before = Places(root), results(root)
+    champion = Registry(root / "registry").champion(EDGE)
+    assert nights.run(Night(str(root), coins=(EDGE, NOISE), spoilt=EDGE)) == [1], log_of(root)
+    assert Registry(root / "registry").champion(EDGE) == champion
+    changed = {name for name in difference(before, results(root)) if EDGE in name}
+    assert changed == set(), "what was stored of the coin stays as it was"
+    table = read_parquet(places.frame("summary")).set_index("coin")
+    assert table.loc[EDGE, "verdict"] == "NO VERDICT"
+    assert table.loc[EDGE, "failed first"] == "the run failed at candles"
+    assert champion[:7] in table.loc[EDGE, "champion"]
+    assert table.loc[NOISE, "verdict"] != "NO VERDICT"
