@@ -84,6 +84,7 @@ class TestWhatBelongsToACoin:
             f"candles/.{COIN}.parquet.17.new",
             f"models/{COIN}/.lightgbm.bundle.old/model.txt",
             f"raw/{COIN}.csv",
+            f"signals/online/{COIN}.parquet",
             ".dagster/history/runs.db",
             "README.md",
         )
@@ -213,6 +214,25 @@ class TestPushAndPull:
             == held(theirs, None)
             == {"market/market.parquet": "market", "controls/controls.parquet": "controls"}
         )
+
+    def test_ingredients_of_all_coins_are_those_of_both_machines(self, machines):
+        (here, mine), (there, theirs) = machines
+        write(mine, {"registry/market/aa.parquet": "a", "registry/market/cc.json": "written here"})
+        write(theirs, {"registry/market/bb.parquet": "b", "registry/market/cc.json": "written there"})
+        here.push(mine, None)
+        there.push(theirs, None)
+        here.pull(mine, None)
+        assert held(mine, None) == held(theirs, None)
+        assert held(mine, None) == {
+            "registry/market/aa.parquet": "a",
+            "registry/market/bb.parquet": "b",
+            "registry/market/cc.json": "written here",
+        }
+        (mine.root / "registry/market/aa.parquet").unlink()
+        here.push(mine, None)
+        there.pull(theirs, None)
+        assert held(mine, None) == held(theirs, None)
+        assert "registry/market/aa.parquet" not in held(theirs, None)
 
     def test_the_standing_names_what_is_unpushed(self, machines):
         (here, mine), (there, theirs) = machines
