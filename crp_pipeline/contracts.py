@@ -179,6 +179,29 @@ FreshDecisionSchema = pa.DataFrameSchema(
 there was nothing to decide with.
 """
 
+LiveOutcomeSchema = pa.DataFrameSchema(
+    {
+        "open_time": pa.Column(OPEN_TIME_DTYPE, pa.Check(lambda t: ~(t.diff() < pd.Timedelta(0)), name="times are in order")),
+        "version": pa.Column("str"),
+        "signal": pa.Column("int64", pa.Check.isin([-1, 0, 1])),
+        **{name: pa.Column("float64", pa.Check.in_range(0, 1)) for name in PROBABILITIES},
+        "confidence": pa.Column("float64", pa.Check.in_range(0, 1)),
+        "expected_return": pa.Column("float64"),
+        "label_end": pa.Column(OPEN_TIME_DTYPE),
+        "outcome": pa.Column("int64", pa.Check.isin([-1, 0, 1])),
+        "net_return": pa.Column("float64"),
+        "hit": pa.Column("bool"),
+    },
+    index=pa.Index("int64"),
+    unique=["open_time"],
+    strict=True,
+)
+"""One row per live decision whose label has ended, in time order; "no decision" has none.
+
+`net_return` is what the side taken earned after costs, as a share of the notional, and 0 where no side was taken; `hit` says
+that the signal was the side that came, neutral included.
+"""
+
 
 def check_frame(frame: pd.DataFrame, schema: pa.DataFrameSchema, *, what: str) -> pd.DataFrame:
     """The frame, unchanged, when it meets the schema; raises `DataContractError` naming `what`, column, row and value."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.provenance import Lineage, conflicts, lineage_of, merged
-from crp_pipeline.storage import fresh_folder, read_parquet, replace_folder, seal, verify, write_parquet
+from crp_pipeline.storage import read_parquet, seal, staged, verify, write_parquet
 
 TABLES = ("candles", "features", "labels", "splits")
 
@@ -25,11 +25,11 @@ def export_dataset(data_dir: str | PathLike[str], coin: str, folder: str | PathL
     target = Path(folder)
     tables = {name: read_parquet(_place(Path(data_dir), name, coin)) for name in TABLES}
     lineage = _lineage(tables, source=f"{coin} in {data_dir}")
-    staging = fresh_folder(target.with_name(f".{target.name}.new"))
-    for name in TABLES:
-        shutil.copy(_place(Path(data_dir), name, coin), staging / f"{name}.parquet")
-    seal(staging, {"coin": coin, "feature_set_id": tables["features"].attrs["feature_set_id"], "lineage": lineage})
-    return replace_folder(staging, target)
+    with staged(target) as staging:
+        for name in TABLES:
+            shutil.copy(_place(Path(data_dir), name, coin), staging / f"{name}.parquet")
+        seal(staging, {"coin": coin, "feature_set_id": tables["features"].attrs["feature_set_id"], "lineage": lineage})
+    return target
 
 
 def import_dataset(folder: str | PathLike[str], data_dir: str | PathLike[str], *, feature_set_id: str) -> str:

@@ -73,6 +73,23 @@ class Places:
         """Folder of a coin's log of fresh decisions."""
         return self.value("shadow", coin=coin)
 
+    def signals(self, coin: str) -> Path:
+        """Folder of a coin's log of live decisions."""
+        return self.value("signals", coin=coin)
+
+    def live_candles(self, coin: str) -> Path:
+        """File of the candles that a coin's newest live decisions were taken on."""
+        return self.root / "signals" / f"{coin}.candles.parquet"
+
+    def outcomes(self, coin: str) -> Path:
+        """File of what became of a coin's live decisions: `contracts.LiveOutcomeSchema`."""
+        return self.root / "signals" / f"{coin}.outcomes.parquet"
+
+    @property
+    def online(self) -> Path:
+        """Folder of the newest feature row and decision of every coin."""
+        return self.root / "signals" / "online"
+
     def candidate(self, coin: str) -> Path:
         """Folder in which a coin's candidate is put together for the registry."""
         return self.root / "registry" / coin / ".candidate"
@@ -103,6 +120,10 @@ class Places:
     def fleet_tables(self) -> Path:
         """Folder of the tables of the fleet's report page; no coin has a name in small letters."""
         return self.root / "reports" / "fleet"
+
+    def turn(self, coin: str | None) -> Path:
+        """Lock of whoever works on a coin, or on what is over all coins; no coin has a name in small letters."""
+        return self.root / ".turns" / f"{coin or 'all'}.lock"
 
     @property
     def ledger(self) -> Path:

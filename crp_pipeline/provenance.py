@@ -33,9 +33,11 @@ PLACES: dict[str, Any] = {
     "notify": True,
 }
 """Settings that say where something lies or who is told, as pydantic excludes them."""
+TOLD_ELSEWHERE = ("source", "coins", "threads", "gate", "demo", "exchange", "explanation", "coin_overrides")
+"""Settings that the tables, the verdict or a coin's own settings tell of."""
 OPERATIONS = (
     *("retired", "clock", "storage", "online_store", "mlflow"),
-    *("signals", "drift", "retention", "notify", "limits"),
+    *("signals", "drift", "retention", "automation", "notify", "limits"),
 )
 """Settings that run a night and change nothing that is learned, decided or judged."""
 ASKED_OF_A_MODEL = ("model_type", "variant", "parameters", "days_of_history", "all_features")
@@ -114,9 +116,18 @@ def candidate_recipe(settings: PipelineSettings, coin: str, cards: Iterable[Mapp
 
 def _told(settings: PipelineSettings, coin: str, less: Mapping[str, Any] | None = None) -> str:
     """The coin's settings that results depend on, as JSON."""
-    told_elsewhere = ("source", "coins", "threads", "gate", "demo", "exchange", "explanation", "coin_overrides", *OPERATIONS)
-    elsewhere = dict.fromkeys(told_elsewhere, True)
+    elsewhere = dict.fromkeys((*TOLD_ELSEWHERE, *OPERATIONS), True)
     return settings.of(coin).model_dump_json(exclude={**elsewhere, **PLACES, **(less or {})})
+
+
+def recipe_of_all(settings: PipelineSettings, *more: str) -> str:
+    """Sixteen hex digits that change with the code and with any setting that a result of any coin depends on.
+
+    `more` are settings that results of one room depend on besides, such as `gate`.
+    """
+    elsewhere = [name for name in (*TOLD_ELSEWHERE, *OPERATIONS) if name not in {"coin_overrides", *more}]
+    exclude = {**dict.fromkeys(elsewhere, True), **PLACES}
+    return _short_hash(f"{source_hash()}\n{settings.model_dump_json(exclude=exclude)}")
 
 
 def made_by(settings: PipelineSettings, coin: str) -> dict[str, str]:

@@ -67,6 +67,11 @@ class Version:
 
         A bar after the last of them is never read. Raises `DataContractError` for a bar that the version may have learned from.
         """
+        made = self.stack.decide(self.forecasts(features, times))
+        return check_frame(made, DecisionSchema, what=f"fresh decisions of version {self.name}")
+
+    def forecasts(self, features: pd.DataFrame, times: pd.DatetimeIndex) -> dict[str, pd.DataFrame]:
+        """Class probabilities of each model at these bars, as the stack takes them; reads and raises as `decide` does."""
         if len(times) and times[0] <= self.knows_until:
             raise DataContractError(f"version {self.name} knows bars until {self.knows_until} and must not decide {times[0]}")
         rows = features.index.get_indexer(times)
@@ -74,7 +79,7 @@ class Version:
         for name, model in self.models.items():
             _, probabilities = forecast(model, _shown(features, rows, model))
             predictions[name] = pd.DataFrame(probabilities, index=times, columns=list(PROBABILITIES))
-        return check_frame(self.stack.decide(predictions), DecisionSchema, what=f"fresh decisions of version {self.name}")
+        return predictions
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,11 @@ def decide_fresh_bars(
 def load_version(book: Registry, coin: str, name: str) -> Version:
     """A registered version, every byte of it checked and every model's golden inputs replayed."""
     return _version(book, coin, name, book.card(coin, name))
+
+
+def knows_until(folder: Path) -> pd.Timestamp:
+    """Open time of the last bar that anything in a version's folder may have been learned from or measured on."""
+    return _knows_until(_stack(folder / STACK), folder)
 
 
 def registered_at(book: Registry, coin: str, name: str) -> pd.Timestamp:

@@ -1,23 +1,32 @@
 """Files and folders that are there whole or not at all, and folders that prove they have not been altered.
 
-Every write goes to a temporary name in the same folder, is flushed to the disk and then renamed. A file takes another's place
-in one step; a folder takes two, and whoever reads in between finds none: see `replace_folder`.
+Every write goes to a temporary name in the same folder, is flushed to the disk and then renamed, so that whoever looks finds
+the old content or the new one. The temporary name of `x` is `.x.new`, for every writer: one writes at a time, others wait, and
+what a write that was cut off left under it is what the next write of `x` begins with removing.
 """
 
+import ctypes
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from crp_pipeline.errors import BundleError, DataContractError
+from crp_pipeline.errors import BundleError, DataContractError, DiskError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""As linux/fcntl.h and linux/fs.h have them: paths from the working directory, and two names that change places."""
+CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+"""What a kernel or a file system answers that knows no such thing."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -69,26 +78,42 @@ def fresh_folder(folder: Path) -> Path:
     return folder
 
 
-def replace_folder(staging: Path, folder: Path) -> Path:
-    """Put a finished folder in another's place: what is there is whole, the old one, the new one or, for a moment, neither.
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes `folder`'s place when the block ends, and is gone when it raises.
 
-    The old one steps aside to `.<name>.old` and is removed only once the new one is in place. When the power goes in between,
-    nothing is at `folder` until the next replacement; the old content is still aside, the new one still at `staging`.
+    One process fills it at a time, others wait. Raises `DiskError` naming `folder` where the disk does not take it.
+    """
+    staging = folder.with_name(f".{folder.name}.new")
+    with _named(folder), _alone_with(folder.with_name(f".{folder.name}.lock")):
+        try:
+            yield fresh_folder(staging)
+            replace_folder(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def replace_folder(staging: Path, folder: Path) -> Path:
+    """Put a finished folder in another's place, in one step: whoever looks finds the old one or the new one, whole.
+
+    Where the file system cannot exchange two names the old one steps aside to `.<name>.old` first, and whoever looks in between
+    finds none; when the power goes there, the next replacement keeps the old content until its own is in place.
     """
     sync_folder(staging)
-    old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    try:
+    if not folder.exists():
         staging.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
+    elif not _exchanged(staging, folder):
+        _replace_in_two_steps(staging, folder)
     _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(_aside(folder), ignore_errors=True)
     return folder
+
+
+def move_folder(staging: Path, folder: Path) -> None:
+    """Give a folder that is on the disk already (`sync_folder`) a name that nothing has."""
+    staging.rename(folder)
+    _sync(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -145,15 +170,79 @@ def _files(folder: Path) -> list[str]:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
+    temporary = path.with_name(f".{path.name}.new")
+    with _named(path), _alone_with(temporary):
         write(temporary)
         _sync(temporary)
         temporary.replace(path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _alone_with(path: Path) -> Iterator[None]:
+    """A file of this name that nobody else has meanwhile, in any process; it is gone at the end unless it was renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _taken(path)
+    try:
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+        if _is_at(path, file):
+            path.unlink()
+        os.close(file)
+
+
+def _taken(path: Path) -> int:
+    """Descriptor of the file at this path, locked: one that was renamed or removed while we waited is not it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_at(path, file):
+            return file
+        os.close(file)
+
+
+def _is_at(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What the operating system says of a write becomes one sentence that names what was to be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {error.strerror or error}; what was there before stays") from error
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; False where that is not to be had."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in CANNOT_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+
+def _replace_in_two_steps(staging: Path, folder: Path) -> None:
+    old = _aside(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    try:
+        staging.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _sync(path: Path) -> None:

@@ -19,3 +19,11 @@ def market_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real candles: set CRP_MARKET_DATA or put them in ../shared/market")
     return folder
+
+
+@pytest.fixture(scope="session")
+def live_parts(tmp_path_factory):
+    """A champion of real features, as `shadows.register` takes it: trained once for all tests of live decisions."""
+    from crp_pipeline_tests.live import learned
+
+    return learned(tmp_path_factory.mktemp("live"))

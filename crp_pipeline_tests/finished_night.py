@@ -26,6 +26,7 @@ from crp_pipeline.provenance import stamp
 from crp_pipeline.settings import ExitConfig, LabelConfig, WalkForwardConfig
 from crp_pipeline.splits import TEST, fold_table
 from crp_pipeline.storage import seal, write_json, write_parquet
+from crp_pipeline_tests.drifting import store_live
 from crp_pipeline_tests.explained import explanation_of, store_tuned
 from crp_pipeline_tests.random_walk import random_walk
 from crp_pipeline_tests.stored_night import comparison_of, decisions_of, forecast_of, selection_of, verdict_of
@@ -91,6 +92,7 @@ def finish_night(
     _store_cards(places, coin)
     save_explanation(places, explanation_of(candles.index, coin=coin))
     store_tuned(places, coin)
+    store_live(places, coin)
     free = dict.fromkeys(("refresh_margin", "e_value_margin", "fresh_gain_bps"), 1e9)
     told = verdict_of(coin, **{"has_champion": 0.0, **free})
     write_json(places.verdict(coin), told.to_dict())

@@ -61,10 +61,10 @@ def market(n_bars, *, seed=0, strength=0.5, scale=0.01):
     return Market(candles, pd.DataFrame({"x0": pull, "x1": noise[1]}, index=times))
 
 
-def candidate(known, folder, *models, seed=0):
+def candidate(known, folder, *models, seed=0, sizes=SIZES):
     """(models, stack, decisions) of a night on this market, as `gather` takes them."""
     labels, features = known.labels, known.features
-    roles = fold_table(labels, known.ready, SIZES)
+    roles = fold_table(labels, known.ready, sizes)
     bundles, forecasts = {}, {}
     for spec in models:
         made = train(spec, features, labels, roles, seed=seed)

@@ -3,14 +3,16 @@
 A decision is taken at a bar's close and filled at the next open; whoever made it is unknown here. `execution` says where
 stop and target lie and what may be ordered, `costs` what a fill costs, `latency` what a delay does to its price and `funding`
 what holding costs; `engine` walks the bars, `result` turns its fills into tables and `summary` these into numbers, `stress`
-trades dearer and later, `skill` asks what chance would have earned, `rules` hold an account against a prop firm's limits. The
-compiled engine is imported when the first backtest runs, so that importing this package stays cheap.
+trades dearer and later, `skill` asks what chance would have earned, `lone` what each decision earns by itself, `rules` hold an
+account against a prop firm's limits. The compiled engine is imported when the first backtest runs, so that importing this
+package stays cheap.
 """
 
 from crp_pipeline.backtest.costs import CostData, slippage_draws
 from crp_pipeline.backtest.execution import exit_distances, exit_table
 from crp_pipeline.backtest.funding import settled_rates
 from crp_pipeline.backtest.latency import delay_draws
+from crp_pipeline.backtest.lone import lone_net_returns
 from crp_pipeline.backtest.result import BacktestResult, run_backtest
 from crp_pipeline.backtest.rules import Challenge, ChallengeOdds, challenge_odds, rules_evidence
 from crp_pipeline.backtest.skill import ZeroSkill, zero_skill
@@ -57,6 +59,7 @@ __all__ = [
     "exit_table",
     "ladder_of",
     "latency_penalised",
+    "lone_net_returns",
     "rules_evidence",
     "run_backtest",
     "settled_rates",

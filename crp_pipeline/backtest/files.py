@@ -8,7 +8,7 @@ import pandas as pd
 
 from crp_pipeline.backtest.result import BacktestResult
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.storage import fresh_folder, read_parquet, replace_folder, write_json, write_parquet
+from crp_pipeline.storage import read_parquet, staged, write_json, write_parquet
 
 TABLES = ("trades", "by_tier", "by_session")
 CURVES = ("equity", "worst_equity")
@@ -16,13 +16,13 @@ CURVES = ("equity", "worst_equity")
 
 def save_result(result: BacktestResult, folder: Path) -> Path:
     """Write a result whole or not at all; an earlier one there is replaced."""
-    staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
-    for name in TABLES:
-        write_parquet(staging / f"{name}.parquet", getattr(result, name))
-    write_parquet(staging / "equity.parquet", pd.concat([result.equity, result.worst_equity], axis=1))
-    metrics = {name: float(value) if math.isfinite(value) else None for name, value in result.metrics.items()}
-    write_json(staging / "metrics.json", metrics)
-    return replace_folder(staging, folder)
+    with staged(folder) as staging:
+        for name in TABLES:
+            write_parquet(staging / f"{name}.parquet", getattr(result, name))
+        write_parquet(staging / "equity.parquet", pd.concat([result.equity, result.worst_equity], axis=1))
+        metrics = {name: float(value) if math.isfinite(value) else None for name, value in result.metrics.items()}
+        write_json(staging / "metrics.json", metrics)
+    return folder
 
 
 def load_result(folder: Path) -> BacktestResult:

@@ -83,12 +83,13 @@ class Archive:
                 return pd.Timestamp(bars.index[-1])
         return None
 
-    def read(self) -> pd.DataFrame:
-        """All stored bars in time order, with their restatements in `attrs["restated"]`: see `restatements`."""
+    def read(self, *, since: pd.Timestamp | None = None) -> pd.DataFrame:
+        """All stored bars in time order, or those from `since` on, with their `restatements` in `attrs["restated"]`."""
         months = self.months()
         if not months:
             raise DataContractError(f"{self.source} has no stored bars in {self.folder}")
-        bars = pd.concat([self._read_month(month) for month in months])
+        asked = [month for month in months if since is None or month.end_time.tz_localize("UTC") >= since]
+        bars = pd.concat([self._read_month(month) for month in asked or months[-1:]]).loc[since:]
         bars.attrs["restated"] = self._read_restated()
         return bars
 

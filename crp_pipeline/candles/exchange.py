@@ -18,7 +18,7 @@ import pandas as pd
 from crp_pipeline.candles.archive import Archive
 from crp_pipeline.candles.files import EPOCH_BOUNDS
 from crp_pipeline.contracts import OHLCV, interval_length
-from crp_pipeline.errors import DataContractError
+from crp_pipeline.errors import DataContractError, SilentExchangeError
 from crp_pipeline.settings import ExchangeConfig
 
 Progress = Callable[[str], None]
@@ -218,7 +218,10 @@ def to_bars(rows: Any, *, source: str) -> pd.DataFrame:
 
 
 def _persist(ask: Callable[[], Answer], market: Market) -> Answer:
-    """What an exchange answers; it is asked again after what may pass: no connection, too many requests, a broken answer."""
+    """What an exchange answers; it is asked again after what may pass: no connection, too many requests, a broken answer.
+
+    Raises `SilentExchangeError` where that did not pass, and `DataContractError` where the exchange refused.
+    """
     import ccxt
 
     for attempt in range(market.retries + 1):
@@ -232,8 +235,8 @@ def _persist(ask: Callable[[], Answer], market: Market) -> Answer:
             raise DataContractError(f"{market.source}: the exchange refused: {_sentence(error)}") from error
     attempts = f"in {market.retries + 1} attempts"
     if isinstance(failure, DataContractError):
-        raise DataContractError(f"{failure}, {attempts}") from failure
-    raise DataContractError(f"{market.source}: no answer {attempts}: {_sentence(failure)}") from failure
+        raise SilentExchangeError(f"{failure}, {attempts}") from failure
+    raise SilentExchangeError(f"{market.source}: no answer {attempts}: {_sentence(failure)}") from failure
 
 
 def _pause_s(error: Exception, attempt: int, market: Market) -> float:

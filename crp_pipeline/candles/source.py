@@ -34,25 +34,31 @@ def read_source(
     coin: str,
     *,
     now: pd.Timestamp | None = None,
+    since: pd.Timestamp | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Raw candles of one coin in the order in which the source gives them; raises `DataContractError` when it has none.
 
     Of the demo market those are the bars that have closed by `now`. From an exchange they are all stored bars, after a download
     of the closed ones that were missing; `now` is that of `exchange.download`, and `progress` is told a line now and then.
-    What it restated: `archive.restatements` of the frame.
+    What it restated: `archive.restatements` of the frame. With `since` only the bars that open from then on.
     """
     match settings.source:
         case "demo":
             bars = demo_candles(coin, settings.demo, settings.interval)
-            return bars[closed(bars, settings.interval, now)]
+            return _since(bars[closed(bars, settings.interval, now)], since)
         case "files":
-            return read_candles(_file_of(settings, coin), source=source_name(settings, coin))
+            return _since(read_candles(_file_of(settings, coin), source=source_name(settings, coin)), since)
         case "exchange":
             archive = exchange_archive(settings, coin)
             with open_market(settings.exchange, coin, settings.interval) as market:
                 download(archive, market, settings.exchange, now=now, progress=progress)
-            return archive.read()
+            return archive.read(since=since)
+
+
+def _since(bars: pd.DataFrame, since: pd.Timestamp | None) -> pd.DataFrame:
+    """The bars from an open time on, in whatever order they come."""
+    return bars if since is None else bars[bars.index >= since]
 
 
 def exchange_archive(settings: PipelineSettings, coin: str) -> Archive:

@@ -1,12 +1,28 @@
 """`crp`: what is not a materialization.
 
-`models` trains, predicts and compares, `tune` searches hyper-parameters, `explain` says why a signal is what it is, `gate` says
-what is achievable and whether a model is good enough, `control` asks the same of the gate itself, `ledger` what was tried,
-`registry` and `dataset` keep what was made, `replay` makes a version again, `report` writes its pages, `catalog` lists what
-there is; `doors` holds the groups that they all hang on.
+`models` trains and compares, `signals` predicts and serves, `tune` searches hyper-parameters, `explain` says why a signal is
+what it is, `drift` what has changed since, `gate` says what is achievable and whether a model is good enough, `control` asks
+the same of the gate itself, `ledger` what was tried, `registry` and `dataset` keep what was made, `depot` shares it between
+machines, `replay` makes a version again, `report` writes its pages, `catalog` lists what there is; `doors` holds the groups
+that they all hang on.
 """
 
-from crp_pipeline.cli import catalog, control, dataset, explain, gate, ledger, models, registry, replay, report, tune
+from crp_pipeline.cli import (
+    catalog,
+    control,
+    dataset,
+    depot,
+    drift,
+    explain,
+    gate,
+    ledger,
+    models,
+    registry,
+    replay,
+    report,
+    signals,
+    tune,
+)
 from crp_pipeline.cli.doors import app, complain
 from crp_pipeline.errors import CrpError
 
@@ -15,6 +31,8 @@ __all__ = [
     "catalog",
     "control",
     "dataset",
+    "depot",
+    "drift",
     "explain",
     "gate",
     "ledger",
@@ -23,6 +41,7 @@ __all__ = [
     "registry",
     "replay",
     "report",
+    "signals",
     "tune",
 ]
 

@@ -11,6 +11,8 @@ registry_app = typer.Typer(no_args_is_help=True, help="Versions and champions.")
 app.add_typer(registry_app, name="registry")
 dataset_app = typer.Typer(no_args_is_help=True, help="Prepared tables of a coin as one folder.")
 app.add_typer(dataset_app, name="dataset")
+depot_app = typer.Typer(no_args_is_help=True, help="Files that several machines share.")
+app.add_typer(depot_app, name="depot")
 
 Coin = Annotated[str, typer.Option("--coin", help="Such as BTC-USDT.")]
 

@@ -1,4 +1,4 @@
-"""`crp train`, `crp predict`, `crp export`, `crp compare`: models of a file, and those that a night left behind."""
+"""`crp train`, `crp export`, `crp compare`: models of a file, and those that a night left behind."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from crp_pipeline.gate.scoreboard import stored_scoreboard
 from crp_pipeline.models import MODEL_TYPES, create_model, export_onnx, load_bundle
 from crp_pipeline.models.bundle import golden_samples
 from crp_pipeline.models.parameters import Parameter
-from crp_pipeline.predictor import load_predictor, train_on_history
+from crp_pipeline.predictor import train_on_history
 from crp_pipeline.registry.card import checked_coin
 from crp_pipeline.reporting.scoreboard import score_table, scoreboard_table
 from crp_pipeline.reporting.tables import to_markdown, to_text
@@ -54,18 +54,6 @@ def train(
     )
     typer.echo(f"\n{to_text(score_table(predictor.scores))}\n\n{predictor}")
     typer.echo("not saved: name a folder with --to" if folder is None else f"saved in {folder}")
-
-
-@app.command("predict")
-def predict(
-    folder: Annotated[Path, typer.Option("--from", help="What `crp train --to` saved.")],
-    candles: Candles,
-    last: Annotated[int, typer.Option("--last", min=1, help="How many bars to print.")] = 1,
-) -> None:
-    """Print what a saved model decides at the close of the last bars; the last bar of the file is taken as closed."""
-    predictor = load_predictor(folder)
-    typer.echo(f"{predictor}\n")
-    typer.echo(to_text(predictor.predict(candles).tail(last).reset_index()))
 
 
 @app.command("export")

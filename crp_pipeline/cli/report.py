@@ -54,7 +54,7 @@ def _write_all(settings: PipelineSettings) -> None:
     missing = [coin for coin in coins if not _is_written(places, coin)]
     typer.echo(write_results_document(places, coins, settings.gate))
     if len(missing) < len(coins):
-        typer.echo(write_fleet_report(places, coins, config=settings.gate))
+        typer.echo(write_fleet_report(places, coins, config=settings.gate, retired=settings.retired))
     if missing:
         raise typer.Exit(1)
 

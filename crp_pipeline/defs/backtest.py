@@ -24,6 +24,7 @@ from crp_pipeline.defs.models import BASELINES
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.trials import append_trials, night_trials
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.comparison import compare, daily_net_returns, luck_of_the_best, plain_decisions, rules, with_exits
 from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.scores import block_days, horizon_days
@@ -67,6 +68,7 @@ def _backtest(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         stamp(result.trades, "backtest", behind=[candles, labels, ensemble], files=files)
         return dg.MaterializeResult(
             value=result,
+            data_version=version_of(result.trades, "backtest"),
             metadata={
                 "picture": picture(equity_figure(result.equity, n_trades=len(result.trades))),
                 "cost_picture": picture(
@@ -118,6 +120,7 @@ def _comparison(settings: PipelineSettings, places: Places) -> dg.AssetsDefiniti
         luck, better = luck_of_the_best(earned[learned], block=block, config=own.gate, seed=own.seed)
         return dg.MaterializeResult(
             value=compared,
+            data_version=version_of(compared, "comparison"),
             metadata={
                 "picture": picture(comparison_figure(compared)),
                 "table": table(compared),

@@ -23,8 +23,10 @@ from crp_pipeline.candles.quality import BLOCKING
 from crp_pipeline.candles.source import read_source, source_name
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.retries import asked_again
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of, stamp
 from crp_pipeline.reporting.figures import candles_figure, market_figure, quality_figure
@@ -104,7 +106,8 @@ def _candles(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         """Open, high, low, close and volume of every bar, in time order, with holes filled and flagged or split."""
         coin, now = context.partition_key, pd.Timestamp(settings.present())
         source = source_name(settings, coin)
-        raw = read_source(settings, coin, now=now, progress=context.log.info)
+        with asked_again(context, settings.limits):
+            raw = read_source(settings, coin, now=now, progress=context.log.info)
         bars, _ = repair_candles(raw, settings.interval, max_gap=settings.max_gap, now=now, source=source)
         require_history(bars, settings.walk_forward.train_size + 1, source=source)
         report = _quality_tonight(settings, places, coin, raw, now)
@@ -189,7 +192,7 @@ def _market(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         stamp(closes, "market", interval=settings.interval)
         return dg.MaterializeResult(
             value=closes,
-            data_version=dg.DataVersion(lineage_of(closes)["market"][0]),
+            data_version=version_of(closes, "market"),
             metadata={
                 "dagster/row_count": len(closes),
                 "coins": ", ".join(closes.columns),

@@ -8,10 +8,13 @@ import pandas as pd
 
 from crp_pipeline.controls import ControlReport, control_evidence, keep_report, read_report, run_suite
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.pools import CPU_TRAINING
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.provenance import source_hash
 from crp_pipeline.reporting.gate import controls_figure
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash
 
 IN_ORDER = "every_control_came_out"
 
@@ -33,6 +36,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     @dg.asset(
         group_name="gate",
         kinds={"python"},
+        pool=CPU_TRAINING,
         dagster_type=FRAME,
         check_specs=[dg.AssetCheckSpec(IN_ORDER, asset="controls", description="Warns of controls that did not come out.")],
     )
@@ -43,7 +47,12 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         if config.anew or report is None or not _is_young(report, settings, now):
             ran = run_suite(runs=config.runs, seed=config.seed, progress=context.log.info, now=now)
             report = keep_report(ran, settings.data_dir, tell=context.log.warning)
-        return dg.MaterializeResult(value=report.table(), check_results=[_check(report)], metadata=_metadata(report))
+        return dg.MaterializeResult(
+            value=report.table(),
+            data_version=version_from(frame_hash(report.table())),
+            check_results=[_check(report)],
+            metadata=_metadata(report),
+        )
 
     return [controls]
 

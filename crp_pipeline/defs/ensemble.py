@@ -5,6 +5,7 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.scores import calibration_of, scored
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import made_by, stamp
@@ -34,6 +35,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         curve, error = calibration_of(scored(decisions, labels))
         return dg.MaterializeResult(
             value=decisions,
+            data_version=version_of(decisions, "ensemble", "ensemble.stack"),
             metadata={
                 "dagster/row_count": int(decisions["confidence"].notna().sum()),
                 "directed_decisions": int((decisions["signal"] != 0).sum()),

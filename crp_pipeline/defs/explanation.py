@@ -8,6 +8,7 @@ import pandas as pd
 from crp_pipeline.defs.models import SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.explanation import CoinExplanation, Tables, explain_coin, save_explanation, stability_table
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import made_by, stamp
@@ -47,7 +48,8 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         found = explain_coin(coin, Tables(*behind), settings=settings, places=places, tell=context.log.info)
         save_explanation(places, found)
         stamp(found.importances, "explanation", behind=behind, files=made_by(settings, coin))
-        return dg.MaterializeResult(value=found.importances, metadata=_metadata(found, settings))
+        version = version_of(found.importances, "explanation")
+        return dg.MaterializeResult(value=found.importances, data_version=version, metadata=_metadata(found, settings))
 
     return [explanation]
 

@@ -8,6 +8,7 @@ import pandas as pd
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.feasibility import Feasibility, asked_coverage, feasibility, feasibility_table
 from crp_pipeline.provenance import made_by, stamp
@@ -50,6 +51,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         context.log.info(feasibility_page(found, coin=coin).partition("\n")[0])
         return dg.MaterializeResult(
             value=ceilings,
+            data_version=version_of(ceilings, "feasibility"),
             check_results=[_check(found)],
             metadata={
                 "picture": picture(feasibility_figure(found, coin=coin)),

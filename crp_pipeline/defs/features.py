@@ -6,9 +6,10 @@ import pandas as pd
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.features import CATALOG, extend_features, feature_set_id, leak_table, nightly_cuts, prove_nightly
 from crp_pipeline.places import Places
-from crp_pipeline.provenance import lineage_of, stamp
+from crp_pipeline.provenance import stamp
 from crp_pipeline.reporting.figures import features_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import read_if_sound
@@ -43,7 +44,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         stamp(made, "features", behind=[candles, market, feeds], **facts)
         return dg.MaterializeResult(
             value=made,
-            data_version=dg.DataVersion(lineage_of(made)["features"][0]),
+            data_version=version_of(made, "features"),
             check_results=[
                 dg.AssetCheckResult(
                     check_name="is_causal",

@@ -10,8 +10,9 @@ from crp_pipeline.candles import Coverage, align_feeds, coverage_table, feed_cov
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.features import Leak, alignment_cuts, leak_table, prove_feed_alignment, refuse_leaks
-from crp_pipeline.provenance import feeds_recipe, lineage_of, stamp
+from crp_pipeline.provenance import feeds_recipe, stamp
 from crp_pipeline.reporting.figures import feeds_figure
 from crp_pipeline.settings import PipelineSettings
 
@@ -53,7 +54,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         stamp(made, "feeds", behind=[candles], files=feeds_recipe(settings))
         yield dg.MaterializeResult(
             value=made,
-            data_version=dg.DataVersion(lineage_of(made)["feeds"][0]),
+            data_version=version_of(made, "feeds"),
             check_results=[
                 _causality(leaks, n_cuts=len(cuts)),
                 _warning("feeds_reach_tonight", [it.end for it in coverage]),

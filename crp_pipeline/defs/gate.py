@@ -1,5 +1,6 @@
 """Room 8 in Dagster: the verdict per coin, one asset check per criterion."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from crp_pipeline.defs.models import BASELINE, SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import VERDICT
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.ensemble import Stack
 from crp_pipeline.gate import Finding, Stage, Verdict, criteria, judge
 from crp_pipeline.gate.challenge import Contender, challenge_evidence, challenge_sentence, recipe_key
@@ -82,6 +84,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         context.log.info(f"{coin}: {verdict.outcome}, {verdict.reason}")
         return dg.MaterializeResult(
             value=verdict,
+            data_version=version_from(json.dumps(verdict.to_dict(), sort_keys=True)),
             check_results=[_check(finding) for finding in verdict.findings],
             metadata=_metadata(verdict, candidate),
         )

@@ -5,6 +5,7 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import labels_figure
 from crp_pipeline.rooms import label_table
@@ -22,6 +23,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         stamp(made, "labels", behind=[candles, feeds], files=made_by(settings, coin))
         return dg.MaterializeResult(
             value=made,
+            data_version=version_of(made, "labels"),
             metadata={
                 "dagster/row_count": len(made),
                 "labelled_bars": int(made["signal"].notna().sum()),

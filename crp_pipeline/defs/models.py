@@ -12,8 +12,10 @@ from pydantic import Field
 from crp_pipeline.contracts import FINAL
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.pools import CPU_TRAINING, pool_of
 from crp_pipeline.defs.storage import FRAME
 from crp_pipeline.defs.trials import append_model
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.metrics import mean_jaccard, selection_stability
 from crp_pipeline.models import (
@@ -96,6 +98,7 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
         key=["models", SELECTION],
         group_name="models",
         kinds={"lightgbm", "parquet"},
+        pool=CPU_TRAINING,
         deps=["feasibility"],  # what is achievable is told before anything is trained
         partitions_def=coin_partitions(settings),
     )
@@ -112,7 +115,8 @@ def _selection_asset(settings: PipelineSettings, places: Places) -> dg.AssetsDef
         metadata = _selection_metadata(selected)
         files = {**made_by(settings, context.partition_key), **kind_of_market(settings)}
         stamp(selected, f"models/{SELECTION}", behind=[features, labels, splits], files=files)
-        return dg.MaterializeResult(value=selected, metadata=metadata)
+        version = version_of(selected, f"models/{SELECTION}")
+        return dg.MaterializeResult(value=selected, data_version=version, metadata=metadata)
 
     return selection
 
@@ -142,6 +146,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
     @dg.asset(
         key=["models", model_type],
         group_name="models",
+        pool=pool_of(model_type, settings.limits),
         kinds={"python"} if model_type in BASELINES else {model_type},
         partitions_def=coins,
         ins={name: dg.AssetIn(["models", name]) for name in inputs},
@@ -181,6 +186,7 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         prior = before.get(BASELINE, predictions)
         return dg.MaterializeResult(
             value=predictions,
+            data_version=version_of(predictions, f"models/{model_type}", f"models/{model_type}.bundle"),
             check_results=_checks(predictions, prior, labels, settings) if flags else [],
             metadata=_metadata(trained, card, labels, prior, applied.told),
         )

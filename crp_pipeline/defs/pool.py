@@ -10,8 +10,10 @@ from crp_pipeline.contracts import interval_length
 from crp_pipeline.defs.models import BASELINE, POOLED, SELECTION, TrainingConfig, save_final, spec_of
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.pools import pool_of
 from crp_pipeline.defs.standing import failed_assets
 from crp_pipeline.defs.trials import append_model
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.gate.scores import log_loss_by_fold
 from crp_pipeline.models import Trained, quarantined_in, recipe_facts, without
 from crp_pipeline.models.pooled import PoolMember, train_pool
@@ -20,7 +22,7 @@ from crp_pipeline.provenance import lineage_of, made_by, merged, stamp
 from crp_pipeline.reporting.figures import training_figure
 from crp_pipeline.rooms import roles_since
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.storage import read_parquet, write_parquet
+from crp_pipeline.storage import MANIFEST, read_parquet, sha256, write_parquet
 
 CANDLES = "candles"
 MADE_OF = {
@@ -45,6 +47,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         key=["models", POOLED],
         group_name="models",
         kinds={POOLED},
+        pool=pool_of(POOLED, settings.limits),
         deps=[dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping()) for key in MADE_OF.values()],
     )
     def pooled_transformer(context: dg.AssetExecutionContext, config: TrainingConfig) -> dg.MaterializeResult[pd.DataFrame]:
@@ -71,6 +74,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         summary = _summary(trained, standing)
         return dg.MaterializeResult(
             value=summary,
+            data_version=version_from(*(sha256(places.bundle(coin, POOLED) / MANIFEST) for coin in trained)),
             metadata={
                 "coins": ", ".join(standing),
                 "missing_coins": ", ".join(coin for coin in coins.get_partition_keys() if coin not in standing) or "none",

@@ -10,6 +10,7 @@ from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
 from crp_pipeline.gate.verdict import read_verdict
@@ -27,6 +28,7 @@ from crp_pipeline.reporting.results_document import write_results_document
 from crp_pipeline.reporting.verdicts import champion_phrase, fleet_sentence, verdict_table
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.shadow import columns_id
+from crp_pipeline.storage import frame_hash, sha256
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -59,24 +61,32 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
             book.promote(coin, version, gate, now=now)
-        pruned = book.prune(coin, settings.retention, now=now)
-        if pruned:
-            prune_ingredients(places, coin, cards_kept(book, coin))
+        pruned = _pruned(book, coin, settings, places)
         mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
+        roles = _roles(book, coin)
         return dg.MaterializeResult(
+            data_version=version_from(version, roles["champion"], str(gate.outcome)),
             metadata={
                 "version": version,
-                **_roles(book, coin),
+                **roles,
                 "verdict": str(gate.outcome),
                 "reason": gate.reason,
                 "rolled_back_before": rolled_back,
                 "pruned": ", ".join(pruned) or "none",
                 "mirror": mirrored,
                 "journal": table(pd.DataFrame([vars(entry) for entry in book.history(coin)[-10:]]).drop(columns="previous")),
-            }
+            },
         )
 
     return registry
+
+
+def _pruned(book: Registry, coin: str, settings: PipelineSettings, places: Places) -> list[str]:
+    """Versions whose files retention has removed, and with them the tables that no other version is made from."""
+    pruned = book.prune(coin, settings.retention, now=settings.present())
+    if pruned:
+        prune_ingredients(places, coin, cards_kept(book, coin))
+    return pruned
 
 
 def _roles(book: Registry, coin: str) -> dict[str, str]:
@@ -135,18 +145,19 @@ def _require_in_force(coin: str, gate: Verdict, settings: PipelineSettings) -> N
 
 def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     models = [["models", name] for name in (SELECTION, *BASELINES, *settings.roster)]
-    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", *models)]
+    told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", "drift", *models)]
 
     @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings), deps=told)
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """One self-contained page: the verdict first, then everything behind it, and each table beside it."""
         path = write_coin_report(places, context.partition_key)
         return dg.MaterializeResult(
+            data_version=version_from(sha256(path)),
             metadata={
                 "page": dg.MetadataValue.path(str(path)),
                 "tables": dg.MetadataValue.path(str(places.report_tables(context.partition_key))),
                 "bytes": path.stat().st_size,
-            }
+            },
         )
 
     return report
@@ -180,6 +191,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
         page = _fleet_page(settings, places, coins.get_partition_keys(), failed) if verdicts else "none"
         return dg.MaterializeResult(
             value=verdicts_by_coin,
+            data_version=version_from(frame_hash(verdicts_by_coin)),
             metadata={
                 "page": page,
                 "fleet": sentence,
@@ -187,6 +199,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
                 "promoted": sum(verdict.outcome is Outcome.PROMOTE for verdict in verdicts.values()),
                 "coins": len(verdicts),
                 "without_verdict": ", ".join(coin for coin in coins.get_partition_keys() if coin not in verdicts) or "none",
+                "retired": ", ".join(settings.retired) or "none",
                 "verdicts": table(verdicts_by_coin),
                 "results": dg.MetadataValue.md(results.read_text(encoding="utf-8")),
             },
@@ -199,4 +212,5 @@ def _fleet_page(
     settings: PipelineSettings, places: Places, coins: Sequence[str], failed: Mapping[str, str]
 ) -> dg.MetadataValue[str | None]:
     """Write the page of all coins, and tell where it lies."""
-    return dg.MetadataValue.path(str(write_fleet_report(places, coins, config=settings.gate, failed=failed)))
+    page = write_fleet_report(places, coins, config=settings.gate, failed=failed, retired=settings.retired)
+    return dg.MetadataValue.path(str(page))

@@ -7,6 +7,7 @@ from crp_pipeline.defs.models import SELECTION
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.gate.costs import cost_data, cost_hashes
 from crp_pipeline.gate.sentinels import Watched, alarms_of, keep_watch, sentinel_evidence, sentinel_table
 from crp_pipeline.provenance import kind_of_market, made_by, stamp
@@ -61,6 +62,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
             context.log.warning(f"{context.partition_key}: {sentence}")
         return dg.MaterializeResult(
             value=readings,
+            data_version=version_of(readings, "sentinels"),
             check_results=[_check(name, readings) for name in CHECKS],
             metadata={
                 "dagster/row_count": len(readings),

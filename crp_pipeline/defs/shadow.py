@@ -5,6 +5,7 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.features import ready_rows
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import stamp
@@ -32,6 +33,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         stamp(fresh.decisions, "shadow", behind=[candles, features])
         return dg.MaterializeResult(
             value=fresh.decisions,
+            data_version=version_of(fresh.decisions, "shadow"),
             metadata={
                 "dagster/row_count": len(fresh.decisions),
                 "added": fresh.added,

@@ -6,6 +6,7 @@ import pandas as pd
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.storage import FRAME
+from crp_pipeline.defs.versions import version_of
 from crp_pipeline.provenance import made_by, stamp
 from crp_pipeline.reporting.figures import timeline_figure
 from crp_pipeline.rooms import role_table
@@ -33,6 +34,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         overlapping = overlaps(folds_of(found), labels.index, labels["label_end"])
         return dg.MaterializeResult(
             value=found,
+            data_version=version_of(found, "splits"),
             check_results=[
                 dg.AssetCheckResult(
                     check_name="labels_are_purged",

@@ -7,11 +7,14 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.pools import pool_of
 from crp_pipeline.defs.trials import occasion_of
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.models.inner import OBJECTIVES
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.tuning import best_trials, study_figure
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash
 from crp_pipeline.tuning import MOST_TRIALS, TUNABLE, TunedModel, TuningRun, table_row, tune_model
 
 GROUP = "tuning"
@@ -46,6 +49,7 @@ def _tuning_asset(model_type: str, settings: PipelineSettings, places: Places) -
         key=[GROUP, model_type],
         group_name=GROUP,
         kinds={"optuna", "sqlite"},
+        pool=pool_of(model_type, settings.limits),
         deps=["candles", "features", "labels", "splits"],
         partitions_def=coin_partitions(settings),
         description=f"Hyper-parameters of {model_type}, searched before the first test bar; a study that was killed goes on.",
@@ -61,7 +65,10 @@ def _tuning_asset(model_type: str, settings: PipelineSettings, places: Places) -
             clock=settings.present,
             progress=context.log.info,
         )
-        return dg.MaterializeResult(value=found.found.trials, metadata=_metadata(found, context.partition_key))
+        version = version_from(frame_hash(found.found.trials))
+        return dg.MaterializeResult(
+            value=found.found.trials, data_version=version, metadata=_metadata(found, context.partition_key)
+        )
 
     return tuning
 

@@ -240,15 +240,20 @@ def _chain_in(folder: Path, coin: str) -> Chain[Event]:
 
 
 def _lay_aside(folder: Path, name: str) -> str:
-    """Move what a ledger consists of into a folder of its own, and return where that lies."""
+    """Move what a ledger consists of into a folder of its own, and return where that lies; go on where it was cut off."""
+    begun, lines = sorted(folder.glob(f"{ASIDE}/*")), folder / LINES
+    # the lines go first; half of the first one of the next ledger never happened
+    is_cut_off = bool(begun) and not (lines.exists() and b"\n" in lines.read_bytes())
+    if is_cut_off:
+        lines.unlink(missing_ok=True)
     found = [folder / part for part in (LINES, HEAD, RETURNS) if (folder / part).exists()]
-    if not found:
+    if not found and not is_cut_off:
         return ""
-    place = folder / ASIDE / name
-    place.mkdir(parents=True)
+    place = begun[-1] if is_cut_off else folder / ASIDE / name
+    place.mkdir(parents=True, exist_ok=True)
     for path in found:
         path.rename(place / path.name)
-    return f"{ASIDE}/{name}"
+    return f"{ASIDE}/{place.name}"
 
 
 def _identity(look: Look) -> tuple[str, str, str]:

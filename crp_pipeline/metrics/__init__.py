@@ -2,8 +2,9 @@
 
 `forecast` scores probabilities, `calibration` asks whether they are honest, `performance` and `drawdown` describe trades and
 equity, `latency` how long answers took. `validity` says how much of it luck explains, `bootstrap` what else it could have
-been, `comparison` who is better, `sequential` how evidence adds up night after night. `sessions` names the hours. A number
-that the data cannot give is NaN; an argument that makes no sense is a `ValueError` that names it.
+been, `comparison` who is better, `sequential` how evidence adds up night after night, `drift` whether today is still like the
+past. `sessions` names the hours. A number that the data cannot give is NaN; an argument that makes no sense is a `ValueError`
+that names it.
 """
 
 from crp_pipeline.metrics.bootstrap import block_bootstrap, block_bootstrap_interval
@@ -24,6 +25,7 @@ from crp_pipeline.metrics.comparison import (
     superior_predictive_ability,
 )
 from crp_pipeline.metrics.drawdown import Drawdowns, drawdowns, max_drawdown
+from crp_pipeline.metrics.drift import ks_of_stretches, ks_statistic, population_stability_index, psi_of_stretches
 from crp_pipeline.metrics.forecast import (
     accuracy,
     binary_brier_score,
@@ -45,7 +47,7 @@ from crp_pipeline.metrics.performance import (
     turnover,
     win_rate,
 )
-from crp_pipeline.metrics.sequential import e_process, log_mixture_e_value, mixture_e_value
+from crp_pipeline.metrics.sequential import e_process, log_mixture_e_value, mixture_e_value, shortfall_e_process
 from crp_pipeline.metrics.sessions import SESSIONS, trading_session
 from crp_pipeline.metrics.stability import mean_jaccard, selection_stability
 from crp_pipeline.metrics.validity import (
@@ -90,6 +92,8 @@ __all__ = [
     "expectancy",
     "expected_calibration_error",
     "expected_maximum_sharpe",
+    "ks_of_stretches",
+    "ks_statistic",
     "latency_summary",
     "log_loss",
     "log_mixture_e_value",
@@ -100,11 +104,14 @@ __all__ = [
     "mixture_e_value",
     "nearest_rank_percentile",
     "payoff_ratio",
+    "population_stability_index",
     "probabilistic_sharpe_ratio",
     "probability_of_backtest_overfitting",
     "profit_factor",
+    "psi_of_stretches",
     "selection_stability",
     "sharpe_ratio",
+    "shortfall_e_process",
     "sortino_ratio",
     "stepm_survivors",
     "superior_predictive_ability",

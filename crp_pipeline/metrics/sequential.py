@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from crp_pipeline.contracts import Floats
 
+STAKES = tuple(np.geomspace(0.05, 3.0, 16).tolist())
+"""Log-odds by which a hit may be rarer than promised, betted on alike: from 1 point below a promise of 1/2 to 45 points."""
 _TRUSTED = 1e-250
 """Tail probabilities below come near the smallest float and lose digits."""
 
@@ -45,6 +47,39 @@ def e_process(wins: ArrayLike) -> Floats:
     if won.ndim != 1 or won.dtype != np.bool_:
         raise ValueError(f"wins must be (n,) of booleans, got {won.dtype} of shape {won.shape}")
     return _exponential(_log_e_values(np.cumsum(won), np.arange(1, len(won) + 1)))
+
+
+def shortfall_e_process(promised: ArrayLike, hit: ArrayLike) -> Floats:
+    """What 1 has become after each decision, (n,), staked on hits that are rarer than `promised`.
+
+    `promised` (n,) are probabilities above 0 and below 1, known when each decision was taken; `hit` (n,) booleans, whether it
+    came true, in time order. E = mean over `STAKES` s of the product over decisions of exp(-s * hit) / (1 - c + c * exp(-s))
+    for promises c: the likelihood of hits whose log-odds are lower by s against that of the promises, mixed over s (Robbins
+    1970). A martingale when every decision comes true with what was promised, given all that was known when it was taken, and a
+    supermartingale when with more: the chance that it ever reaches 20, however often one looks, is then at most 1 in 20.
+
+    The outcome of each decision must be known before the next is taken. A bet that is open while others of the same hours are
+    settled is half seen: whoever may stop then stops at a moment that the bet favours. Decisions with overlapping labels, and
+    averages over interleaved sequences of them, may be looked at once and not every night.
+
+    >>> shortfall_e_process([0.6, 0.6], [False, False]).round(2).tolist()
+    [1.41, 2.15]
+    """
+    c, came = np.asarray(promised, dtype=float), np.asarray(hit)
+    if c.ndim != 1 or came.shape != c.shape or came.dtype != np.bool_:
+        raise ValueError(f"promises and hits must be (n,), hits booleans, got {c.shape} and {came.dtype} of {came.shape}")
+    if (wrong := ~((c > 0) & (c < 1))).any():
+        raise ValueError(f"a promise must lie between 0 and 1, got {c[wrong][0]:g}")
+    stake = np.asarray(STAKES)
+    steps = -stake * came[:, None] - np.log1p(c[:, None] * np.expm1(-stake))
+    return _exponential(_log_mean_exp(steps.cumsum(axis=0)))
+
+
+def _log_mean_exp(log_values: Floats) -> Floats:
+    from scipy.special import logsumexp
+
+    found: Floats = logsumexp(log_values, axis=1) - math.log(log_values.shape[1])
+    return found
 
 
 def _log_e_values(wins: ArrayLike, n: ArrayLike) -> Floats:

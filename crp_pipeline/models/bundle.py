@@ -8,7 +8,6 @@ proves the bundle unaltered.
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -21,7 +20,7 @@ from crp_pipeline.contracts import Floats, Samples
 from crp_pipeline.errors import BundleError
 from crp_pipeline.models.base import Model
 from crp_pipeline.models.catalog import MODEL_CLASSES
-from crp_pipeline.storage import fresh_folder, replace_folder, seal, verify
+from crp_pipeline.storage import seal, staged, verify
 
 GOLDEN = "golden.npz"
 GOLDEN_TOLERANCE = 1e-6
@@ -40,16 +39,13 @@ def save_bundle(model: Model, folder: Path, *, card: dict[str, Any], golden: Sam
     if model.columns:
         _require_columns(folder, model.columns, card.get("features", model.columns))
         facts["features"] = list(model.columns)
-    staging = fresh_folder(folder.with_name(f".{folder.name}.new"))
-    try:
+    with staged(folder) as staging:
         model.save(staging)
         # what was stored answers, not what was trained: it may have been trained on another device
         answers = type(model).load(staging).predict(golden)
         np.savez_compressed(staging / GOLDEN, inputs=golden.windows(model.reach), outputs=answers)
         seal(staging, {**card, **facts})
-        return replace_folder(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    return folder
 
 
 def load_bundle(

@@ -10,24 +10,19 @@ any time, at the price of making them again.
 """
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from threading import get_ident
 from typing import TypeVar
 
 from crp_pipeline.errors import BundleError, CrpError
-from crp_pipeline.storage import fresh_folder, replace_folder, seal, verify
+from crp_pipeline.storage import seal, staged, verify
 
 Made = TypeVar("Made")
 Ingredients = Mapping[str, object]
 """JSON values by name."""
 Tell = Callable[[str], object]
-ATTEMPTS = 20
-"""How often an entry is put in its place while other runs put theirs there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,39 +65,10 @@ class Entry:
             return None
 
     def write(self, fill: Callable[[Path], object]) -> None:
-        """Keep what `fill` writes into a folder: whole or not at all, in place of what was kept before.
-
-        Of two runs that write the same entry at once one may find the other's in its place and leave it: both are made from
-        the same.
-        """
-        # a name of its own per run, or two of them would write into one folder
-        staging = fresh_folder(self.folder.with_name(f".{self.key}.{os.getpid()}.{get_ident()}.new"))
-        try:
+        """Keep what `fill` writes into a folder: whole or not at all, in place of what was kept before."""
+        with staged(self.folder) as staging:
             fill(staging)
             seal(staging, {"key": self.key, "ingredients": self.ingredients})
-            self._put(staging)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-    def _put(self, staging: Path) -> None:
-        """Put a sealed folder in its place, unless another run is putting its own there and is first."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                replace_folder(staging, self.folder)
-            except OSError:
-                if self._is_sound():
-                    return
-                if attempt == ATTEMPTS:
-                    raise
-            else:
-                return
-
-    def _is_sound(self) -> bool:
-        try:
-            self._verify()
-        except (BundleError, OSError):
-            return False
-        return True
 
     def _verify(self) -> None:
         """Raises `BundleError` unless every file is as it was written and the ingredients are those of the key."""

@@ -32,13 +32,14 @@ class Desk:
         self.coin, self._folder = folder.name, folder
         self.versions, self._journal = Versions(folder), Journal(folder)
         self._reading = read_coin(folder, up_to_head=False)
-        self._found, self._cut_off = read_pointers(folder), self.state.last if self._reading.pending else None
+        self._found, self._agreed = read_pointers(folder), self.state.told
+        self._cut_off = self.state.last if self._reading.pending else None
 
     @property
     def finished(self) -> Entry | None:
         """The line that was cut off before its head moved, which opening the desk finished; None where there was none.
 
-        Until then every reader was told that it had not happened, so that whoever tries again must find it done, not do it twice.
+        Until then every reader was told that it had not happened: whoever tries again must find it done, not do it twice.
         """
         return self._cut_off
 
@@ -52,12 +53,18 @@ class Desk:
         return recipe_in(self.state, self.versions, version)
 
     def write(self, action: str, version: str, reason: str, at: str, *, recipe: str = "") -> None:
-        """Write one line and take it into account; it says where the pointers belong from then on."""
+        """Write one line and take it into account; it says where the pointers belong from then on.
+
+        The first line that says so moves them at once, so that no second line of its operation hides that they lag.
+        """
+        is_first = not self.state.is_told
         entry = Entry(at, action, version, reason, self._journal.head, recipe=recipe)
         self.state.take(entry)
         entry = stated(entry, seats(self.state, self.recipe))
         self.state.tell(entry)
         self._journal.append(entry)
+        if is_first:
+            self.move_pointers()
 
     def move_pointers(self, *, anyway: bool = False) -> None:
         """Put the pointers where the journal says; those that were not where it said before stay, unless `anyway`."""
@@ -73,8 +80,6 @@ class Desk:
             self._check_pending()
         self._journal.repair(self._reading.since)
         last = self.state.last
-        if last is not None and last.action == "register" and last.outcome not in GOOD:
-            self.write("reject", last.version, last.reason.partition(": ")[2], last.at)
         staged = self.versions.staged()
         if staged is not None and self.state.keeps(staged) and not self.versions.is_whole(staged):
             self.versions.place(staged)
@@ -83,6 +88,8 @@ class Desk:
         self._agreed = self.state.before
         self.move_pointers()
         self._agreed = self.state.told
+        if last is not None and last.action == "register" and last.outcome not in GOOD:
+            self.write("reject", last.version, last.reason.partition(": ")[2], last.at)
 
     def close(self) -> None:
         """Keep a checkpoint, where one is due."""

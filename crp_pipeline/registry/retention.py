@@ -13,7 +13,7 @@ from crp_pipeline.settings import RetentionConfig
 
 
 def removable(state: State, retention: RetentionConfig, recipe: Callable[[str], str], *, now: datetime) -> list[str]:
-    """Versions that may go, oldest first; `recipe` tells what a version was made by."""
+    """Versions that may go, oldest first; `recipe` tells what a version was made by whose line does not."""
     before = now - timedelta(days=retention.keep_days)
     old = [version for version in list(state.registered)[: -retention.keep_versions] if version not in state.pruned]
     past = [version for version in old if datetime.fromisoformat(state.registered[version].at) < before]
@@ -27,6 +27,6 @@ def removable(state: State, retention: RetentionConfig, recipe: Callable[[str], 
 def _in_the_running(state: State, recipe: Callable[[str], str]) -> set[str]:
     """The newest of each recipe among those that were found good and never reigned."""
     newest: dict[str, str] = {}
-    for version in reversed(state.contenders):
-        newest.setdefault(recipe(version), version)
+    for version, told in reversed(state.contenders.items()):
+        newest.setdefault(told or recipe(version), version)
     return set(newest.values())

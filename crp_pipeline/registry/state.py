@@ -48,8 +48,10 @@ class State:
     lines: int = 0
     registered: Roll = field(default_factory=Roll)
     """Every version."""
-    contenders: list[str] = field(default_factory=list)
-    """Versions that the gate found good, that never reigned and whose files are there, oldest first."""
+    contenders: dict[str, str] = field(default_factory=dict)
+    """Recipes of versions that the gate found good, that never reigned and whose files are there, oldest first; empty where the
+    journal does not tell it.
+    """
     pruned: set[str] = field(default_factory=set)
     """Registered versions whose files were removed on purpose."""
     throne: list[Reign] = field(default_factory=list)
@@ -113,18 +115,14 @@ class State:
     def _register(self, entry: Entry) -> None:
         self.registered.add(entry.version, Registered(entry.at, entry.outcome, entry.recipe))
         self.pruned.discard(entry.version)
-        self._strike(entry.version)
+        self.contenders.pop(entry.version, None)
         if entry.outcome in GOOD and entry.version not in self.champions:
-            self.contenders.append(entry.version)
+            self.contenders[entry.version] = entry.recipe
 
     def _promote(self, version: str) -> None:
         self.reigns.append(version)
         self.rolled_back.discard(version)
-        self._strike(version)
-
-    def _strike(self, version: str) -> None:
-        if version in self.contenders:
-            self.contenders.remove(version)
+        self.contenders.pop(version, None)
 
     def _roll_back(self, version: str) -> None:
         if version == self.champion or version not in self.champions:
@@ -139,17 +137,18 @@ class State:
         if version in self.champions or version in {self.told.challenger, self.told.shadow}:
             raise ValueError(f"prunes {version}, which has reigned, or is challenger or shadow")
         self.pruned.add(version)
-        self._strike(version)
+        self.contenders.pop(version, None)
 
 
 def seats(state: State, recipe: Callable[[str], str]) -> Pointers:
-    """Who has which role by the rules of the package; `recipe` tells what a version was made by."""
+    """Who has which role by the rules of the package; `recipe` tells what a version was made by whose line does not."""
     challenger, champion = next(reversed(state.contenders), None), state.champion
     if champion is None:
         return Pointers(None, challenger, None)
     if state.pinned is not None:
         return Pointers(champion, challenger, state.pinned)
-    others = (version for version in reversed(state.contenders) if recipe(version) != recipe(champion))
+    newest_first, reigning = reversed(state.contenders.items()), state.registered[champion].recipe or recipe(champion)
+    others = (version for version, told in newest_first if (told or recipe(version)) != reigning)
     return Pointers(champion, challenger, next(others, None))
 
 

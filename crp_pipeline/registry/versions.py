@@ -14,7 +14,17 @@ from typing import Any
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate.verdict import Outcome, Verdict
 from crp_pipeline.registry.card import check_subject, verdict_of
-from crp_pipeline.storage import MANIFEST, fresh_folder, read_manifest, replace_folder, seal, sha256, sync_folder, verify
+from crp_pipeline.storage import (
+    MANIFEST,
+    fresh_folder,
+    move_folder,
+    read_manifest,
+    replace_folder,
+    seal,
+    sha256,
+    sync_folder,
+    verify,
+)
 
 STAGING = ".new"
 VERSION = re.compile("[0-9a-f]{16}")
@@ -92,6 +102,8 @@ class Versions:
         if self.is_whole(version):
             self.card(version)
             shutil.rmtree(self.root / STAGING)
+        elif not self.has(version):
+            move_folder(self.root / STAGING, self.folder(version))
         else:
             replace_folder(self.root / STAGING, self.folder(version))
 

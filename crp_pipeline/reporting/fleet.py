@@ -55,17 +55,30 @@ NEVER_RUN = "candles: this coin was never run"
 
 
 def write_fleet_report(
-    places: Places, coins: Sequence[str], *, config: GateConfig, failed: Mapping[str, str] | None = None
+    places: Places,
+    coins: Sequence[str],
+    *,
+    config: GateConfig,
+    failed: Mapping[str, str] | None = None,
+    retired: Sequence[str] = (),
 ) -> Path:
     """Write the page of all coins and its tables.
 
-    `failed` names the asset at which a coin's run failed; a coin without a verdict has a row that says so. Raises
-    `DataContractError` where no coin has a verdict.
+    `failed` names the asset at which a coin's run failed; a coin without a verdict has a row that says so, one that is retired
+    has none and is named. Raises `DataContractError` where no coin has a verdict.
     """
-    return write_page(fleet_page(places, coins, config=config, failed=failed), places.fleet_report, places.fleet_tables)
+    page = fleet_page(places, coins, config=config, failed=failed, retired=retired)
+    return write_page(page, places.fleet_report, places.fleet_tables)
 
 
-def fleet_page(places: Places, coins: Sequence[str], *, config: GateConfig, failed: Mapping[str, str] | None = None) -> Page:
+def fleet_page(
+    places: Places,
+    coins: Sequence[str],
+    *,
+    config: GateConfig,
+    failed: Mapping[str, str] | None = None,
+    retired: Sequence[str] = (),
+) -> Page:
     """The fleet's report as a value."""
     absent = {coin: NEVER_RUN for coin in coins if not places.verdict(coin).exists()} | dict(failed or {})
     verdicts = {coin: read_verdict(places.verdict(coin)) for coin in coins if coin not in absent}
@@ -85,7 +98,7 @@ def fleet_page(places: Places, coins: Sequence[str], *, config: GateConfig, fail
         _equity_section(places, list(verdicts)),
         Section("criteria", "What fails most", [_criteria_table(verdicts)]),
     ]
-    return Page(_headline(verdicts, config, n_coins=len(coins), n_absent=len(absent)), sections)
+    return Page(_headline(verdicts, config, n_coins=len(coins), n_absent=len(absent), retired=retired), sections)
 
 
 def _reason_first(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +116,18 @@ def key_numbers(verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _headline(verdicts: Mapping[str, Verdict], config: GateConfig, *, n_coins: int, n_absent: int) -> Headline:
+def retired_sentence(retired: Sequence[str]) -> str:
+    """Which coins no night looks at any more; nothing where there is none.
+
+    >>> retired_sentence(["LUNA-USDT"])
+    'Retired, and kept in registry, ledger and reports: LUNA-USDT.'
+    """
+    return f"Retired, and kept in registry, ledger and reports: {', '.join(retired)}." if retired else ""
+
+
+def _headline(
+    verdicts: Mapping[str, Verdict], config: GateConfig, *, n_coins: int, n_absent: int, retired: Sequence[str]
+) -> Headline:
     told = list(verdicts.values())
     sentence = fleet_sentence(told, config, n_coins=n_coins)
     promoted = sum(verdict.outcome is Outcome.PROMOTE for verdict in told)
@@ -114,7 +138,7 @@ def _headline(verdicts: Mapping[str, Verdict], config: GateConfig, *, n_coins: i
         subject="Fleet",
         outcome=f"{promoted} of {n_coins} promoted",
         tone="FAILS" if "does not hold" in sentence else "holds",
-        sentences=(f"{sentence}.", absent),
+        sentences=tuple(filter(None, (f"{sentence}.", absent, retired_sentence(retired)))),
         facts=[
             *(Fact(str(name), f"{n}", f"of {counted(n_coins, 'coin')}") for name, n in counts.items()),
             Fact("trades", f"{trades:,.0f}", "out of sample"),

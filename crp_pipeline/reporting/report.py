@@ -11,6 +11,7 @@ from crp_pipeline.reporting.sections.explanation import explanation_section
 from crp_pipeline.reporting.sections.feasibility import feasibility_section
 from crp_pipeline.reporting.sections.forecasts import forecasts_section
 from crp_pipeline.reporting.sections.lineage import cards_section, lineage_section, trials_section
+from crp_pipeline.reporting.sections.live import live_section
 from crp_pipeline.reporting.sections.models import comparison_section, selection_section
 from crp_pipeline.reporting.sections.trades import trades_section
 from crp_pipeline.reporting.sections.trading import groups_section, trading_section
@@ -28,6 +29,7 @@ SECTIONS: Sequence[Callable[[CoinResults], Section]] = (
     trading_section,
     trades_section,
     groups_section,
+    live_section,
     folds_section,
     leaks_section,
     quality_section,

@@ -10,6 +10,8 @@ import pandas as pd
 
 from crp_pipeline.backtest import BacktestResult
 from crp_pipeline.backtest.files import load_result
+from crp_pipeline.drift import read_history
+from crp_pipeline.drift.outcomes import no_outcomes
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.explanation import CoinExplanation, load_explanation
 from crp_pipeline.gate import Verdict
@@ -122,6 +124,17 @@ class CoinResults:
         """What the forecasts are made of; None where nothing was explained."""
         is_there = self.places.frame("explanation", coin=self.coin).exists()
         return load_explanation(self.places, self.coin) if is_there else None
+
+    @cached_property
+    def drift(self) -> pd.DataFrame | None:
+        """Every reading of every night (`drift.stored.COLUMNS`), oldest first; None where none was taken."""
+        return read_history(self.places, self.coin)
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """What became of live decisions (`contracts.LiveOutcomeSchema`); empty where none was scored yet."""
+        path = self.places.outcomes(self.coin)
+        return read_parquet(path) if path.exists() else no_outcomes()
 
     @cached_property
     def tuned(self) -> pd.DataFrame:

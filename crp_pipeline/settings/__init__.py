@@ -7,7 +7,14 @@ once; each stage re-exports its own. What only runs a night stands in `operation
 """
 
 from crp_pipeline.settings.explanation import ExplanationConfig
-from crp_pipeline.settings.operations import DriftConfig, LimitsConfig, NotifyConfig, RetentionConfig, SignalsConfig
+from crp_pipeline.settings.operations import (
+    AutomationConfig,
+    DriftConfig,
+    LimitsConfig,
+    NotifyConfig,
+    RetentionConfig,
+    SignalsConfig,
+)
 from crp_pipeline.settings.parameters import (
     INTERVALS,
     TRAINABLE,
@@ -33,6 +40,7 @@ from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, Told
 __all__ = [
     "INTERVALS",
     "TRAINABLE",
+    "AutomationConfig",
     "CoinOverrides",
     "DemoConfig",
     "DriftConfig",

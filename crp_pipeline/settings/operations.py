@@ -1,10 +1,13 @@
 """What runs a night and what follows it: signals, drift, retention, notices and limits. None of it changes what is learned."""
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr, field_validator
 from pydantic.dataclasses import dataclass
 
+MAILBOX = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+")
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Occasion = Literal["failure", "verdict", "stale", "drift", "summary"]
 
@@ -15,6 +18,10 @@ class SignalsConfig:
 
     max_age_bars: Annotated[float, Field(gt=0, le=1_000)] = 1.0
     """Bars that may have passed since the newest bar closed; an older one gives no decision."""
+    max_repeats: Annotated[int, Field(ge=2, le=50)] = 5
+    """Decisions in a row with the same probabilities to the bit after which another such one is none."""
+    online_timeout_s: Annotated[float, Field(gt=0, le=10)] = 0.3
+    """How long the online store is waited for: once for its connection, once for each answer."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -24,11 +31,17 @@ class DriftConfig:
     recent_days: Annotated[float, Field(gt=0)] = 30.0
     """Latest stretch that is held against the training history."""
     warn_psi: Annotated[float, Field(gt=0)] = 0.10
-    """Population stability index of a feature or of the forecasts at which it is remarked upon."""
+    """Population stability index of a feature or of the forecasts at which it is remarked upon, where history shows no more."""
     max_psi: Annotated[float, Field(gt=0)] = 0.25
     """... and at which it counts as drifted."""
+    warn_share: Annotated[float, Field(ge=0, le=1)] = 0.10
+    """Weight of the features that drifted, in that of all that the champion reads, at which it is remarked upon."""
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """... and at which the champion's inputs count as drifted."""
+    warn_e_value: Annotated[float, Field(ge=1)] = 10.0
+    """Evidence that hit rates lie below the promised ones at which it is remarked upon."""
     alarm_e_value: Annotated[float, Field(ge=1)] = 20.0
-    """Evidence that hit rates lie below the expected ones: by chance in 1 of so many at most, however often one looks."""
+    """... and at which a breach is proved: by chance in 1 of so many reigns at most, however often one looks."""
     automatic_rollback: bool = False
     """Bring back the champion before when a live breach is proved; False only reports it."""
 
@@ -56,11 +69,44 @@ class NotifyConfig:
     smtp_port: Annotated[int, Field(ge=1, le=65_535)] = 25
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
+    """Given to a server that encrypts and to no other."""
     timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    stale_hours: Annotated[float, Field(gt=0)] = 30.0
+    """Hours since the newest stored bar closed at which a coin's candles are stale: a night late, and some hours more."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_a_web_address(cls, given: SecretStr | None) -> SecretStr | None:
+        address = urlsplit(given.get_secret_value()) if given is not None else None
+        if address is not None and not (address.scheme in {"http", "https"} and address.hostname):
+            raise ValueError("it must begin with http:// or https:// and name a host")
+        return given
+
+    @field_validator("email_to", "email_from")
+    @classmethod
+    def _are_mailboxes(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for mailbox in (given,) if isinstance(given, str) else given:
+            if not MAILBOX.fullmatch(mailbox):
+                raise ValueError(f"{mailbox!r} must be one mailbox, such as desk@example.org")
+        return given
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class AutomationConfig:
+    """Who begins a night. What a person switches in the web UI wins over it."""
+
+    begins: Literal["nightly", "on_change", "by_hand"] = "nightly"
+    """`nightly`: the schedule, every coin. `on_change`: declarative automation, what changed. `by_hand`: nobody."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class LimitsConfig:
-    """How long a run may take before it is ended."""
+    """How long a run may take before it is ended, how patient a download is, and what training waits for."""
 
     run_minutes: Annotated[float, Field(gt=0)] = 360.0
+    exchange_retries: Annotated[int, Field(ge=0, le=10)] = 3
+    """Times that the candles of a coin are asked for again when the exchange was silent; nothing else is repeated."""
+    exchange_pause_s: Annotated[float, Field(ge=0, le=3_600)] = 60.0
+    """Seconds before the first of these; twice as long before each next, give or take chance."""
+    networks_on_gpu: bool = False
+    """True: networks wait for one another in the pool `gpu`, not with all other training in `cpu_training`."""

@@ -22,7 +22,14 @@ from pydantic_settings import SettingsError as UnreadableVariableError
 
 from crp_pipeline.errors import CrpError
 from crp_pipeline.settings.explanation import ExplanationConfig
-from crp_pipeline.settings.operations import DriftConfig, LimitsConfig, NotifyConfig, RetentionConfig, SignalsConfig
+from crp_pipeline.settings.operations import (
+    AutomationConfig,
+    DriftConfig,
+    LimitsConfig,
+    NotifyConfig,
+    RetentionConfig,
+    SignalsConfig,
+)
 from crp_pipeline.settings.parameters import (
     TRAINABLE,
     CoinName,
@@ -46,6 +53,8 @@ from crp_pipeline.settings.parameters import (
 
 _VARIABLES_OF_OTHERS = {"market_data", "dagster_pg_url", "serve_token"}
 """Variables that begin with CRP_ and are no settings: real candles for tests, Dagster's database, the token of `crp serve`."""
+_SECRETS = {"webhook", "smtp_password", "online_store", "mlflow", "notify"}
+"""Settings that are not repeated when they are refused."""
 _Section = TypeVar("_Section", ExecutionModel, Sizing)
 
 
@@ -114,6 +123,7 @@ class PipelineSettings(BaseSettings):
     signals: SignalsConfig = SignalsConfig()
     drift: DriftConfig = DriftConfig()
     retention: RetentionConfig = RetentionConfig()
+    automation: AutomationConfig = AutomationConfig()
     notify: NotifyConfig = NotifyConfig()
     limits: LimitsConfig = LimitsConfig()
 
@@ -281,7 +291,8 @@ def _sentence(problem: object) -> str:
         return f"{key} must be set: it has no default"
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{key} is not a setting (see crp_pipeline/settings/ for the names)"
-    return f"{key} = {problem['input']!r} is not allowed: {problem['msg'].removeprefix('Value error, ')}"
+    given = "what was given" if parts[-1] in _SECRETS else repr(problem["input"])
+    return f"{key} = {given} is not allowed: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _unreadable(error: UnreadableVariableError) -> str:

@@ -1,1 +1,40 @@
-"""The champion's decision on the newest closed bar, how it is read, and what became of it."""
+"""Signals: the champion's decision on the newest closed bar, what became of it, and where bots read it.
+
+    newest -> champion -> decision -> log -> outcomes
+                                   -> store (files, Redis)
+                                   -> server (HTTP)
+
+`desk` puts them together for all coins; `signal` is the value that travels. A decision is made once, written down, and every
+reader (`crp predict`, `crp serve`, the online store) is told the same one.
+"""
+
+from crp_pipeline.signals.champion import Champion, Seat, champion_of
+from crp_pipeline.signals.decision import Inputs, decide, live_features
+from crp_pipeline.signals.desk import Desk, Visit
+from crp_pipeline.signals.log import SignalLog
+from crp_pipeline.signals.newest import newest_inputs, newest_open
+from crp_pipeline.signals.outcomes import live_numbers, outcome_frame, score
+from crp_pipeline.signals.signal import Signal
+from crp_pipeline.signals.store import FileStore, Newest, RedisStore, put_online
+
+__all__ = [
+    "Champion",
+    "Desk",
+    "FileStore",
+    "Inputs",
+    "Newest",
+    "RedisStore",
+    "Seat",
+    "Signal",
+    "SignalLog",
+    "Visit",
+    "champion_of",
+    "decide",
+    "live_features",
+    "live_numbers",
+    "newest_inputs",
+    "newest_open",
+    "outcome_frame",
+    "put_online",
+    "score",
+]

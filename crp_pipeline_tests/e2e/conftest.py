@@ -6,24 +6,21 @@ every picture drawn.
 
 import pytest
 
-from crp_pipeline.features import feed_proof, proof
-from crp_pipeline_tests.e2e.corridor import green_report
+from crp_pipeline_tests.e2e.corridor import green_report, shorten_proof
 from crp_pipeline_tests.e2e.web_server import CHROMIUM, CHROMIUM_ARGS, chromium
 
 
 @pytest.fixture(scope="module", autouse=True)
 def short_proof():
     with pytest.MonkeyPatch.context() as patch:
-        for name, cuts in {"RANDOM_CUTS": 4, "HOLE_CUTS": 3, "LATEST_CUTS": 4}.items():
-            patch.setattr(proof, name, cuts)
-        patch.setattr(feed_proof, "HOLE_CUTS", 3)
+        shorten_proof(patch.setattr)
         yield
 
 
 @pytest.fixture(scope="module", autouse=True)
 def green_controls():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crp_pipeline.defs.controls.run_suite", lambda **_: green_report())
+        patch.setattr("crp_pipeline.defs.controls.run_suite", lambda *, now, **_: green_report(now))
         yield
 
 

@@ -1,5 +1,6 @@
 """A small market on which the whole corridor runs in seconds."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import dagster as dg
 
 from crp_pipeline.controls import EXPECTATIONS, ControlReport, Outcome
 from crp_pipeline.defs.automation import CORRIDOR
+from crp_pipeline.features import feed_proof, proof
 from crp_pipeline.provenance import source_hash
 from crp_pipeline.settings import (
     DemoConfig,
@@ -46,12 +48,19 @@ def small_settings(data_dir: Path, **changes: object) -> PipelineSettings:
     return load_settings(**{**values, **changes})
 
 
-def green_report() -> ControlReport:
-    """What a control run that comes out as it must would say of this code: the corridor's tests are not about the controls."""
+def green_report(now: datetime | None = None) -> ControlReport:
+    """What a control run of `now` that comes out as it must would say of this code: these tests are not about the controls."""
     outcomes = tuple(
         Outcome(control, 0, expected.at_most == 1, "", "", {"trades": 1.0}) for control, expected in EXPECTATIONS.items()
     )
-    return ControlReport(source_hash(), datetime.now(UTC).isoformat(), 0.0, outcomes)
+    return ControlReport(source_hash(), (now or datetime.now(UTC)).isoformat(), 0.0, outcomes)
+
+
+def shorten_proof(set_attribute: Callable[[object, str, object], None]) -> None:
+    """Fewer cuts per proof: the leakage tests hold its full length."""
+    for name, cuts in {"RANDOM_CUTS": 4, "HOLE_CUTS": 3, "LATEST_CUTS": 4}.items():
+        set_attribute(proof, name, cuts)
+    set_attribute(feed_proof, "HOLE_CUTS", 3)
 
 
 def corridor_of(floor_plan: dg.Definitions) -> list[dg.AssetKey]:

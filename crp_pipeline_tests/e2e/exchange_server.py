@@ -52,6 +52,9 @@ class Exchange:
     def asked_for_bars(self) -> list[dict[str, str]]:
         return [query for path, query, _ in self.requests if path.endswith("/klines")]
 
+    def fault_of(self, _query: dict[str, str]) -> str:
+        return self.always or (self.faults.popleft() if self.faults else "")
+
     def klines(self, query: dict[str, str], fault: str) -> list[list]:
         limit = min(int(query.get("limit", 500)), self.max_limit)
         step = pd.Timedelta(self.interval.replace("m", "min") if query["interval"] == self.interval else "1D")
@@ -103,7 +106,12 @@ def swap_symbol(base: str, quote: str, margin: str) -> dict:
 
 
 LISTED = {
-    "/api/v3/exchangeInfo": [spot_symbol("BTC", "USDT"), spot_symbol("BTC", "EUR"), spot_symbol("ETH", "USDT")],
+    "/api/v3/exchangeInfo": [
+        spot_symbol("BTC", "USDT"),
+        spot_symbol("BTC", "EUR"),
+        spot_symbol("ETH", "USDT"),
+        spot_symbol("SOL", "USDT"),
+    ],
     "/fapi/v1/exchangeInfo": [swap_symbol("BTC", "USDT", "USDT")],
     "/dapi/v1/exchangeInfo": [swap_symbol("BTC", "USD", "BTC")],
 }
@@ -131,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer_bars(self, query: dict[str, str]) -> None:
         exchange = self.exchange
         sleep(exchange.delay_s)
-        fault = exchange.always or (exchange.faults.popleft() if exchange.faults else "")
+        fault = exchange.fault_of(query)
         if fault == "drop":
             self.close_connection = True
         elif fault in {"html", "500", "503"}:

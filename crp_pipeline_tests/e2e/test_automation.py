@@ -1,18 +1,22 @@
 """The unattended night: who starts what, and what one coin's trouble costs the others."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
+from crp_pipeline.candles.source import available_coins
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import NIGHT, PHASE, PHASES, next_requests
+from crp_pipeline.defs.automation.schedules import begin_night
 from crp_pipeline.nightly import run_night
 from crp_pipeline_tests.e2e.corridor import small_settings
 
 CANDLES, MARKET, CONTROLS, CORRIDOR, SUMMARY = PHASES
+MIDNIGHT = datetime(2026, 3, 3, 0, 15, tzinfo=UTC)
+CANCELED = dg.DagsterRunStatus.CANCELED
 OK, BAD, RUNNING = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
 
 
@@ -66,17 +70,68 @@ def test_a_night_from_the_shell_goes_on_without_its_controls_and_not_without_its
     assert CONTROLS not in jobs or CORRIDOR not in jobs or jobs.index(CONTROLS) < jobs.index(CORRIDOR)
 
 
-def test_the_schedule_starts_one_candle_run_per_coin():
-    defs = floor_plan(small_settings(Path("unused")))
-    context = dg.build_schedule_context(
-        scheduled_execution_time=datetime(2026, 3, 3, 0, 15, tzinfo=UTC), repository_def=defs.get_repository_def()
-    )
-    requests = list(defs.resolve_schedule_def("nightly").evaluate_tick(context).run_requests)
+def began(instance, *, clock=MIDNIGHT, **changes):
+    """The coins of the night of 3 March 2026, or why there is none, when it is asked for at another time."""
+    settings = small_settings(Path("unused"), clock=clock, **changes)
+    found = begin_night(instance, settings, available_coins(settings), MIDNIGHT)
+    return found.skip_message if isinstance(found, dg.SkipReason) else [request.partition_key for request in found]
+
+
+def test_the_schedule_starts_one_candle_run_per_coin(tmp_path):
+    defs = floor_plan(small_settings(tmp_path, clock=MIDNIGHT))
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as stored:
+        context = dg.build_schedule_context(stored, scheduled_execution_time=MIDNIGHT, repository_def=defs.get_repository_def())
+        requests = defs.resolve_schedule_def("nightly").evaluate_tick(context).run_requests
     assert [(request.job_name, request.partition_key) for request in requests] == [
         (CANDLES, "EDGE-DEMO"),
         (CANDLES, "NOISE-DEMO"),
     ]
     assert {request.tags[NIGHT] for request in requests} == {"2026-03-03"}
+
+
+def test_a_coin_that_is_added_to_the_settings_has_its_night_and_one_that_is_retired_has_none(instance):
+    coins = ("EDGE-DEMO", "NOISE-DEMO", "NOISE-DEMO-3")
+    assert began(instance, coins=coins) == list(coins)
+    assert began(instance, coins=coins, retired=("NOISE-DEMO",)) == ["EDGE-DEMO", "NOISE-DEMO-3"]
+
+
+def test_a_night_that_was_missed_is_left_to_the_later_one(instance):
+    in_the_evening = MIDNIGHT + timedelta(hours=23)
+    assert began(instance, clock=in_the_evening) == ["EDGE-DEMO", "NOISE-DEMO"], "a machine that was off has its night late"
+    missed = "the night of 2026-03-03 was missed, and a later one downloads its bars as well"
+    assert began(instance, clock=MIDNIGHT + timedelta(days=1)) == missed
+
+
+@pytest.mark.parametrize("status", [RUNNING, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING])
+def test_a_night_waits_for_the_one_before_and_says_so(status, instance):
+    with_runs(instance, (CANDLES, "A", OK), (CORRIDOR, "A", status), night="2026-03-02")
+    assert began(instance) == (
+        "the night of 2026-03-02 still has 1 to run, nightly A among them: "
+        "a night begins when the one before has ended, and downloads the bars of both"
+    )
+
+
+@pytest.mark.parametrize("status", [OK, BAD, CANCELED])
+def test_a_night_does_not_wait_for_one_that_has_ended_however_it_did(status, instance):
+    with_runs(instance, (CANDLES, "A", status), night="2026-03-02")
+    assert len(began(instance)) == 2
+
+
+def test_a_run_by_hand_is_none_of_the_nights_business(instance):
+    instance.add_run(
+        dg.DagsterRun(job_name=CORRIDOR, run_id="by hand", status=RUNNING, tags={"dagster/partition": "EDGE-DEMO"})
+    )
+    assert len(began(instance)) == 2
+    assert next_requests(instance, ["EDGE-DEMO"]) == []
+
+
+@pytest.mark.parametrize(("minutes", "begins"), [(361, True), (359, False)])
+def test_a_run_that_outlived_its_time_stops_no_night(minutes, begins, instance):
+    with_runs(instance, (CANDLES, "A", dg.DagsterRunStatus.NOT_STARTED), night="2026-03-02")
+    [run] = instance.get_runs()
+    start = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, CANDLES)
+    instance.run_storage.handle_run_event(run.run_id, start, MIDNIGHT - timedelta(minutes=minutes))
+    assert isinstance(began(instance), list) == begins
 
 
 def test_the_schedule_is_at_a_quarter_past_midnight_utc():
@@ -159,6 +214,27 @@ def test_the_summary_comes_even_after_a_failed_corridor(instance):
 def test_nothing_follows_the_summary(instance):
     runs = [(CANDLES, "A", OK), (MARKET, None, OK), (CONTROLS, None, OK), (CORRIDOR, "A", OK), (SUMMARY, None, OK)]
     assert with_runs(instance, *runs) == []
+
+
+def test_a_coin_that_was_repeated_after_the_summary_is_summed_up_once_more(instance):
+    runs = [(CANDLES, "A", OK), (MARKET, None, OK), (CONTROLS, None, OK), (CORRIDOR, "A", BAD), (SUMMARY, None, OK)]
+    assert with_runs(instance, *runs) == []
+    assert with_runs(instance, (CORRIDOR, "A", RUNNING), coins=["A"]) == []
+    instance.report_run_failed(instance.get_runs(limit=1)[0])
+    [again] = next_requests(instance, ["A"])
+    assert (again.job_name, again.run_key) == (SUMMARY, "2026-03-03 nightly_summary all after 2026-03-03-5")
+    assert with_runs(instance, (SUMMARY, None, OK), coins=["A"]) == []
+
+
+def test_a_coin_that_was_canceled_holds_up_nobody(instance):
+    runs = [(CANDLES, "A", OK), (CANDLES, "B", CANCELED), (MARKET, None, OK), (CONTROLS, None, OK)]
+    assert with_runs(instance, *runs) == [(CORRIDOR, "A")]
+    assert with_runs(instance, (CORRIDOR, "A", CANCELED), coins=["A", "B"]) == [(SUMMARY, None)]
+
+
+def test_a_coin_that_is_retired_during_its_night_is_left_out_of_the_rest(instance):
+    runs = [(CANDLES, "A", OK), (CANDLES, "B", OK), (MARKET, None, OK), (CONTROLS, None, OK)]
+    assert with_runs(instance, *runs, coins=["A"]) == [(CORRIDOR, "A")]
 
 
 def test_last_night_is_none_of_tonights_business(instance):

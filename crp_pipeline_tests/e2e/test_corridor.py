@@ -57,6 +57,7 @@ ROOMS_AND_TABLES = sorted(
         "candles",
         "comparison",
         "controls",
+        "drift",
         "ensemble",
         "feasibility",
         "features",
@@ -73,6 +74,7 @@ ROOMS_AND_TABLES = sorted(
         "summary",
     ]
 )
+BESIDE_THE_NIGHT = {"signals"}
 MODELS_AND_SELECTION = {f"models/{name}" for name in ("selection", *MODEL_TYPES)}
 STUDIES = {f"tuning/{name}" for name, kind in MODEL_CLASSES.items() if not kind.is_baseline} - {"tuning/pooled_transformer"}
 
@@ -83,7 +85,7 @@ def names_of(keys) -> set[str]:
 
 def test_the_asset_keys_are_the_ones_that_users_rely_on():
     graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
-    assert names_of(graph.get_all_asset_keys()) == {*ROOMS_AND_TABLES, *MODELS_AND_SELECTION, *STUDIES}
+    assert names_of(graph.get_all_asset_keys()) == {*ROOMS_AND_TABLES, *BESIDE_THE_NIGHT, *MODELS_AND_SELECTION, *STUDIES}
     assert {"models/prior", "models/xgboost", "models/lightgbm", "models/catboost"} <= MODELS_AND_SELECTION
 
 
@@ -103,7 +105,7 @@ def test_what_the_readme_selects_is_what_a_night_makes(selection):
     assert names_of(dg.AssetSelection.from_string(text).resolve(plan.resolve_asset_graph())) == by_night
 
 
-def test_the_groups_are_the_nine_rooms_and_what_tunes_and_explains():
+def test_the_groups_are_the_nine_rooms_and_what_tunes_explains_and_signals():
     graph = floor_plan(small_settings(Path("unused"))).resolve_asset_graph()
     assert {node.group_name for node in graph.asset_nodes} == {
         "candles",
@@ -113,9 +115,11 @@ def test_the_groups_are_the_nine_rooms_and_what_tunes_and_explains():
         "models",
         "ensemble",
         "backtest",
+        "drift",
         "explanation",
         "gate",
         "registry",
+        "signals",
         "tuning",
     }
 
@@ -229,7 +233,7 @@ def test_every_asset_of_a_night_carries_a_picture_where_there_is_something_to_dr
         for key in corridor_of(floor_plan(small_settings(night[0])))
         if any("data:image/png;base64," in str(getattr(it, "md_str", "")) for it in metadata_of(night[1], key).values())
     }
-    no_feed_no_champion, told_in_words = {"feeds", "shadow"}, {"registry", "report"}
+    no_feed_no_champion, told_in_words = {"drift", "feeds", "shadow"}, {"registry", "report"}
     assert names_of(corridor_of(floor_plan(small_settings(night[0])))) - drawn == no_feed_no_champion | told_in_words
 
 

@@ -1,7 +1,7 @@
 """The champion decides fresh bars night by night through Dagster, before tonight's version is registered."""
 
 import shutil
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -25,16 +25,13 @@ COIN = "EDGE-DEMO"
 FIRST, NEXT = 3_000, 3_024
 
 
-class AfterTheFirstNight(datetime):
-    """The demo market does not go on; the clock is that of its bars, or nothing would be fresh."""
-
-    @classmethod
-    def now(cls, tz=None):
-        return demo_candles(COIN, DemoConfig(n_bars=FIRST)).index[-1].to_pydatetime() + timedelta(hours=1, minutes=15)
+def after(n_bars):
+    """A quarter of an hour after the last of so many bars has closed."""
+    return demo_candles(COIN, DemoConfig(n_bars=n_bars)).index[-1].to_pydatetime() + timedelta(hours=1, minutes=15)
 
 
 def plan_of(root, n_bars):
-    return floor_plan(small_settings(root, coins=(COIN,), demo=DemoConfig(n_bars=n_bars)))
+    return floor_plan(small_settings(root, coins=(COIN,), demo=DemoConfig(n_bars=NEXT), clock=after(n_bars)))
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +39,7 @@ def nights(tmp_path_factory):
     """The data folder after a night and the rooms before the verdict of the next one, and the champion."""
     root = tmp_path_factory.mktemp("nights")
     with dg.DagsterInstance.ephemeral() as instance:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("crp_pipeline.defs.registry.datetime", AfterTheFirstNight)
-            assert run_night(plan_of(root, FIRST), (COIN,), instance) == []
+        assert run_night(plan_of(root, FIRST), (COIN,), instance) == []
         assert read_parquet(root / "shadow" / f"{COIN}.parquet").empty
         job = plan_of(root, NEXT).resolve_implicit_global_asset_job_def()
         for coin, keys in ((COIN, ["candles"]), (None, ["market"]), (COIN, ["feeds", "features", "shadow"])):

@@ -71,7 +71,7 @@ def web_server(home: Path, settings: PipelineSettings) -> Iterator[WebServer]:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)],
             cwd=home,
-            env=_environment(home, settings),
+            env=environment_of(home, settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -84,7 +84,8 @@ def web_server(home: Path, settings: PipelineSettings) -> Iterator[WebServer]:
             _stop(process)
 
 
-def _environment(home: Path, settings: PipelineSettings) -> dict[str, str]:
+def environment_of(home: Path, settings: PipelineSettings) -> dict[str, str]:
+    """Variables under which a process runs the project of `home` with these settings and none of ours."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("CRP_", "DAGSTER_"))}
     values = settings.model_dump(mode="json", exclude_none=True)
     return {

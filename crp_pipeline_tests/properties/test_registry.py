@@ -1,4 +1,4 @@
-"""The registry against a list: whatever is registered, promoted, rejected or rolled back, in whatever order."""
+"""The registry against a list: whatever is registered, promoted, rejected, rolled back, pinned or pruned, in whatever order."""
 
 import json
 import shutil
@@ -13,66 +13,110 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Criterion, Outcome, Stage, judge
-from crp_pipeline.registry import Registry
+from crp_pipeline.registry import Pointers, Registry, checkpoint
+from crp_pipeline.registry.state import state_of
+from crp_pipeline.settings import RetentionConfig
 from crp_pipeline.storage import write_text
 
 COIN = "BTC-USDT"
-GAIN = (Criterion("trades", ">=", 200, Stage.EVIDENCE), Criterion("gain", ">", 0, Stage.SKILL))
+ASKED = (
+    Criterion("trades", ">=", 200, Stage.EVIDENCE),
+    Criterion("gain", ">", 0, Stage.SKILL),
+    Criterion("margin", ">", 0, Stage.CHAMPION),
+)
+GOOD = {Outcome.PROMOTE, Outcome.SHADOW}
 
 
 class RegistryMachine(RuleBasedStateMachine):
     """`reigns` is the stack of champions, `told` what the journal must say, `verdicts` what each version carries.
 
-    `taken_back` holds the versions whose last reign was ended by a rollback.
+    `taken_back` holds the versions whose last reign was ended by a rollback, `order` versions by their latest registration, and
+    `moments` who reigned after which moment. Checkpoints are so close that most readings go on from one.
     """
 
     versions = Bundle("versions")
 
     def __init__(self):
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(checkpoint, "EVERY", 3)
         self.folder = Path(tempfile.mkdtemp())
         self.book = Registry(self.folder / "registry")
         self.now = datetime(2024, 1, 1, tzinfo=UTC)
         self.reigns, self.told, self.verdicts, self.contents, self.taken_back = [], [], {}, {}, set()
+        self.order, self.registered_at, self.recipes, self.pruned, self.pinned, self.moments = [], {}, {}, set(), None, []
 
     def teardown(self):
+        self.patch.undo()
         shutil.rmtree(self.folder)
 
     def tick(self):
         self.now += timedelta(hours=1)
         return self.now
 
+    @property
+    def champion(self):
+        return self.reigns[-1] if self.reigns else None
+
+    @property
+    def ever(self):
+        return {version for _, version in self.moments}
+
+    def in_the_running(self):
+        return [
+            it
+            for it in reversed(self.order)
+            if self.verdicts[it].outcome in GOOD and it not in self.ever and it not in self.pruned
+        ]
+
+    def expected(self):
+        """The pointers by the words of the package."""
+        running = self.in_the_running()
+        others = [version for version in running if self.champion and self.recipes[version] != self.recipes[self.champion]]
+        shadow = self.pinned or next(iter(others), None)
+        return Pointers(self.champion, next(iter(running), None), shadow if self.champion else None)
+
+    def enthrone(self, version):
+        self.moments.append((self.now, version))
+        self.pinned = None if self.pinned == version else self.pinned
+
     @rule(
         target=versions,
         content=st.sampled_from("abcd"),
-        gain=st.sampled_from([1.0, -1.0]),
-        trades=st.sampled_from([300.0, 3.0]),
+        recipe=st.sampled_from("xyz"),
+        fails=st.sampled_from(["", "", "margin", "margin", "gain", "trades"]),
     )
-    def register(self, content, gain, trades):
-        verdict = judge({"gain": gain, "trades": trades}, GAIN, subject={"coin": COIN})
+    def register(self, content, recipe, fails):
+        evidence = {"gain": 1.0, "trades": 300.0, "margin": 1.0} | ({fails: -1.0} if fails else {})
+        verdict = judge(evidence, ASKED, subject={"coin": COIN})
         write_text(self.folder / "candidate" / "model.txt", content)
-        version = self.book.register(self.folder / "candidate", {"coin": COIN, "verdict": verdict.to_dict()}, now=self.tick())
-        key = (content, gain, trades)
+        card = {"coin": COIN, "verdict": verdict.to_dict(), "recipe": recipe}
+        version = self.book.register(self.folder / "candidate", card, now=self.tick())
+        key = (content, recipe, fails)
         assert self.contents.setdefault(key, version) == version, "the same content is the same version"
-        if version not in self.verdicts:
-            self.verdicts[version] = verdict
+        if version not in self.verdicts or version in self.pruned:
+            self.verdicts[version], self.recipes[version], self.registered_at[version] = verdict, recipe, self.now
+            self.order = [it for it in self.order if it != version] + [version]
+            self.pruned.discard(version)
             self.told.append(("register", version))
-            if verdict.outcome is not Outcome.PROMOTE:
+            if verdict.outcome not in GOOD:
                 self.told.append(("reject", version))
         return version
 
-    @rule(version=versions, again=st.booleans())
-    def promote(self, version, again):
+    @rule(version=versions, again=st.booleans(), expected=st.none() | versions)
+    def promote(self, version, again, expected):
         verdict = self.verdicts[version]
-        if verdict.outcome is not Outcome.PROMOTE or (version in self.taken_back and not again):
+        refused = verdict.outcome is not Outcome.PROMOTE or (version in self.taken_back and not again)
+        if refused or version in self.pruned or expected not in {None, self.champion}:
             with pytest.raises(RegistryError):
-                self.book.promote(COIN, version, verdict, again=again, now=self.tick())
+                self.book.promote(COIN, version, verdict, again=again, expected=expected, now=self.tick())
             return
-        self.book.promote(COIN, version, verdict, again=again, now=self.tick())
+        self.book.promote(COIN, version, verdict, again=again, expected=expected, now=self.tick())
         self.taken_back.discard(version)
-        if self.reigns[-1:] != [version]:
+        if self.champion != version:
             self.reigns.append(version)
             self.told.append(("promote", version))
+            self.enthrone(version)
 
     @rule(version=versions, other=versions)
     def promote_on_the_verdict_of_another(self, version, other):
@@ -91,6 +135,60 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.book.rollback(COIN, now=self.tick()) == self.reigns[-1]
         self.taken_back.discard(self.reigns[-1])
         self.told.append(("rollback", self.reigns[-1]))
+        self.enthrone(self.reigns[-1])
+
+    @rule(version=versions)
+    def rollback_to_any(self, version):
+        if version == self.champion or version not in self.ever:
+            with pytest.raises(RegistryError, match=r"is the champion already|never was champion"):
+                self.book.rollback(COIN, to=version, now=self.tick())
+            return
+        assert self.book.rollback(COIN, to=version, now=self.tick()) == version
+        self.taken_back.add(self.reigns.pop())
+        if version in self.reigns:
+            while self.reigns[-1] != version:
+                self.taken_back.add(self.reigns.pop())
+        else:
+            self.reigns.append(version)
+        self.taken_back.discard(version)
+        self.told.append(("rollback", version))
+        self.enthrone(version)
+
+    @rule(version=versions)
+    def pin(self, version):
+        if self.champion in {None, version} or version in self.pruned:
+            with pytest.raises(RegistryError):
+                self.book.pin(COIN, version, reason="watch it", now=self.tick())
+            return
+        self.book.pin(COIN, version, reason="watch it", now=self.tick())
+        if self.pinned != version:
+            self.told.append(("pin", version))
+        self.pinned = version
+
+    @rule()
+    def unpin(self):
+        if self.pinned is None:
+            with pytest.raises(RegistryError):
+                self.book.unpin(COIN, reason="seen enough", now=self.tick())
+            return
+        self.book.unpin(COIN, reason="seen enough", now=self.tick())
+        self.told.append(("unpin", self.pinned))
+        self.pinned = None
+
+    @rule(newest=st.integers(1, 3), hours=st.integers(0, 8))
+    def prune(self, newest, hours):
+        now, seated = self.tick(), self.expected()
+        young = {version for version in self.order if self.registered_at[version] >= now - timedelta(hours=hours)}
+        newest_of_recipe = {self.recipes[version]: version for version in reversed(self.in_the_running())}
+        kept = {*self.order[-newest:], *young, *self.ever, *newest_of_recipe.values(), self.pinned, *vars(seated).values()}
+        gone = [version for version in self.order if version not in kept | self.pruned]
+        retention = RetentionConfig(keep_versions=newest, keep_days=hours / 24)
+        if self.order:
+            assert self.book.prunable(COIN, retention, now=now) == gone
+        assert self.book.prune(COIN, retention, now=now) == gone
+        self.pruned.update(gone)
+        self.told.extend(("prune", version) for version in gone)
+        assert self.expected() == seated, "nobody loses a seat"
 
     @rule()
     def open_anew(self):
@@ -110,8 +208,9 @@ class RegistryMachine(RuleBasedStateMachine):
         else:
             kept[number] = json.dumps({**json.loads(kept[number]), "version": "f" * 16}, sort_keys=True).encode() + b"\n"
         path.write_bytes(b"".join(kept))
-        with pytest.raises(RegistryError):
-            self.book.history(COIN)
+        for ask in (self.book.history, self.book.verify):
+            with pytest.raises(RegistryError):
+                ask(COIN)
         path.write_bytes(before)
 
     @precondition(lambda self: self.told)
@@ -128,7 +227,23 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_champion_is_the_last_that_reigns(self):
-        assert self.book.champion(COIN) == (self.reigns[-1] if self.reigns else None)
+        assert self.book.champion(COIN) == self.champion
+
+    @invariant()
+    def everyone_is_where_the_rules_put_him(self):
+        assert self.book.pointers(COIN) == self.expected()
+
+    @invariant()
+    def what_is_read_on_from_a_checkpoint_is_what_the_whole_journal_comes_to(self):
+        read, whole = self.book.state(COIN), state_of(COIN, self.book.history(COIN))
+        assert (read, list(read.contenders)) == (whole, list(whole.contenders))
+
+    @invariant()
+    def it_is_known_who_reigned_when(self):
+        assert self.book.champion_at(COIN, datetime(2024, 1, 1, tzinfo=UTC)) is None
+        ends = [since for since, _ in self.moments[1:]] + [self.now + timedelta(1)]
+        for (since, version), until in zip(self.moments, ends, strict=bool(self.moments)):
+            assert self.book.champion_at(COIN, since) == self.book.champion_at(COIN, until - timedelta(seconds=1)) == version
 
     @invariant()
     def the_journal_tells_what_happened(self):
@@ -141,8 +256,13 @@ class RegistryMachine(RuleBasedStateMachine):
         if self.verdicts:
             self.book.verify(COIN)
         for version, verdict in self.verdicts.items():
-            assert self.book.card(COIN, version)["verdict"] == verdict.to_dict()
+            assert self.book.card_alone(COIN, version)["verdict"] == verdict.to_dict()
+            if version in self.pruned:
+                with pytest.raises(RegistryError, match="was pruned"):
+                    self.book.card(COIN, version)
+            else:
+                assert self.book.card(COIN, version)["verdict"] == verdict.to_dict()
 
 
-RegistryMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+RegistryMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestRegistry = RegistryMachine.TestCase

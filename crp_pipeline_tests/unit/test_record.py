@@ -13,7 +13,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from crp_pipeline.contracts import Samples
-from crp_pipeline.errors import BundleError
+from crp_pipeline.errors import BundleError, DiskError
 from crp_pipeline.models import (
     MADE_FROM,
     ModelSpec,
@@ -622,8 +622,8 @@ def test_an_entry_that_cannot_be_put_in_its_place_is_an_error(tmp_path, monkeypa
     def full(staging, folder):
         raise OSError("no space left")
 
-    monkeypatch.setattr("crp_pipeline.models.record.replace_folder", full)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr("crp_pipeline.storage.replace_folder", full)
+    with pytest.raises(DiskError, match="no space left"):
         record_in(tmp_path).entry({"a": 1}).write(lambda folder: (folder / "value").write_text("1"))
 
 

@@ -398,7 +398,7 @@ def cut_off(monkeypatch, step, act):
 STEPS = {
     "the head": "crp_pipeline.registry.journal.write_text",
     "the pointer": "crp_pipeline.registry.pointers.write_json",
-    "the folder": "crp_pipeline.registry.versions.replace_folder",
+    "the folder": "crp_pipeline.registry.versions.move_folder",
 }
 
 

@@ -5,14 +5,16 @@ The process is a fork of this one and ends without a word before its n-th flush,
 
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from crp_pipeline.gate import Criterion, Stage, judge
 from crp_pipeline.registry import Registry, checkpoint
+from crp_pipeline.registry.journal import Journal
 from crp_pipeline.settings import RetentionConfig
-from crp_pipeline.storage import write_text
+from crp_pipeline.storage import write_json, write_text
 
 COIN = "BTC-USDT"
 NOW = datetime(2024, 5, 1, 0, 15, tzinfo=UTC)
@@ -28,6 +30,17 @@ SHADOW = judge({"margin": -1.0}, (Criterion("margin", ">", 0, Stage.CHAMPION),))
 
 def register(book, content, verdict=PROMOTED):
     return book.register(book.root.parent / content, {"coin": COIN, "verdict": verdict.to_dict(), "recipe": content}, now=NOW)
+
+
+def as_before_there_were_roles(book):
+    """Write a registry's journal and pointer anew, as the first release did."""
+    folder, entries, champion = book.root / COIN, book.history(COIN), book.champion(COIN)
+    for name in ("journal.jsonl", "journal.head", checkpoint.CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+    journal = Journal(folder)
+    for entry in entries:
+        journal.append(replace(entry, previous=journal.head, challenger="", shadow="", recipe=""))
+    write_json(folder / "champion.json", {"version": champion})
 
 
 @pytest.fixture
@@ -76,9 +89,6 @@ def register_bad(book, names):
     register(book, "new", REJECTED)
 
 
-OPERATIONS = (prune, promote, roll_back, pin, register_good, register_bad)
-
-
 def killed_at(step, book, act, names):
     """True when the operation came to its `step`-th step and died there; False when it ended before."""
     child = os.fork()
@@ -114,9 +124,19 @@ def told(book):
     return actions, book.pointers(COIN), files
 
 
-@pytest.mark.parametrize("act", OPERATIONS, ids=lambda act: act.__name__)
-def test_wherever_a_write_is_killed_all_reads_hold_and_the_next_try_ends_as_if_nothing_had_been(act, before, tmp_path):
+@pytest.mark.parametrize(
+    ("act", "is_old"),
+    [
+        *((act, False) for act in (prune, promote, roll_back, pin)),
+        *(pytest.param(act, False, marks=pytest.mark.slow) for act in (register_good, register_bad)),
+        *(pytest.param(act, True, marks=pytest.mark.slow) for act in (prune, register_bad, roll_back)),
+    ],
+    ids=lambda value: getattr(value, "__name__", f"old {value}"),
+)
+def test_wherever_a_write_is_killed_all_reads_hold_and_the_next_try_ends_as_if_nothing_had_been(act, is_old, before, tmp_path):
     book, names = before
+    if is_old:
+        as_before_there_were_roles(book)
     whole = Registry(shutil.copytree(tmp_path / "before", tmp_path / "whole") / "registry")
     act(whole, names)
     possible = [book.pointers(COIN), whole.pointers(COIN)]

@@ -69,6 +69,7 @@ WORDS = {
     ("storage",): ("s3://bucket/prefix", "s3://bucket/prefix"),
     ("online_store",): ("redis://:secret@127.0.0.1:6379/0", HIDDEN),
     ("mlflow",): ("http://127.0.0.1:5000", HIDDEN),
+    ("automation", "begins"): ("by_hand", "by_hand"),
     ("notify", "on"): ('["failure"]', ["failure"]),
     ("notify", "webhook"): ("https://example.org/secret", HIDDEN),
     ("notify", "email_to"): ('["desk@example.org"]', ["desk@example.org"]),
@@ -165,6 +166,26 @@ def test_a_wrong_value_names_the_key_the_value_and_what_is_allowed(variable, val
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=message):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        (
+            "CRP_NOTIFY__WEBHOOK",
+            "ftp://hooks/SECRET",
+            "^notify.webhook = what was given is not allowed: it must begin with http",
+        ),
+        ("CRP_NOTIFY__WEBHOOK", "https:///SECRET", "and name a host$"),
+        ("CRP_NOTIFY__EMAIL_TO", '["desk"]', "'desk' must be one mailbox"),
+        ("CRP_NOTIFY__EMAIL_FROM", "a@b.org\nBcc: c@d.org", "must be one mailbox"),
+    ],
+)
+def test_who_is_told_is_checked_when_settings_are_loaded_and_no_secret_is_repeated(variable, value, message, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings()
+    assert "SECRET" not in str(caught.value)
 
 
 FUNDING = {"path": "funding.csv", "available_after": "1D"}

@@ -1,16 +1,23 @@
 """Files are there whole or not at all, and an altered folder is noticed."""
 
+import ctypes
+import errno
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from crp_pipeline.errors import BundleError, DataContractError
+from crp_pipeline import storage
+from crp_pipeline.errors import BundleError, DataContractError, DiskError
 from crp_pipeline.storage import (
     MANIFEST,
     frame_hash,
@@ -25,6 +32,7 @@ from crp_pipeline.storage import (
     write_parquet,
     write_text,
 )
+from crp_pipeline.storage import staged as staged_folder
 
 
 def names(folder):
@@ -126,6 +134,109 @@ def staged(folder):
     return folder / ".x.new", folder / "x"
 
 
+@pytest.fixture
+def no_exchange(monkeypatch):
+    """A file system that cannot let two names change places."""
+    monkeypatch.setattr("crp_pipeline.storage._exchanged", lambda *_: False)
+
+
+def test_a_folder_changes_place_with_its_successor_in_one_step(tmp_path):
+    """Whoever looks meanwhile always finds one of the two, whole."""
+    folder, seen, stop = tmp_path / "x", set(), threading.Event()
+    write_text(folder / "content.txt", "a")
+
+    def look():
+        while not stop.is_set():
+            seen.add((folder / "content.txt").read_text())
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        for letter in "bcdefgh" * 30:
+            with staged_folder(folder) as staging:
+                write_text(staging / "content.txt", letter)
+        stop.set()
+        looking.result()
+    assert seen <= set("abcdefgh")
+    assert len(seen) > 1
+    assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("number", storage.CANNOT_EXCHANGE)
+def test_where_names_cannot_change_places_a_folder_is_replaced_in_two_steps(number, tmp_path, monkeypatch):
+    def refuse(*_):
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: SimpleNamespace(renameat2=refuse))
+    staging, folder = staged(tmp_path)
+    replace_folder(staging, folder)
+    assert names(tmp_path) == ["x"]
+    assert names(folder) == ["new.txt"]
+
+
+def test_an_exchange_that_fails_for_another_reason_is_an_error_and_changes_nothing(tmp_path):
+    staging, folder = staged(tmp_path)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
+        storage._exchanged(staging / "nowhere", folder)
+    assert names(tmp_path) == [".x.new", "x"]
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_old_one_and_nothing_else(tmp_path):
+    write_text(tmp_path / "x" / "old.txt", "old")
+    with pytest.raises(DiskError, match=r"x cannot be written: No space left on device; what was there before stays"):
+        with staged_folder(tmp_path / "x") as staging:
+            write_text(staging / "half.txt", "half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert names(tmp_path) == ["x"]
+    assert names(tmp_path / "x") == ["old.txt"]
+
+
+@pytest.mark.parametrize("litter", [".file.new", ".x.new/half.txt", ".x.lock"])
+def test_what_a_killed_write_left_is_gone_after_the_next_one(litter, tmp_path):
+    write_text(tmp_path / litter, "half")
+    write_text(tmp_path / "file", "new")
+    with staged_folder(tmp_path / "x") as staging:
+        write_text(staging / "new.txt", "new")
+    assert names(tmp_path) == ["file", "x"]
+    assert names(tmp_path / "x") == ["new.txt"]
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_many_who_write_the_same_file_at_once_leave_one_content_and_nothing_else(tmp_path):
+    texts = [letter * 50_000 for letter in "abcdefgh"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda text: write_text(tmp_path / "file", text), texts * 8))
+    assert (tmp_path / "file").read_text() in texts
+    assert names(tmp_path) == ["file"]
+
+
+def test_many_who_fill_the_same_folder_at_once_leave_one_content_and_nothing_else(tmp_path):
+    def fill(letter):
+        with staged_folder(tmp_path / "x") as staging:
+            for number in range(3):
+                write_text(staging / f"{number}.txt", letter)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fill, "abcdefgh" * 4))
+    assert names(tmp_path) == ["x"]
+    assert names(tmp_path / "x") == ["0.txt", "1.txt", "2.txt"]
+    assert len({(tmp_path / "x" / name).read_text() for name in names(tmp_path / "x")}) == 1
+
+
+def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_text(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "fsync", full)
+    sentence = f"{tmp_path / 'file'} cannot be written: No space left on device; what was there before stays"
+    with pytest.raises(DiskError, match=f"^{re.escape(sentence)}$"):
+        write_text(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.usefixtures("no_exchange")
 def test_a_folder_whose_successor_cannot_be_put_in_place_is_put_back(tmp_path, monkeypatch):
     staging, folder = staged(tmp_path)
     rename = Path.rename
@@ -138,6 +249,7 @@ def test_a_folder_whose_successor_cannot_be_put_in_place_is_put_back(tmp_path, m
     assert names(tmp_path) == [".x.new", "x"]
 
 
+@pytest.mark.usefixtures("no_exchange")
 def test_power_that_goes_between_two_renames_loses_neither_folder(tmp_path, monkeypatch):
     """The next replacement keeps the old content until its own is in place."""
     staging, folder = staged(tmp_path)

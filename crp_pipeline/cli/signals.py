@@ -1,0 +1,72 @@
+"""`crp predict`, `crp serve`: what a saved model or a coin's champion decides, on the shell and over HTTP."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crp_pipeline.cli.doors import app
+from crp_pipeline.errors import DataContractError
+from crp_pipeline.predictor import load_predictor
+from crp_pipeline.reporting.tables import to_text
+from crp_pipeline.settings import load_settings
+from crp_pipeline.signals import Desk, Signal
+
+
+@app.command("predict")
+def predict(
+    coin: Annotated[str | None, typer.Option("--coin", help="Such as BTC-USDT: ask its champion.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --coin: the value that `crp serve` gives.")] = False,  # noqa: FBT002
+    folder: Annotated[Path | None, typer.Option("--from", help="What `crp train --to` saved.")] = None,
+    candles: Annotated[
+        Path | None, typer.Option("--csv", help="With --from: a CSV or parquet file of candles, in any of the usual spellings.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="With --from: how many bars to print.")] = 1,
+) -> None:
+    """Print what a coin's champion decides at the close of the newest bar, or what a saved model decides on a file's last bars.
+
+    A decision of a champion is made and written down once; who asks again is told the same. The last bar of a file is taken as
+    closed.
+    """
+    match (coin, folder, candles):
+        case (str(), None, None):
+            _champions(coin, as_json=as_json)
+        case (None, Path(), Path()):
+            _saved_models(folder, candles, last)
+        case _:
+            raise typer.BadParameter("name either --coin, or --from and --csv")
+
+
+@app.command("serve")
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Any but this machine's own asks for a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535)] = 8_000,
+) -> None:
+    """Serve the newest decisions over HTTP, for reading only; with CRP_SERVE_TOKEN set, to who sends it as a bearer token."""
+    from crp_pipeline.signals import server
+
+    server.serve(load_settings(), host=host, port=port, token=os.environ.get(server.TOKEN_VARIABLE))
+
+
+def _champions(coin: str, *, as_json: bool) -> None:
+    settings = load_settings()
+    if coin in settings.retired:
+        raise DataContractError(f"{coin} is retired and decides nothing")
+    desk = Desk(settings, tell=lambda sentence: typer.echo(f"crp: {sentence}", err=True))
+    now = settings.present()
+    signal = desk.decide(coin).signal.as_of(now)
+    typer.echo(json.dumps(signal.to_dict()) if as_json else _in_words(signal, age_s=signal.age_s(now)))
+
+
+def _in_words(signal: Signal, *, age_s: float) -> str:
+    """One line per value that is known."""
+    known = {name: value for name, value in signal.to_dict().items() if value not in {None, ""}}
+    return "\n".join(f"{name:<16} {value}" for name, value in {**known, "age_s": f"{age_s:.0f}"}.items())
+
+
+def _saved_models(folder: Path, candles: Path, last: int) -> None:
+    predictor = load_predictor(folder)
+    typer.echo(f"{predictor}\n")
+    typer.echo(to_text(predictor.predict(candles).tail(last).reset_index()))

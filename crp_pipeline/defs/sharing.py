@@ -1,0 +1,110 @@
+"""Runs on several machines that share one depot: what a run needs is there before its first step, what it made after each.
+
+The resource lives as long as the process of a run: a whole run where steps share it, one step where each has its own, on Ray or
+Kubernetes. It pulls when it begins and pushes after every stored value and when it ends, whatever became of the run. A coin's
+run is about that coin and what belongs to none; a run over all coins is about everything.
+
+Steps of one run that append to the same journal, as models do to the ledger, must not run on two machines at once: the second
+push would be a fork and is refused. Give each machine whole coins, or one step after another.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import dagster as dg
+
+from crp_pipeline.defs.storage import StageIOManager
+from crp_pipeline.defs.turn import PARTITION, turn
+from crp_pipeline.depot import SHARED, Depot, Moved
+from crp_pipeline.places import Places
+from crp_pipeline.settings import PipelineSettings
+
+NEEDED: Mapping[str, tuple[str, ...]] = {"nightly_market": ("candles",), "nightly_controls": ()}
+"""Stages that a run over all coins needs of each coin, by its job; every stage where the job is not named."""
+
+
+class SharedStageIOManager(StageIOManager):
+    """Values in their places, each pushed as soon as it is stored."""
+
+    def __init__(self, places: Places, session: "Session") -> None:
+        super().__init__(places)
+        self._session = session
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Write a value whole or not at all, then push what it belongs to; raises `StorageError` where that cannot be."""
+        super().handle_output(context, obj)
+        self._session.push_own()
+
+
+class Session:
+    """What one run pulls and pushes."""
+
+    def __init__(self, depot: Depot, settings: PipelineSettings, places: Places, context: dg.InitResourceContext) -> None:
+        run = context.run
+        assert run is not None
+        assert context.log is not None
+        self._depot, self._places, self._now, self._log = depot, places, settings.present, context.log
+        self._run_id, self._coin = run.run_id, run.tags.get(PARTITION)
+        self._stages = None if self._coin else NEEDED.get(run.job_name)
+
+    def pull(self) -> None:
+        """Bring the machine to where the depot stands; what an earlier run could not push makes way where others went on."""
+        self._pull(None, None)
+        if self._stages != ():
+            for coin in [self._coin] if self._coin else self._coins():
+                self._pull(coin, self._stages)
+
+    def push_own(self) -> None:
+        """Push what the run is about."""
+        self._push(self._coin)
+
+    def push(self) -> None:
+        """Push everything that the run may have changed."""
+        self._push(None)
+        for coin in [self._coin] if self._coin else self._coins():
+            self._push(coin)
+
+    def _coins(self) -> list[str]:
+        return [subject for subject in self._depot.subjects(self._places) if subject != SHARED]
+
+    def _pull(self, coin: str | None, stages: Iterable[str] | None) -> None:
+        moved = self._depot.pull(self._places, coin, stages=stages, lay_aside=True, run=self._run_id)
+        if moved.laid_aside:
+            self._log.warning(f"{coin or SHARED}: never pushed and overtaken, laid aside: {', '.join(moved.laid_aside)}")
+        self._tell("pulled", coin, moved)
+
+    def _push(self, coin: str | None) -> None:
+        self._tell("pushed", coin, self._depot.push(self._places, coin, now=self._now(), run=self._run_id))
+
+    def _tell(self, done: str, coin: str | None, moved: Moved) -> None:
+        if moved.n_files:
+            size = f"{moved.n_files} files, {moved.n_bytes / 1e6:.1f} MB"
+            self._log.info(f"{coin or SHARED}: {done} generation {moved.generation}: {size}")
+
+
+def stage_io_manager(settings: PipelineSettings, places: Places) -> dg.IOManagerDefinition:
+    """The IO manager of the floor plan: on this machine alone, or sharing a depot where `storage` names one.
+
+    A run has it when it is its turn.
+    """
+    url = settings.storage
+
+    def stages(context: dg.InitResourceContext) -> Iterator[StageIOManager]:
+        with turn(context, places):
+            if url is None:
+                yield StageIOManager(places)
+            else:
+                yield from _shared(Depot(url), settings, places, context)
+
+    return dg.IOManagerDefinition(resource_fn=cast("Any", stages))
+
+
+def _shared(
+    depot: Depot, settings: PipelineSettings, places: Places, context: dg.InitResourceContext
+) -> Iterator[SharedStageIOManager]:
+    session = Session(depot, settings, places, context)
+    session.pull()
+    try:
+        yield SharedStageIOManager(places, session)
+    finally:
+        session.push()

@@ -1,0 +1,128 @@
+"""What was decided live, one line per decision, written before anyone can know what comes of it.
+
+<folder>/decisions.jsonl    a hash chain: every decision, and every "no decision" with its reason
+<folder>/decisions.head     hash of its last line
+
+A bar keeps its first decision: one that came later, or about an earlier bar, is not written and the first one stands. "No
+decision" is none: it is written once per bar and reason, and a decision may follow it while the bar is young enough. A line
+costs the same after years as on the first day, because the end of the chain is enough to add to it; `read` checks all of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crp_pipeline.chain import NO_ENTRY, Chain, no_writer, only_writer
+from crp_pipeline.errors import DataContractError
+from crp_pipeline.signals.signal import Signal
+from crp_pipeline.storage import write_text
+
+LOG, HEAD, LOCK = "decisions.jsonl", "decisions.head", ".lock"
+BYTES_PER_LINE = 2_048
+"""More than a line takes."""
+RECENT = 64
+"""Lines at the end of the chain that are read to add one."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log."""
+
+    signal: Signal
+    previous: str
+    """SHA-256 of the line before."""
+
+
+class SignalLog:
+    """The live decisions of one coin."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._path = folder, folder / LOG
+        self._chain = Chain(
+            self._path, folder / HEAD, _line, owner=folder.name, called="log of live decisions", error=DataContractError
+        )
+
+    def read(self) -> list[Signal]:
+        """Every line, oldest first; raises `DataContractError` naming the first line after one that was altered or removed."""
+        with no_writer(self._folder / LOCK):
+            return [line.signal for line in self._chain.links().told]
+
+    def latest(self, n: int = 1) -> list[Signal]:
+        """The last `n` lines, oldest first, each checked against the one after it; raises as `read` does."""
+        with no_writer(self._folder / LOCK):
+            return self._latest(n)
+
+    def append(self, signal: Signal) -> Signal:
+        """Write a decision down and return the one that stands: this one, or the first that was taken about its bar."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(self._folder / LOCK):
+            before = self._latest(RECENT)
+            standing = _standing(signal, before)
+            if standing is not None:
+                return standing
+            self._mend()
+            last = self._chain.append({**signal.to_dict(), "previous": self._chain.head})
+            write_text(self._folder / HEAD, last)
+        return signal
+
+    def _latest(self, n: int) -> list[Signal]:
+        tail = self._tail(n)
+        if tail is None:
+            return [line.signal for line in self._chain.links().told[-n:]]
+        return tail
+
+    def _tail(self, n: int) -> list[Signal] | None:
+        """The last `n` lines read from the end of the file; None where they are too few, or the end is not in order."""
+        if not self._path.exists():
+            return [] if self._chain.head == NO_ENTRY else None
+        size, wanted = self._path.stat().st_size, (n + 1) * BYTES_PER_LINE
+        with self._path.open("rb") as file:
+            file.seek(max(size - wanted, 0))
+            part = file.read()
+        lines = part.split(b"\n")
+        whole = lines[:-1] if size <= wanted else lines[1:-1]
+        is_short = size > wanted and len(whole) < n
+        if lines[-1] or is_short or not _follow(whole, self._chain.head):
+            return None
+        return [_line(json.loads(line)).signal for line in whole[-n:]]
+
+    def _mend(self) -> None:
+        """Do what a write that was cut off had left to do."""
+        if self._tail(1) is None:
+            self._chain.links()
+            last = self._chain.mend()
+            if last != self._chain.head:
+                write_text(self._folder / HEAD, last)
+
+
+def _standing(signal: Signal, before: list[Signal]) -> Signal | None:
+    """What keeps a line from being written: a decision about its bar or a later one, or the same words about the same bar."""
+    decided = next((line for line in reversed(before) if line.is_decided), None)
+    if decided is not None and decided.open_time >= signal.open_time:
+        return decided
+    if before and (before[-1].open_time, before[-1].reason) == (signal.open_time, signal.reason) and not signal.is_decided:
+        return before[-1]
+    return None
+
+
+def _follow(lines: list[bytes], head: str) -> bool:
+    """Whether each of these lines is the one that the next one, and at last the head, names."""
+    named = [*_previous(lines[1:]), head]
+    return [hashlib.sha256(line).hexdigest() for line in lines] == named if lines else head == NO_ENTRY
+
+
+def _previous(lines: list[bytes]) -> Iterator[str]:
+    for line in lines:
+        try:
+            yield str(json.loads(line)["previous"])
+        except (ValueError, TypeError, KeyError):
+            yield ""
+
+
+def _line(document: Mapping[str, Any]) -> Line:
+    told = dict(document)
+    previous = told.pop("previous")
+    return Line(Signal.from_dict(told), previous)

@@ -1,0 +1,37 @@
+"""A night in a process of its own, from the shell, in a folder of its own: what a user of `make nightly` gets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copy
+
+from crp_pipeline.controls import keep_report
+from crp_pipeline.settings import PipelineSettings
+from crp_pipeline_tests.e2e.corridor import green_report
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment_of(settings: PipelineSettings) -> dict[str, str]:
+    """The `CRP_*` variables that make these settings; secrets are none of them."""
+    told = settings.model_dump(mode="json", exclude_defaults=True)
+    return {f"CRP_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in told.items()}
+
+
+def home_of_a_night(folder: Path, settings: PipelineSettings, **environment: str) -> dict[str, str]:
+    """Lay out a project folder, with a control report of this code, and return the environment of its processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy(ROOT / "dagster.yaml", folder)
+    keep_report(green_report(), settings.data_dir, tell=print)
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("CRP_")}
+    own = {"DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return {**mine, **environment_of(settings), **own, **environment}
+
+
+def start_night(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen:
+    """Start `python -m crp_pipeline.nightly` in the folder; what it says goes to `night.log` there."""
+    command = [sys.executable, "-m", "crp_pipeline.nightly", *arguments]
+    with (folder / "night.log").open("w") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
