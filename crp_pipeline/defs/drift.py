@@ -12,6 +12,7 @@ import pandas as pd
 
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.versions import version_from
 from crp_pipeline.drift import (
     SUMMARIES,
     DriftReport,
@@ -33,6 +34,7 @@ from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.drift import drift_figure, has_values
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import frame_hash
 
 TOLD = 30
 """Rows of the report in a table of the page."""
@@ -71,6 +73,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         restored = fall_back(Registry(places.registry), report, settings.drift, now=now, tell=context.log.warning)
         context.log.info(report.sentence)
         return dg.MaterializeResult(
+            data_version=version_from(report.version, frame_hash(report.table())),
             check_results=[_check(name, report) for name in CHECKS],
             metadata={
                 "action": str(report.action),

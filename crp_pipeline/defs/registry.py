@@ -20,6 +20,7 @@ from crp_pipeline.registry import NOBODY, Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
 from crp_pipeline.registry.ingredients import cards_kept, ingredients_told, keep_ingredients, prune_ingredients
 from crp_pipeline.registry.mirror import mirror
+from crp_pipeline.reporting.drift import fleet_drift
 from crp_pipeline.reporting.fleet import write_fleet_report
 from crp_pipeline.reporting.gate import fleet_figure
 from crp_pipeline.reporting.report import write_coin_report
@@ -106,7 +107,7 @@ class RollbackConfig(dg.Config):
 def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition:
     """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it."""
 
-    @dg.op(name="rollback", description="Bring back an earlier champion of a coin, for a reason.")
+    @dg.op(name="restore_champion", description="Bring back an earlier champion of a coin, for a reason.")
     def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
         book = Registry(places.registry)
         version = book.rollback(config.coin, to=config.to, reason=config.reason, now=settings.present())
@@ -200,6 +201,7 @@ def _summary(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
                 "coins": len(verdicts),
                 "without_verdict": ", ".join(coin for coin in coins.get_partition_keys() if coin not in verdicts) or "none",
                 "retired": ", ".join(settings.retired) or "none",
+                "drift": fleet_drift(places, coins.get_partition_keys()),
                 "verdicts": table(verdicts_by_coin),
                 "results": dg.MetadataValue.md(results.read_text(encoding="utf-8")),
             },

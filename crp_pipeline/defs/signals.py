@@ -16,7 +16,9 @@ from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals import Desk, Signal, Visit, live_numbers
 
-JOB = "signals"
+SCHEDULE, JOB = "signals", "after_each_bar"
+"""An asset and a job cannot have one name."""
+ON, OFF = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
 SHOWN = 100
 """Decisions that the picture shows."""
 TOLD = ("signal", "tier", "confidence", "close", "stop", "target", "reason", "latency_ms")
@@ -56,7 +58,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
 
 
 def job() -> UnresolvedAssetJobDefinition:
-    """`signals`: the decision of one coin; it trains nothing and stores no table of the night."""
+    """`after_each_bar`: the decision of one coin; it trains nothing and stores no table of the night."""
     return dg.define_asset_job(
         JOB,
         dg.AssetSelection.assets("signals"),
@@ -70,10 +72,11 @@ def schedule(settings: PipelineSettings, places: Places, signals_job: Unresolved
     coins = coin_partitions(settings)
 
     @dg.schedule(
-        name=JOB,
+        name=SCHEDULE,
         job=signals_job,
         cron_schedule=cron_after_close(settings.interval),
         execution_timezone="UTC",
+        default_status=ON if settings.automation.begins != "by_hand" else OFF,
         description="The decision on the bar that has just closed, of every coin that has a champion.",
     )
     def after_each_bar(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:

@@ -1,12 +1,16 @@
 """Drift of a coin over time: how near each measure came to its limit, night by night, and the latest report in words."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 
-from crp_pipeline.drift import SUMMARIES, DriftReport
+from crp_pipeline.drift import SUMMARIES, Action, DriftReport, read_report
 from crp_pipeline.drift.report import HIT_RATE
+from crp_pipeline.errors import CrpError
+from crp_pipeline.places import Places
 from crp_pipeline.reporting.figures import BAD, GOOD, INK, SOFT, WARN, canvas
 from crp_pipeline.reporting.tables import to_text
 
@@ -50,6 +54,21 @@ def drift_figure(history: pd.DataFrame, *, coin: str) -> Figure:
     told = f"{int((latest > 1).sum())} of {int(latest.notna().sum())} known measures beyond their limit"
     axes.set_title(f"{coin}: {told}, {len(shares):,} reports", fontsize=10)
     return figure
+
+
+def fleet_drift(places: Places, coins: Iterable[str]) -> str:
+    """A sentence for each coin whose latest report asks for something, or cannot be read; one where none does."""
+    told = [sentence for coin in coins if (sentence := _asked_of(places, coin))]
+    return "; ".join(told) or "no champion's drift asks for anything"
+
+
+def _asked_of(places: Places, coin: str) -> str:
+    """What the latest report asks for; a file that cannot be read says so and silences no other coin."""
+    try:
+        report = read_report(places, coin)
+    except CrpError as error:
+        return str(error)
+    return "" if report is None or report.action is Action.OK else report.sentence
 
 
 def drift_page(report: DriftReport, *, top: int) -> str:

@@ -4,18 +4,20 @@ Each function is given what it returned the last time, by coin, so that an occas
 that is seen for the first time has no yesterday to differ from; one that is gone is forgotten.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 import pandas as pd
 
-from crp_pipeline import drift
 from crp_pipeline.contracts import interval_length
+from crp_pipeline.drift import read_report
+from crp_pipeline.errors import CrpError
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.notices import Notice
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.storage import read_parquet
 
 Told = Mapping[str, str]
 """By coin what was seen or told the last time."""
@@ -27,46 +29,57 @@ NONE, CALM = "none", "ok"
 
 def verdict_news(told: Told, places: Places, coins: Iterable[str]) -> News:
     """Coins whose verdict or champion is another than the last time; a rollback by hand is one as well."""
-    seen, notices, book = dict[str, str](), list[Notice](), Registry(places.registry)
-    for coin in coins:
+    book = Registry(places.registry)
+
+    def standing(coin: str) -> str:
         outcome = str(read_verdict(path).outcome) if (path := places.verdict(coin)).exists() else NONE
-        seen[coin] = f"{outcome}, champion {book.champion(coin) or NONE}"
-        if told.get(coin, seen[coin]) != seen[coin]:
-            notices.append(Notice("verdict", coin, f"{coin}: {seen[coin]}", f"before: {told[coin]}"))
-    return seen, notices
+        return f"{outcome}, champion {book.champion(coin) or NONE}"
+
+    seen = {coin: _legible(standing, coin) for coin in coins}
+    changed = [coin for coin, now in seen.items() if told.get(coin, now) != now]
+    return seen, [Notice("verdict", coin, f"{coin}: {seen[coin]}", f"before: {told[coin]}") for coin in changed]
 
 
 def stale_news(told: Told, places: Places, coins: Iterable[str], *, settings: PipelineSettings, now: datetime) -> News:
     """Coins whose newest stored bar closed more than `notify.stale_hours` ago, once for each such bar."""
-    seen, notices, limit = dict[str, str](), list[Notice](), settings.notify.stale_hours
-    for coin in coins:
+    limit = settings.notify.stale_hours
+
+    def trouble(coin: str) -> str:
         closed = newest_close(places, coin, settings.interval)
-        hours = (pd.Timestamp(now) - closed) / pd.Timedelta(hours=1) if closed is not None else 0.0
-        if hours <= limit:
-            continue
-        seen[coin] = str(closed)
-        if told.get(coin) != seen[coin]:
-            rule = f"notify.stale_hours is {limit:g}"
-            notices.append(Notice("stale", coin, f"{coin}: the newest bar closed {hours:.0f} h ago, at {closed}", rule))
-    return seen, notices
+        is_stale = closed is not None and pd.Timestamp(now) - closed > pd.Timedelta(hours=limit)
+        return f"the newest bar closed at {closed}, which is more than notify.stale_hours = {limit:g} ago" if is_stale else ""
+
+    seen = {coin: found for coin in coins if (found := _legible(trouble, coin))}
+    return seen, [Notice("stale", coin, f"{coin}: {found}") for coin, found in seen.items() if told.get(coin) != found]
 
 
 def drift_news(told: Told, places: Places, coins: Iterable[str]) -> News:
     """Coins whose drift asks for something else than the last time; what is in order is told only after what was not."""
-    seen, notices = dict[str, str](), list[Notice]()
-    read_report = getattr(drift, "read_report", None)
-    for coin in coins:
-        report = read_report(places, coin) if read_report else None
-        if report is None:
-            continue
-        seen[coin] = report.action
-        if told.get(coin, CALM) != seen[coin]:
-            notices.append(Notice("drift", coin, f"{coin}: drift says {seen[coin]}", f"before: {told.get(coin, CALM)}"))
-    return seen, notices
+    sentences = dict[str, str]()
+
+    def action(coin: str) -> str:
+        report = read_report(places, coin)
+        sentences[coin] = report.sentence if report else ""
+        return str(report.action) if report else ""
+
+    seen = {coin: found for coin in coins if (found := _legible(action, coin))}
+    changed = [coin for coin, found in seen.items() if told.get(coin, CALM) != found]
+    return seen, [
+        Notice("drift", coin, f"{coin}: drift says {seen[coin]}", f"before: {told.get(coin, CALM)}\n{sentences.get(coin, '')}")
+        for coin in changed
+    ]
 
 
 def newest_close(places: Places, coin: str, interval: str) -> pd.Timestamp | None:
     """When the newest stored bar closed; None where no candles are stored. Reads nothing but the times."""
     path = places.candles(coin)
-    opened = pd.read_parquet(path, columns=[]).index if path.exists() else pd.DatetimeIndex([])
+    opened = read_parquet(path, columns=[]).index if path.exists() else pd.DatetimeIndex([])
     return pd.Timestamp(opened[-1]) + interval_length(interval) if len(opened) else None
+
+
+def _legible(read: Callable[[str], str], coin: str) -> str:
+    """What is read of a coin, or why it cannot be: one coin's damage silences no other coin."""
+    try:
+        return read(coin)
+    except CrpError as error:
+        return f"damaged: {error}"

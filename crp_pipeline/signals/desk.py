@@ -68,8 +68,8 @@ class Desk:
         inputs = champion if isinstance(champion, str) else self._inputs(coin, champion, now)
         if isinstance(champion, str) or isinstance(inputs, str):
             version = None if isinstance(champion, str) else champion.version.name
-            about = {"settings": self._settings, "now": self._clock(), "version": version, "reason": inputs}
-            made = signal_about(expected, coin=coin, **about)
+            now = self._clock()
+            made = signal_about(expected, coin=coin, settings=self._settings, now=now, version=version, reason=str(inputs))
             return Visit(self._kept(made, {}))
         return self._decided(coin, champion, inputs, recent)
 

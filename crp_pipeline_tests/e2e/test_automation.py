@@ -139,6 +139,10 @@ def test_the_schedule_is_at_a_quarter_past_midnight_utc():
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 0 * * *", "UTC")
 
 
+def test_a_code_server_can_load_the_definitions():
+    dg.Definitions.validate_loadable(floor_plan(small_settings(Path("unused"))))  # importing them does not look at all of it
+
+
 def test_the_feeds_of_a_coin_belong_to_the_phase_of_its_corridor():
     defs = floor_plan(small_settings(Path("unused")))
     phases = {

@@ -26,6 +26,7 @@ from crp_pipeline.features import CATALOG, Family, Feature
 from crp_pipeline.gate import Outcome, criteria
 from crp_pipeline.models import MODEL_CLASSES, MODEL_TYPES, columns_of, load_bundle, samples_of
 from crp_pipeline.nightly import run_night
+from crp_pipeline.places import Places
 from crp_pipeline.provenance import lineage_of
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.document import plotly_script
@@ -137,6 +138,20 @@ def test_the_edge_is_promoted_and_the_noise_is_not(night):
     root = night[0]
     assert verdict_of(root, "EDGE-DEMO")["outcome"] == Outcome.PROMOTE
     assert verdict_of(root, "NOISE-DEMO")["outcome"] != Outcome.PROMOTE
+
+
+def test_every_value_of_a_night_has_a_data_version_from_its_content(night):
+    root, instance, _ = night
+    graph = floor_plan(small_settings(root)).resolve_asset_graph()
+    versions = {}
+    for key in corridor_of(floor_plan(small_settings(root))):
+        coin = COINS[0] if graph.get(key).is_partitioned else None
+        tags = instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=[coin] if coin else None), limit=1)
+        versions[key.to_user_string()] = tags.records[0].asset_materialization.tags
+    assert [name for name, tags in versions.items() if "dagster/data_version_is_user_provided" not in tags] == []
+    for name in ("labels", "splits", "comparison", "models/selection", "shadow"):
+        path = Places(root).frame(*name.split("/"), coin=COINS[0])
+        assert versions[name]["dagster/data_version"] == lineage_of(read_parquet(path))[name][0]
 
 
 def directional_hits(root: Path, coin: str) -> pd.DataFrame:

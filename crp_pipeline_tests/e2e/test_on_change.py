@@ -119,13 +119,13 @@ def test_the_summary_follows_a_coin_whose_registry_changed_and_no_coin_that_stay
 
 def test_controls_that_came_out_otherwise_have_every_coin_judged_anew_and_none_trained(settled):
     settled.store("controls", version="2")
-    assert settled.look() == dict.fromkeys(("gate", "registry", "report"), COINS)
+    assert settled.look() == dict.fromkeys(("gate", "registry", "drift", "report"), COINS)
 
 
 @pytest.mark.parametrize(
     ("changes", "rebuilt"),
     [
-        ({"gate": replace(SETTINGS.gate, min_trades=101)}, {"gate", "registry", "report"}),
+        ({"gate": replace(SETTINGS.gate, min_trades=101)}, {"gate", "registry", "drift", "report"}),
         ({"threads": 2, "notify": replace(SETTINGS.notify, stale_hours=99.0)}, set()),
         pytest.param({"explanation": replace(SETTINGS.explanation, top=7)}, {"explanation", "report"}, marks=pytest.mark.slow),
     ],
@@ -170,6 +170,6 @@ def test_schedule_and_declarative_automation_are_alternatives():
         return {it.name for it in told if it.default_status.value == "RUNNING"}
 
     watchers = {"tell_failures", "tell_summaries", "tell_verdicts", "tell_stale_candles", "tell_drift"}
-    assert statuses("nightly") == {"nightly", "weekly_controls", "night_watch", *watchers}
-    assert statuses("on_change") == {"on_change", "weekly_controls", "night_watch", *watchers}
+    assert statuses("nightly") == {"nightly", "signals", "weekly_controls", "night_watch", *watchers}
+    assert statuses("on_change") == {"on_change", "signals", "weekly_controls", "night_watch", *watchers}
     assert statuses("by_hand") == watchers

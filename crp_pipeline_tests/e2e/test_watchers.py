@@ -32,10 +32,7 @@ def places(tmp_path):
 
 
 def judged(places, coin, outcome):
-    evidence = {
-        "trades": 300.0 if outcome is not Outcome.REJECT else 10.0,
-        "champion_margin": float(outcome is not Outcome.SHADOW),
-    }
+    evidence = {"trades": 10.0 if outcome is Outcome.REJECT else 300.0, "champion_margin": 1.0}
     verdict = judge(evidence, ASKED, subject={"coin": coin})
     assert verdict.outcome is outcome
     write_json(places.verdict(coin), verdict.to_dict())
@@ -84,7 +81,7 @@ def test_candles_are_stale_when_their_newest_bar_closed_too_long_ago(hours, is_s
     assert newest_close(places, "EDGE-DEMO", "1h") == pd.Timestamp(now) - pd.Timedelta(hours=hours)
     settings = small_settings(places.root)
     told, notices = stale_news({}, places, COINS, settings=settings, now=now)
-    assert [(it.coin, it.text) for it in notices] == [("EDGE-DEMO", "notify.stale_hours is 30")] * is_stale
+    assert [it.coin for it in notices] == ["EDGE-DEMO"] * is_stale
     assert stale_news(told, places, COINS, settings=settings, now=now + timedelta(minutes=0.1 * is_stale))[1] == []
 
 
@@ -92,7 +89,8 @@ def test_stale_candles_that_grow_staler_are_told_once_and_again_after_a_recovery
     settings, coin = small_settings(places.root), "EDGE-DEMO"
     candles_until(places, coin, "2026-03-01 00:00")
     told, first = stale_news({}, places, [coin], settings=settings, now=NOW)
-    assert [it.title for it in first] == [f"{coin}: the newest bar closed 47 h ago, at 2026-03-01 01:00:00+00:00"]
+    closed = "the newest bar closed at 2026-03-01 01:00:00+00:00"
+    assert [it.title for it in first] == [f"{coin}: {closed}, which is more than notify.stale_hours = 30 ago"]
     assert stale_news(told, places, [coin], settings=settings, now=NOW + timedelta(hours=9)) == (told, [])
     candles_until(places, coin, "2026-03-03 00:00")
     told, none = stale_news(told, places, [coin], settings=settings, now=NOW + timedelta(hours=9))
@@ -103,19 +101,34 @@ def test_stale_candles_that_grow_staler_are_told_once_and_again_after_a_recovery
 def test_drift_is_told_when_it_asks_for_something_else_than_before(places, monkeypatch):
     actions = {"EDGE-DEMO": "ok", "NOISE-DEMO": None}
     monkeypatch.setattr(
-        news.drift,
+        news,
         "read_report",
-        lambda _, coin: SimpleNamespace(action=actions[coin]) if actions[coin] else None,
-        raising=False,
+        lambda _, coin: SimpleNamespace(action=actions[coin], sentence="hits are rare") if actions[coin] else None,
     )
     told, none = drift_news({}, places, COINS)
     assert (told, none) == ({"EDGE-DEMO": "ok"}, [])
     actions["EDGE-DEMO"] = "retrain"
     told, [notice] = drift_news(told, places, COINS)
-    assert (notice.title, notice.text) == ("EDGE-DEMO: drift says retrain", "before: ok")
+    assert (notice.title, notice.text) == ("EDGE-DEMO: drift says retrain", "before: ok\nhits are rare")
     assert drift_news(told, places, COINS) == (told, [])
     actions["EDGE-DEMO"], actions["NOISE-DEMO"] = "ok", "warn"
     assert titles(drift_news(told, places, COINS)) == ["EDGE-DEMO: drift says ok", "NOISE-DEMO: drift says warn"]
+
+
+def test_a_coin_whose_files_are_damaged_is_told_and_silences_no_other(places):
+    judged(places, "NOISE-DEMO", Outcome.REJECT)
+    candles_until(places, "NOISE-DEMO", "2026-03-01 00:00")
+    told, _ = verdict_news({}, places, COINS)
+    for path in (places.candles("EDGE-DEMO"), places.verdict("EDGE-DEMO")):
+        path.write_bytes(b"PAR1 is no more")
+    judged(places, "NOISE-DEMO", Outcome.PROMOTE)
+    found = titles(verdict_news(told, places, COINS))
+    assert [title.partition(",")[0][:28] for title in found] == [
+        "EDGE-DEMO: damaged: " + str(places.root)[:8],
+        "NOISE-DEMO: PROMOTE",
+    ]
+    stale = titles(stale_news({}, places, COINS, settings=small_settings(places.root), now=NOW))
+    assert [title.partition(":")[0] for title in stale] == list(COINS)
 
 
 def watched(plan, name, instance, cursor=None):
@@ -147,7 +160,7 @@ def test_a_sensor_whose_webhook_is_down_goes_on(tmp_path):
     with dg.DagsterInstance.ephemeral() as instance:
         plan = floor_plan(small_settings(tmp_path, clock=NOW, notify={"webhook": url}))
         said = watched(plan, "tell_stale_candles", instance)
-    assert said.skip_message.startswith("told: EDGE-DEMO: the newest bar closed 47 h ago")
+    assert said.skip_message.startswith("told: EDGE-DEMO: the newest bar closed at 2026-03-01 01:00")
 
 
 def test_a_failed_run_is_told_once_with_its_coin_its_asset_and_its_reason(tmp_path):

@@ -158,12 +158,18 @@ def test_evidence_belongs_to_the_version_that_decided_and_to_its_reign(places, s
 
 def test_a_refreshed_champion_shares_the_evidence_of_its_recipe_and_not_of_the_version_before(places, settings, book, parts):
     first, second = succeed(book, parts, recipe="a")
-    before, own = broken(first, after=CROWNED, n=48), broken(second, n=20, after=SUCCEEDED)
-    live(places, before, own)
+    own = broken(second, n=20)
+    others = [
+        broken(first, after=CROWNED, n=40),
+        broken(second, after=CROWNED + timedelta(hours=41), n=20),
+        own,
+        broken(first, after=SUCCEEDED + timedelta(hours=20), n=10),
+    ]
+    live(places, *others)
     found = evidence_of(places, settings)
     assert found.version == second
     assert_frame_equal(found.own, own, check_dtype=False)
-    assert len(found.of_recipe) == 68
+    assert len(found.of_recipe) == 90
     report = measure(COIN, found, ROLLS_BACK, now=NOW)
     assert report.of(HIT_RATE, VERSION).n < report.of(HIT_RATE, RECIPE).n
 
@@ -208,10 +214,12 @@ def test_a_live_outcome_counts_once_its_label_has_ended(places, settings, book):
 
 
 def test_the_reference_ends_where_the_champion_stopped_learning_and_nothing_recent_is_in_it(places, settings, book):
-    found = evidence_of(places, settings)
-    assert found.reference.index[-1] == BARS[LEARNED - 1] < found.recent.index[0]
-    assert (found.past["label_end"] <= BARS[LEARNED - 1]).all()
-    assert found.recent.index[0] > pd.Timestamp(NOW) - pd.Timedelta(settings.drift.recent_days, "D")
+    soon, late = (evidence_of(places, settings, now=bar.to_pydatetime()) for bar in (BARS[LEARNED + 200], BARS[-1]))
+    for found in (soon, late):
+        assert found.reference.index[-1] == BARS[LEARNED - 1]
+        assert (found.past["label_end"] <= BARS[LEARNED - 1]).all()
+    assert soon.recent.index[0] == BARS[LEARNED]
+    assert late.recent.index[0] == BARS[-1] - pd.Timedelta(settings.drift.recent_days, "D") + pd.Timedelta(1, "h")
 
 
 # ---- breach ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from crp_pipeline.drift.report import DRIFTED_SHARE, FEATURE_PSI, HIT_RATE, VERS
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.document import Table, Words
-from crp_pipeline.reporting.drift import drift_figure, drift_page, has_values, nearness
+from crp_pipeline.reporting.drift import drift_figure, drift_page, fleet_drift, has_values, nearness
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.sections.live import drift_plot, live_section
 from crp_pipeline_tests.drifting import store_live
@@ -90,6 +90,14 @@ def test_crp_drift_prints_the_latest_report_and_says_where_there_is_none(places,
     missing = CliRunner().invoke(app, ["drift"])
     assert isinstance(missing.exception, DataContractError)
     assert "materialize the asset drift first" in str(missing.exception)
+
+
+def test_the_summary_names_the_coins_whose_drift_asks_for_something_and_a_file_that_cannot_be_read(places):
+    assert fleet_drift(places, ["ETH-USDT"]) == "no champion's drift asks for anything"
+    places.frame("drift", coin="ETH-USDT").write_bytes(b"torn")
+    told = fleet_drift(places, ["ETH-USDT", COIN])
+    assert f"{COIN}: champion {'b' * 16}, retrain" in told
+    assert "ETH-USDT.parquet cannot be read" in told
 
 
 def test_an_unknown_number_is_a_dash_and_never_a_nought(places):

@@ -31,7 +31,7 @@ def three(tmp_path):
 
 def asked(places, instance=None, **config):
     job = rollback_job(PipelineSettings(data_dir=places.root, clock="2024-06-03T00:15:00Z"), places)
-    return job.execute_in_process(run_config={"ops": {"rollback": {"config": config}}}, instance=instance)
+    return job.execute_in_process(run_config={"ops": {"restore_champion": {"config": config}}}, instance=instance)
 
 
 def test_the_champion_before_is_brought_back_for_a_reason_at_the_pipelines_own_time(three):
