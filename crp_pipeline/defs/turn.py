@@ -2,7 +2,7 @@
 
 A run holds its turn as long as the process lives that executes its steps, be it killed or not: the system lets go of the lock.
 Whoever comes meanwhile waits, then does everything once more and finds most of it done. Steps in processes of their own take
-turns step by step.
+turns step by step. A decision about a bar cannot wait for a night: it stores none of its tables, and has a turn of its own.
 """
 
 import fcntl
@@ -14,6 +14,8 @@ import dagster as dg
 from crp_pipeline.places import Places
 
 PARTITION = "dagster/partition"
+BESIDE = {"after_each_bar": "signals"}
+"""Jobs that go on beside a night of the same coin, and what their turn is called."""
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def turn(context: dg.InitResourceContext, places: Places) -> Iterator[None]:
         yield
         return
     coin = run.tags.get(PARTITION)
-    lock = places.turn(coin)
+    lock = places.turn(coin, of=BESIDE.get(run.job_name, "night"))
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+", encoding="utf-8") as file:
         try:
