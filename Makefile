@@ -4,10 +4,12 @@
 # make browser   install, run the tests that look at the web UI with a headless Chromium
 # make check     install, run every static check and the default tests
 # make web       install, serve the web UI on the loopback interface
-# make nightly   install, materialize every configured coin
+# make nightly   install, materialize every configured coin; JOBS=2 takes two at a time
+# make audit     install, ask whether any installed package has a known vulnerability
 
 PYTHON ?= python3
 PORT ?= 3000
+JOBS ?= 1
 # cpu or gpu: which build of xgboost is installed; each has an environment of its own, since both are one import
 COMPUTE ?= cpu
 
@@ -20,7 +22,7 @@ IN_PARALLEL := -n auto --dist loadscope
 
 export DAGSTER_HOME := $(CURDIR)
 
-.PHONY: demo test slow browser check web nightly clean
+.PHONY: demo test slow browser check audit web nightly clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -36,7 +38,7 @@ demo: $(READY)
 	CRP_SOURCE=demo CRP_COINS="[]" CRP_THREADS=2 $(BIN)/python -m crp_pipeline.nightly
 
 nightly: $(READY)
-	$(BIN)/python -m crp_pipeline.nightly
+	$(BIN)/python -m crp_pipeline.nightly --jobs $(JOBS)
 
 web: $(READY)
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
@@ -52,6 +54,10 @@ browser: $(READY_DEV)
 
 check: $(READY_DEV)
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/dg check defs && $(BIN)/python -m pytest $(IN_PARALLEL)
+	$(BIN)/python -m crp_pipeline_tests.audit
+
+audit: $(READY_DEV)
+	$(BIN)/python -m crp_pipeline_tests.audit
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from crp_pipeline.errors import CrpError
+from crp_pipeline.storage import named
 
 NO_ENTRY = "0" * 64
 """What the first line of a chain carries in place of a hash."""
@@ -115,7 +116,7 @@ class Chain(Generic[L]):
         """Drop the part of a line that a write was cut off in and return the hash of the last whole line."""
         lines, torn = self._lines(after)
         if torn:
-            with self._path.open("r+b") as chain:
+            with named(self._path), self._path.open("r+b") as chain:
                 chain.truncate(after.end + sum(len(line) + 1 for line in lines))
                 os.fsync(chain.fileno())
         return _line_hash(lines[-1]) if lines else after.hash
@@ -123,7 +124,7 @@ class Chain(Generic[L]):
     def append(self, document: Mapping[str, object]) -> str:
         """Write one line, which must carry the head as `previous`, and return its hash."""
         line = json.dumps(document, sort_keys=True, allow_nan=False).encode()
-        with self._path.open("ab") as chain:
+        with named(self._path), self._path.open("ab") as chain:
             chain.write(line + b"\n")
             chain.flush()
             os.fsync(chain.fileno())
@@ -161,7 +162,9 @@ class Chain(Generic[L]):
 @contextmanager
 def only_writer(lock: Path) -> Iterator[None]:
     """Nobody else reads or writes meanwhile, in any process."""
-    with lock.open("w") as file:
+    with named(lock):
+        file = lock.open("w")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

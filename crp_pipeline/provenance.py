@@ -50,7 +50,10 @@ NO_RECIPE: dict[str, Any] = {
     ),
 }
 """Settings that a verdict depends on and neither what models see nor a trade, as pydantic excludes them; and luck."""
-LIBRARIES = ("numpy", "pandas", "scikit-learn", "TA-Lib", "xgboost-cpu", "xgboost", "lightgbm", "catboost", "torch")
+LIBRARIES = (
+    *("numpy", "pandas", "scipy", "numba", "scikit-learn", "TA-Lib"),
+    *("xgboost-cpu", "xgboost", "lightgbm", "catboost", "torch"),
+)
 
 
 def stamp(

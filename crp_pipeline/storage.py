@@ -85,7 +85,7 @@ def staged(folder: Path) -> Iterator[Path]:
     One process fills it at a time, others wait. Raises `DiskError` naming `folder` where the disk does not take it.
     """
     staging = folder.with_name(f".{folder.name}.new")
-    with _named(folder), _alone_with(folder.with_name(f".{folder.name}.lock")):
+    with named(folder), _alone_with(folder.with_name(f".{folder.name}.lock")):
         try:
             yield fresh_folder(staging)
             replace_folder(staging, folder)
@@ -114,6 +114,22 @@ def move_folder(staging: Path, folder: Path) -> None:
     """Give a folder that is on the disk already (`sync_folder`) a name that nothing has."""
     staging.rename(folder)
     _sync(folder.parent)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What the operating system says of a write becomes one sentence that names what was to be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {_why(error)}; what was there before stays") from error
+
+
+def _why(error: OSError) -> str:
+    """What the operating system says, of several files that were copied about the first."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)
 
 
 def sync_folder(folder: Path) -> None:
@@ -171,7 +187,7 @@ def _files(folder: Path) -> list[str]:
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.new")
-    with _named(path), _alone_with(temporary):
+    with named(path), _alone_with(temporary):
         write(temporary)
         _sync(temporary)
         temporary.replace(path)
@@ -206,15 +222,6 @@ def _is_at(path: Path, file: int) -> bool:
         return os.path.samestat(path.stat(), os.fstat(file))
     except FileNotFoundError:
         return False
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """What the operating system says of a write becomes one sentence that names what was to be written."""
-    try:
-        yield
-    except OSError as error:
-        raise DiskError(f"{path} cannot be written: {error.strerror or error}; what was there before stays") from error
 
 
 def _exchanged(one: Path, other: Path) -> bool:

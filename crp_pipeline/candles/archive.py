@@ -7,7 +7,6 @@ not at all, and a stored bar is never replaced: where the exchange later says so
 its present word instead, delete that month's file and every later one; the next download fetches them anew.
 """
 
-import fcntl
 import json
 import re
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from crp_pipeline.candles.contract import require_candles
+from crp_pipeline.chain import only_writer
 from crp_pipeline.contracts import OHLCV, OPEN_TIME_DTYPE, Bools
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.storage import read_parquet, write_json, write_parquet
@@ -61,8 +61,7 @@ class Archive:
     def locked(self) -> Iterator[None]:
         """The archive to oneself; another process that wants it waits."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with only_writer(self.folder / ".lock"):
             yield
 
     def months(self) -> list[pd.Period]:

@@ -62,7 +62,7 @@ def prune(
     """Forget old generations and what no other names; nothing younger than a day, and nothing that the registry keeps."""
     settings, depot, _ = _opened()
     n_generations, n_objects = depot.prune(keep=keep, now=settings.present())
-    typer.echo(f"{n_generations} generations and {n_objects} objects forgotten")
+    typer.echo(f"forgotten: generations {n_generations}, objects {n_objects}")
 
 
 def _opened() -> tuple[PipelineSettings, Depot, Places]:

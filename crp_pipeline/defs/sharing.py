@@ -8,7 +8,7 @@ Steps of one run that append to the same journal, as models do to the ledger, mu
 push would be a fork and is refused. Give each machine whole coins, or one step after another.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import dagster as dg
@@ -16,10 +16,11 @@ import dagster as dg
 from crp_pipeline.defs.storage import StageIOManager
 from crp_pipeline.defs.turn import PARTITION, turn
 from crp_pipeline.depot import SHARED, Depot, Moved
+from crp_pipeline.errors import StorageError
 from crp_pipeline.places import Places
 from crp_pipeline.settings import PipelineSettings
 
-NEEDED: Mapping[str, tuple[str, ...]] = {"nightly_market": ("candles",), "nightly_controls": ()}
+NEEDED: Mapping[str, tuple[str, ...]] = {"nightly_market": ("candles",), "nightly_controls": (), "rollback": ("registry",)}
 """Stages that a run over all coins needs of each coin, by its job; every stage where the job is not named."""
 
 
@@ -48,35 +49,46 @@ class Session:
         self._stages = None if self._coin else NEEDED.get(run.job_name)
 
     def pull(self) -> None:
-        """Bring the machine to where the depot stands; what an earlier run could not push makes way where others went on."""
-        self._pull(None, None)
-        if self._stages != ():
-            for coin in [self._coin] if self._coin else self._coins():
-                self._pull(coin, self._stages)
+        """Bring the machine to where the depot stands.
+
+        What an earlier run could not push makes way where others have gone on since. Of other coins nothing does: one that is
+        refused stays as this machine has it.
+        """
+        self._tell("pulled", None, self._depot.pull(self._places, None, lay_aside=True, run=self._run_id))
+        if self._coin:
+            self._tell("pulled", self._coin, self._depot.pull(self._places, self._coin, lay_aside=True, run=self._run_id))
+        elif self._stages != ():
+            pulled = self._depot.pull_each(self._places, self._coins(), stages=self._stages, run=self._run_id)
+            self._tell_each("pulled", pulled)
 
     def push_own(self) -> None:
         """Push what the run is about."""
-        self._push(self._coin)
+        self._tell("pushed", self._coin, self._push(self._coin))
 
     def push(self) -> None:
         """Push everything that the run may have changed."""
-        self._push(None)
-        for coin in [self._coin] if self._coin else self._coins():
-            self._push(coin)
+        if not self._coin:
+            pushed = self._depot.push_each(self._places, self._coins(), now=self._now(), run=self._run_id)
+            self._tell_each("pushed", pushed)
+        self._tell("pushed", None, self._push(None))
+        self.push_own()
 
     def _coins(self) -> list[str]:
         return [subject for subject in self._depot.subjects(self._places) if subject != SHARED]
 
-    def _pull(self, coin: str | None, stages: Iterable[str] | None) -> None:
-        moved = self._depot.pull(self._places, coin, stages=stages, lay_aside=True, run=self._run_id)
-        if moved.laid_aside:
-            self._log.warning(f"{coin or SHARED}: never pushed and overtaken, laid aside: {', '.join(moved.laid_aside)}")
-        self._tell("pulled", coin, moved)
+    def _push(self, coin: str | None) -> Moved:
+        return self._depot.push(self._places, coin, now=self._now(), run=self._run_id)
 
-    def _push(self, coin: str | None) -> None:
-        self._tell("pushed", coin, self._depot.push(self._places, coin, now=self._now(), run=self._run_id))
+    def _tell_each(self, done: str, outcomes: Mapping[str, Moved | StorageError]) -> None:
+        for coin, outcome in outcomes.items():
+            if isinstance(outcome, StorageError):
+                self._log.warning(f"{outcome}; it stays as this machine has it")
+            else:
+                self._tell(done, coin, outcome)
 
     def _tell(self, done: str, coin: str | None, moved: Moved) -> None:
+        if moved.laid_aside:
+            self._log.warning(f"{coin or SHARED}: never pushed and overtaken, laid aside: {', '.join(moved.laid_aside)}")
         if moved.n_files:
             size = f"{moved.n_files} files, {moved.n_bytes / 1e6:.1f} MB"
             self._log.info(f"{coin or SHARED}: {done} generation {moved.generation}: {size}")

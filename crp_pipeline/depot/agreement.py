@@ -8,7 +8,7 @@ one run may change different files; everything else is refused, or laid aside on
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from crp_pipeline.depot.contents import continues, is_journal, unit_of
+from crp_pipeline.depot.contents import continues, is_gathered, is_journal, unit_of
 from crp_pipeline.depot.generation import Files, Generation, Stamp
 from crp_pipeline.errors import StorageError
 
@@ -86,7 +86,8 @@ def agree(sides: Sides, *, one_run: bool = False, lay_aside: bool = False) -> Pl
 def _agree_on(unit: str, sides: Sides, plan: Plan, *, one_run: bool, lay_aside: bool) -> None:
     paths = sides.paths(unit)
     ours, theirs = sides.ours(paths), sides.theirs(paths)
-    clash = bool(ours and theirs) and not (one_run and not ours & theirs)
+    beside = is_gathered(unit, sides.subject) or (one_run and not ours & theirs)
+    clash = bool(ours and theirs) and not beside
     side = _longer_journal(sides, paths)
     if side == "ours":
         return

@@ -4,7 +4,7 @@ In every folder of `data_dir` a name up to its first dot tells whose it is: `fea
 `backtest/BTC-USDT.ladder.parquet`, `models/BTC-USDT/...`. What bears no coin's name is shared by all, and so is everything in
 `SHARED_STAGES`. `models/<coin>/.record` belongs to it: at 17 MB of a demo coin's 60 it is what spares another machine the
 training of folds that are known already. Locks and half-written files do not, nor does `raw/`, from which candles are made:
-that is an operator's own, or downloaded anew.
+that is an operator's own, or downloaded anew; nor what bots read on this machine, which is what it decided last.
 """
 
 import hashlib
@@ -21,10 +21,12 @@ from crp_pipeline.depot.generation import Files, Stamp
 SHARED = "shared"
 """Subject of what belongs to no single coin; a coin has capitals in its name."""
 SHARED_STAGES = ("controls", "market", "summary")
-LEFT_OUT = ("raw",)
+LEFT_OUT = ("raw", "signals/online")
 RECORD = ".record"
 BOOKS = ("registry", "ledger", "shadow", "signals", "tuning")
 """Stages that go on by themselves: each is a whole of its own, beside the values that a night makes."""
+GATHERED = (f"{SHARED}/registry",)
+"""Units whose files are named after their content, by subject: those of all machines belong together."""
 JOURNAL_ENDING = ".jsonl"
 LOCK = ".lock"
 _COIN = re.compile("[A-Z0-9]+([-_][A-Z0-9]+)*")
@@ -44,6 +46,11 @@ def unit_of(path: str, subject: str) -> str:
     return stage if subject == SHARED or stage in BOOKS else "values"
 
 
+def is_gathered(unit: str, subject: str) -> bool:
+    """Whether a unit only ever gathers files, each of which is the same wherever it was made."""
+    return f"{subject}/{unit}" in GATHERED
+
+
 def is_journal(path: str) -> bool:
     """Whether a file is a chain of lines that only grows; one that was laid aside grows no more."""
     return path.endswith(JOURNAL_ENDING) and "/aside/" not in path
@@ -57,12 +64,12 @@ def subject_of(stage: str, name: str) -> str:
 
 def subjects_in(root: Path) -> set[str]:
     """Every coin that has a file, and `SHARED` where something belongs to none."""
-    return {subject_of(stage.name, entry.name) for stage in _stages(root) for entry in _entries(stage)}
+    return {subject_of(stage.name, entry.name) for stage in _entries(root) for entry in _entries(stage)}
 
 
 def paths_of(root: Path, subject: str) -> Iterator[Path]:
     """A subject's files."""
-    for stage in _stages(root):
+    for stage in _entries(root):
         for entry in _entries(stage):
             if subject_of(stage.name, entry.name) == subject:
                 yield from _files_in(entry)
@@ -126,12 +133,10 @@ def _seen(path: Path, known: Seen | None) -> Seen:
     return see(path)
 
 
-def _stages(root: Path) -> list[Path]:
-    return [entry for entry in _entries(root) if entry.is_dir() and entry.name not in LEFT_OUT]
-
-
 def _entries(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")) if folder.is_dir() else []
+    """What lies in a folder and is the depot's business."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [it for it in found if not it.name.startswith(".") and not {it.name, f"{folder.name}/{it.name}"} & set(LEFT_OUT)]
 
 
 def _files_in(entry: Path) -> Iterator[Path]:

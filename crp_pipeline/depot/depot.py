@@ -1,10 +1,11 @@
 """The depot: pull a coin, push a coin, see where both stand, and forget what nobody needs."""
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from crp_pipeline.depot.agreement import Plan, Sides, agree
 from crp_pipeline.depot.contents import SHARED, Seen, stamps, subjects_in
@@ -14,7 +15,7 @@ from crp_pipeline.depot.working_copy import TRANSFERS_AT_ONCE, Agreement, Workin
 from crp_pipeline.errors import StorageError
 from crp_pipeline.places import Places
 
-TRIES = 5
+TRIES = 10
 """How often a push begins again when others were faster or a file changed under it."""
 KEPT_GENERATIONS = 30
 KEPT_FOR = timedelta(days=1)
@@ -90,6 +91,18 @@ class Depot:
                 if moved is not None:
                     return moved
         raise StorageError(f"{copy.subject}: others pushed, or files changed, {TRIES} times during a push; push again")
+
+    def pull_each(
+        self, places: Places, coins: Iterable[str], *, stages: Iterable[str] | None = None, run: str = ""
+    ) -> dict[str, Moved | StorageError]:
+        """Pull many coins and return what each came to: one that is refused holds up no other."""
+        return {coin: _outcome(partial(self.pull, places, coin, stages=stages, run=run)) for coin in coins}
+
+    def push_each(
+        self, places: Places, coins: Iterable[str], *, now: datetime | None = None, run: str = ""
+    ) -> dict[str, Moved | StorageError]:
+        """Push many coins and return what each came to: one that is refused holds up no other."""
+        return {coin: _outcome(partial(self.push, places, coin, now=now, run=run)) for coin in coins}
 
     def standing(self, places: Places, coin: str | None) -> Standing:
         """How the machine and the depot stand; nothing is changed."""
@@ -215,6 +228,13 @@ class Depot:
         """Objects that some generation of a subject names."""
         numbers = self.store.numbers(subject)
         return {stamp for number in numbers for stamp in self.store.generation(subject, number).files.values()}
+
+
+def _outcome(move: Callable[[], Moved]) -> Moved | StorageError:
+    try:
+        return move()
+    except StorageError as error:
+        return error
 
 
 def _stamp(files: Mapping[str, Seen], path: str) -> Stamp | None:

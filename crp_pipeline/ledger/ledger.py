@@ -29,7 +29,7 @@ from crp_pipeline.errors import LedgerError
 from crp_pipeline.ledger.count import Trials, counted, counted_before, tried
 from crp_pipeline.ledger.event import Anew, Event, Look
 from crp_pipeline.ledger.trial import Trial
-from crp_pipeline.storage import write_bytes, write_text
+from crp_pipeline.storage import named, write_bytes, write_text
 
 COIN_NAME = re.compile("[A-Z0-9]+([-_][A-Z0-9]+)*")
 LINES = "trials.jsonl"
@@ -250,9 +250,10 @@ def _lay_aside(folder: Path, name: str) -> str:
     if not found and not is_cut_off:
         return ""
     place = begun[-1] if is_cut_off else folder / ASIDE / name
-    place.mkdir(parents=True, exist_ok=True)
-    for path in found:
-        path.rename(place / path.name)
+    with named(place):
+        place.mkdir(parents=True, exist_ok=True)
+        for path in found:
+            path.rename(place / path.name)
     return f"{ASIDE}/{place.name}"
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from crp_pipeline.errors import TuningError
+from crp_pipeline.errors import DiskError, TuningError
 from crp_pipeline.models.parameters import Parameter
+from crp_pipeline.storage import named
 
 STARTUP_TRIALS = 10
 """Trials that are drawn blindly before the sampler learns from them."""
@@ -33,8 +34,10 @@ def only_study(storage: Path | None, owner: str) -> Iterator[None]:
     if storage is None:
         yield
         return
-    storage.parent.mkdir(parents=True, exist_ok=True)
-    with storage.with_name(f".{storage.name}.lock").open("w") as file:
+    with named(storage):
+        storage.parent.mkdir(parents=True, exist_ok=True)
+        file = storage.with_name(f".{storage.name}.lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -49,11 +52,14 @@ class KeptStudy:
     study: Any
     file: Any
     """The study in SQLite; None where nothing is kept."""
+    path: Path | None = None
+    """Of the file."""
 
     def keep(self, trial: Any) -> None:
         """Write a trial that ended into the file."""
         if self.file is not None:
-            self.file.add_trial(self.study.get_trials(deepcopy=False)[trial.number])
+            with _named(self.path):
+                self.file.add_trial(self.study.get_trials(deepcopy=False)[trial.number])
 
 
 @contextmanager
@@ -66,16 +72,31 @@ def opened(storage: Path | None, key: str, *, lowers: bool) -> Iterator[KeptStud
     direction = "minimize" if lowers else "maximize"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS, n_warmup_steps=0)
     study = optuna.create_study(study_name=key, direction=direction, pruner=pruner)
-    kept = None if storage is None else optuna.storages.RDBStorage(f"sqlite:///{storage}")
+    with _named(storage):
+        kept = None if storage is None else optuna.storages.RDBStorage(f"sqlite:///{storage}")
     try:
-        file = None if kept is None else _stored_study(kept, key, direction)
+        with _named(storage):
+            file = None if kept is None else _stored_study(kept, key, direction)
         study.add_trials([] if file is None else file.trials)
-        yield KeptStudy(study, file)
+        yield KeptStudy(study, file, storage)
     finally:
         optuna.logging.set_verbosity(loudness)
         if kept is not None:
             kept.remove_session()
             kept.engine.dispose()
+
+
+@contextmanager
+def _named(path: Path | None) -> Iterator[None]:
+    """What SQLite says of a file that it cannot write becomes one sentence that names the file."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        why = getattr(error.__cause__ or error, "orig", error)
+        raise DiskError(f"{path} cannot be written: {why}; the trials in it stay") from error
 
 
 def _stored_study(storage: Any, key: str, direction: str) -> Any:

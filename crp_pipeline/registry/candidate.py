@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from crp_pipeline.storage import MANIFEST, fresh_folder, sha256, verify
+from crp_pipeline.storage import MANIFEST, fresh_folder, named, sha256, verify
 
 MODELS = "models"
 STACK = "stack.json"
@@ -22,13 +22,14 @@ def gather(models: Mapping[str, Path], stack: Path, target: Path, *, decisions: 
 
     Without `decisions` no later version can be compared with this one on past bars.
     """
-    fresh_folder(target)
-    for name, folder in models.items():
-        verify(folder)
-        shutil.copytree(folder, target / MODELS / name)
-    shutil.copy(stack, target / STACK)
-    if decisions is not None:
-        shutil.copy(decisions, target / DECISIONS)
+    with named(target):
+        fresh_folder(target)
+        for name, folder in models.items():
+            verify(folder)
+            shutil.copytree(folder, target / MODELS / name)
+        shutil.copy(stack, target / STACK)
+        if decisions is not None:
+            shutil.copy(decisions, target / DECISIONS)
     return target
 
 

@@ -15,7 +15,7 @@ from crp_pipeline.chain import BEGINNING, Mark
 from crp_pipeline.registry.journal import Entry, Journal
 from crp_pipeline.registry.roll import Roll
 from crp_pipeline.registry.state import Pointers, Reign, State, state_of
-from crp_pipeline.storage import write_text
+from crp_pipeline.storage import write_bytes
 
 CHECKPOINT = "journal.checkpoint"
 FORMAT = 1
@@ -53,16 +53,16 @@ def keep_checkpoint(folder: Path, journal: Journal, reading: Reading) -> None:
     if reading.state.lines - reading.since.lines < EVERY:
         return
     body = _body(journal.read(reading.since).end, reading.state)
-    write_text(folder / CHECKPOINT, f"{_seal(body)}\n{body}")
+    write_bytes(folder / CHECKPOINT, _seal(body) + b"\n" + body)
 
 
 def load_checkpoint(folder: Path) -> tuple[Mark, State] | None:
     """Where the checkpoint ends and what it says; None where there is none that can be read."""
     path = folder / CHECKPOINT
-    seal, _, body = path.read_text(encoding="utf-8", errors="replace").partition("\n") if path.exists() else ("", "", "")
+    seal, _, body = path.read_bytes().partition(b"\n") if path.exists() else (b"", b"", b"")
     if not body or seal != _seal(body):
         return None
-    told, _, registered = body.partition("\n")
+    told, _, registered = body.partition(b"\n")
     try:
         document = json.loads(told)
         return (Mark(**document["mark"]), _state(document["state"], registered)) if document["format"] == FORMAT else None
@@ -70,21 +70,21 @@ def load_checkpoint(folder: Path) -> tuple[Mark, State] | None:
         return None
 
 
-def _seal(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()
+def _seal(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
 
 
-def _body(mark: Mark, state: State) -> str:
+def _body(mark: Mark, state: State) -> bytes:
     """One line of JSON, and then the registrations."""
     sets = {name: sorted(getattr(state, name)) for name in SETS}
     values = {name: asdict(getattr(state, name)) for name in ("told", "before")}
     last = None if state.last is None else state.last.line
     told = {name: value for name, value in vars(state).items() if name != "registered"} | {**sets, **values, "last": last}
     head = json.dumps({"format": FORMAT, "mark": asdict(mark), "state": told}, separators=(",", ":"))
-    return f"{head}\n{state.registered.text}"
+    return head.encode() + b"\n" + state.registered.rows
 
 
-def _state(told: dict[str, Any], registered: str) -> State:
+def _state(told: dict[str, Any], registered: bytes) -> State:
     return State(
         **{
             **told,

@@ -1,6 +1,6 @@
-"""The registrations of a coin by version: those of a checkpoint stay text until one of them is asked for.
+"""The registrations of a coin by version: those of a checkpoint stay bytes until one of them is asked for.
 
-A coin has thousands and an operation asks for one or two: finding a version's row in a megabyte of text takes a fraction of a
+A coin has thousands and an operation asks for one or two: finding a version's row in a megabyte takes a fraction of a
 millisecond, making objects of all of them tens of milliseconds.
 """
 
@@ -20,10 +20,10 @@ class Registered(NamedTuple):
 
 
 class Roll:
-    """Versions in the order of their latest registrations; `text` holds one JSON row per line."""
+    """Versions in the order of their latest registrations; `rows` holds one JSON row per line."""
 
-    def __init__(self, text: str = "") -> None:
-        self._kept, self._later = text, dict[str, Registered]()
+    def __init__(self, rows: bytes = b"") -> None:
+        self._kept, self._later = rows, dict[str, Registered]()
 
     def add(self, version: str, registered: Registered) -> None:
         """Put a version at the end, wherever it was before."""
@@ -51,15 +51,15 @@ class Roll:
         return (version for version, _ in self.newest_first())
 
     def __len__(self) -> int:
-        return self._kept.count("\n") + len(self._later)
+        return self._kept.count(b"\n") + len(self._later)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Roll) and self.text == other.text
+        return isinstance(other, Roll) and self.rows == other.rows
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Roll({self.text!r})"
+        return f"Roll({self.rows!r})"
 
     def newest_first(self) -> Iterator[tuple[str, Registered]]:
         """Every registration; those that nobody comes to are not parsed."""
@@ -67,23 +67,23 @@ class Roll:
         yield from map(_parsed, reversed(self._kept.splitlines()))
 
     @property
-    def text(self) -> str:
+    def rows(self) -> bytes:
         """What a checkpoint keeps."""
-        return self._kept + "".join(_row(version, registered) for version, registered in self._later.items())
+        return self._kept + b"".join(_row(version, registered) for version, registered in self._later.items())
 
     def _place(self, version: str) -> tuple[int, int]:
-        """Where the version's row begins and ends in the text; twice 0 where it has none."""
-        opening = f"[{json.dumps(version)},"
-        found = 0 if self._kept.startswith(opening) else self._kept.find(f"\n{opening}") + 1
+        """Where the version's row begins and ends among those of the checkpoint; twice 0 where it has none."""
+        opening = f"[{json.dumps(version)},".encode()
+        found = 0 if self._kept.startswith(opening) else self._kept.find(b"\n" + opening) + 1
         if not found and not self._kept.startswith(opening):
             return 0, 0
-        return found, self._kept.index("\n", found) + 1
+        return found, self._kept.index(b"\n", found) + 1
 
 
-def _row(version: str, registered: Registered) -> str:
-    return json.dumps([version, *registered], separators=(",", ":")) + "\n"
+def _row(version: str, registered: Registered) -> bytes:
+    return json.dumps([version, *registered], separators=(",", ":")).encode() + b"\n"
 
 
-def _parsed(row: str) -> tuple[str, Registered]:
+def _parsed(row: bytes) -> tuple[str, Registered]:
     version, *told = json.loads(row)
     return version, Registered(*told)

@@ -30,7 +30,7 @@ class Standing:
     reign: int
     """Line of the journal at which the reign began, counted from 1."""
     shadow: str | None
-    """Latest version of another recipe that was found good and not yet proved better than the champion."""
+    """Who decides beside the champion, as `Registry.pointers` has it."""
     shadow_recipe: str | None
 
 

@@ -18,6 +18,7 @@ from crp_pipeline.storage import (
     MANIFEST,
     fresh_folder,
     move_folder,
+    named,
     read_manifest,
     replace_folder,
     seal,
@@ -78,14 +79,16 @@ class Versions:
 
     def stage(self, bundle: str | PathLike[str], card: Mapping[str, Any], verdict: Verdict) -> str:
         """Copy a bundle, check the copy, seal it with its card and return its version."""
-        staging = fresh_folder(self.root / STAGING)
-        shutil.copytree(bundle, staging, dirs_exist_ok=True)
+        staging = self.root / STAGING
+        with named(staging):
+            shutil.copytree(bundle, fresh_folder(staging), dirs_exist_ok=True)
         if (staging / MANIFEST).exists():
             own = verify(staging)
             card = {**card, "bundle": {name: own[name] for name in own if name not in {"format", "files"}}}
         check_subject(staging, verdict)
         seal(staging, dict(card))
-        sync_folder(staging)
+        with named(staging):
+            sync_folder(staging)
         return sha256(staging / MANIFEST)[:16]
 
     def staged(self) -> str | None:
@@ -103,9 +106,11 @@ class Versions:
             self.card(version)
             shutil.rmtree(self.root / STAGING)
         elif not self.has(version):
-            move_folder(self.root / STAGING, self.folder(version))
+            with named(self.folder(version)):
+                move_folder(self.root / STAGING, self.folder(version))
         else:
-            replace_folder(self.root / STAGING, self.folder(version))
+            with named(self.folder(version)):
+                replace_folder(self.root / STAGING, self.folder(version))
 
     def is_whole(self, version: str) -> bool:
         """True for a version that has a folder with more than its card in it."""

@@ -8,8 +8,8 @@ part of it; so neither settled funding nor finer candles are looked for. The set
 among them; of the present ones only the places count. Every model is trained anew: no record of earlier nights is read, and
 nothing that is stored is written to.
 
-Bits depend on the processor as well, which no card names: where every ingredient is the same and a result is not, that is what
-is left.
+Bits depend on the processor and the device as well, and on threads that a run asked of one model alone, which no card names:
+where every ingredient is the same and a result is not, that is what is left.
 """
 
 from crp_pipeline.replay.comparison import Replay, replay

@@ -49,7 +49,7 @@ class Replay:
             return f"{what} is not made again, because {len(self.missing)} of its ingredients are gone or others"
         if n_other == 0:
             return f"{what} was made again and is the same to the bit{', of other ingredients' if self.missing else ''}"
-        why = "" if self.missing else " of the same ingredients: the processor is what is left to differ"
+        why = "" if self.missing else " of the same ingredients: processor, device or threads are what is left to differ"
         return f"{what} was made again and is not the same: {n_other} of {len(self.made)} results differ{why}"
 
 

@@ -40,11 +40,15 @@ def test_functions_are_short():
 
 
 EXECUTABLE_FORMATS = {"pickle", "cPickle", "_pickle", "pickletools", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-LOADERS = {"torch.load", "torch.save", "pd.read_pickle", "pandas.read_pickle"}
+LOADERS = {
+    *("torch.load", "torch.save", "pd.read_pickle", "pandas.read_pickle", "eval", "exec", "compile", "__import__"),
+    *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
+    *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "yaml.unsafe_load_all"),
+}
 
 
 def executable_formats_in(source):
-    """Imports of libraries that store code with their data, calls that read or write it, and numpy told to allow it."""
+    """Imports of libraries that store code with their data, calls that read, write or run it, and libraries told to allow it."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
@@ -52,8 +56,8 @@ def executable_formats_in(source):
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             yield from [called] if called in LOADERS or called.endswith(".to_pickle") else []
-            allowed = [keyword for keyword in node.keywords if keyword.arg == "allow_pickle"]
-            yield from ("allow_pickle" for keyword in allowed if ast.unparse(keyword.value) != "False")
+            allowed = [keyword for keyword in node.keywords if keyword.arg in {"allow_pickle", "shell"}]
+            yield from (keyword.arg for keyword in allowed if ast.unparse(keyword.value) != "False")
 
 
 def test_nothing_stores_or_loads_what_could_execute():
@@ -72,6 +76,14 @@ def test_nothing_stores_or_loads_what_could_execute():
         "frame.to_pickle(path)",
         "np.load(path, allow_pickle=True)",
         "np.load(path, allow_pickle=flag)",
+        "joblib.load(path)\nimport joblib",
+        "yaml.load(text, Loader=yaml.Loader)",
+        "yaml.unsafe_load(text)",
+        "eval(formula)",
+        "exec(source)",
+        "os.system(line)",
+        "subprocess.run(line, shell=True)",
+        "subprocess.run(line, shell=flag)",
     ],
 )
 def test_what_could_execute_is_found(source):

@@ -31,7 +31,7 @@ from crp_pipeline_tests.benchmarks.fresh import MIB
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.night_process import home_of_a_night, start_night
 
-SAMPLE_S = 0.25
+SAMPLE_S = 2.0
 FLEET = 1_000
 """Coins that the sizes are extrapolated to."""
 BEFORE_BODY, AFTER_BODY = {"STEP_START", "STEP_INPUT", "LOADED_INPUT"}, {"STEP_OUTPUT", "STEP_FAILURE"}

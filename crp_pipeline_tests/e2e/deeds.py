@@ -1,7 +1,6 @@
 """What a night writes, deed by deed, small enough to be killed at each of its moments."""
 
 import json
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

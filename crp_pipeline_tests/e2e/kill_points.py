@@ -6,6 +6,7 @@ a flush it may first cut the file short, which is what a disk holds in mid-write
 audit events and a few replaced functions tell.
 """
 
+import errno
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import signal
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +37,8 @@ NAMED = {
 """What an audit event does, and which of its arguments names what it does it to."""
 FLUSH, FLUSH_AGAIN = "flush", "flush again"
 """Of a file whose content may not be on the disk yet, and of a folder or a file that is."""
+TAKES_SPACE = ("open", "make", FLUSH)
+"""What a full disk refuses."""
 CUT_OF_A_LINE = 10
 """Bytes that are missing from the last line of a file that is appended to, where the write was cut off."""
 UNTIMED = (
@@ -74,11 +77,25 @@ class Deed:
     """Raises unless what stood before is whole and can be read; writes nothing."""
 
 
-class _Watch:
-    """Counts moments, and ends the process at one of them."""
+@dataclass(frozen=True)
+class Point:
+    """A moment of a whole night, told by what happens there and to which path."""
 
-    def __init__(self, root: Path, fatal: Moment | None) -> None:
+    name: str
+    kind: str
+    """Regular expression."""
+    path: str
+    """Regular expression."""
+    nth: int = 1
+    is_torn: bool = False
+
+
+class _Watch:
+    """Counts moments, and ends the process at one of them; or the disk is full from there on."""
+
+    def __init__(self, root: Path, fatal: Moment | Point | None, *, fills: bool = False) -> None:
         self.root, self._fatal, self.moments, self._is_busy = str(root.resolve()) + os.sep, fatal, list[Moment](), False
+        self._left, self._fills, self._is_full = fatal.nth if isinstance(fatal, Point) else 0, fills, False
 
     def see(self, kind: str, path: object) -> None:
         """The deed is about to do this."""
@@ -89,11 +106,25 @@ class _Watch:
         self._is_busy = True
         moment = Moment(len(self.moments), kind, name.removeprefix(self.root))
         self.moments.append(moment)
-        if self._fatal is not None and self._fatal.number == moment.number:
+        self._is_full |= self._fills and self._is_fatal(moment)
+        if self._is_full and kind in TAKES_SPACE:
+            self._is_busy = False
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([] if kind == FLUSH else [name]))
+        if self._fatal is not None and not self._fills and self._is_fatal(moment):
             if self._fatal.is_torn:
                 _tear(Path(name))
             os.kill(os.getpid(), signal.SIGKILL)
         self._is_busy = False
+
+    def _is_fatal(self, moment: Moment) -> bool:
+        if isinstance(self._fatal, Moment):
+            return self._fatal.number == moment.number
+        if self._fatal is None:
+            return False
+        if re.fullmatch(self._fatal.kind, moment.kind) and re.fullmatch(self._fatal.path, moment.path):
+            self._left -= 1
+            return self._left == 0
+        return False
 
     def audit(self, event: str, arguments: tuple[object, ...]) -> None:
         """What Python tells of every call that it makes."""
@@ -120,9 +151,10 @@ def _tear(path: Path) -> None:
     os.truncate(path, max(size - CUT_OF_A_LINE, 0) if path.suffix == ".jsonl" else size // 2)
 
 
-def _watched(watch: _Watch) -> None:
+def watched(root: Path, fatal: Moment | Point | None, *, fills: bool = False) -> _Watch:
     """Have everything told from here on, in this process."""
-    flush, exchange, flushed = os.fsync, storage._exchanged, set[tuple[int, ...]]()  # noqa: SLF001
+    watch = _Watch(root, fatal, fills=fills)
+    flush, exchange, flushed = os.fsync, storage._exchanged, set[tuple[int, ...]]()
 
     def fsync(descriptor: int) -> None:
         path, state = Path(f"/proc/self/fd/{descriptor}").readlink(), os.fstat(descriptor)
@@ -135,10 +167,11 @@ def _watched(watch: _Watch) -> None:
         watch.see("exchange", other)
         return exchange(one, other)
 
-    os.fsync, storage._exchanged = fsync, exchanged  # noqa: SLF001
+    os.fsync, storage._exchanged = fsync, exchanged
     event.listen(Engine, "before_cursor_execute", watch.sql)
     event.listen(Engine, "commit", lambda connection: watch.sql(connection, None, "commit"))
     sys.addaudithook(watch.audit)
+    return watch
 
 
 def in_a_child(do: Callable[[Path], object], root: Path, fatal: Moment | None = None) -> list[Moment]:
@@ -146,32 +179,53 @@ def in_a_child(do: Callable[[Path], object], root: Path, fatal: Moment | None = 
     told = root.with_name(f"{root.name}.moments.json")
     told.unlink(missing_ok=True)
     expected = 0 if fatal is None else -signal.SIGKILL
-    if (ended := _exit_code(partial(_act, do, root, fatal, told))) != expected:
+    if (child := os.fork()) == 0:
+        exit_code(partial(_act, do, root, fatal, told))
+    if (ended := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) != expected:
         raise AssertionError(f"{do}: the child ended with {ended}, not {expected}, at {fatal}")
     if fatal is not None:
         return []
     return [Moment(number, kind, path) for number, (kind, path) in enumerate(json.loads(told.read_text()))]
 
 
+def on_a_disk_that_fills(do: Callable[[Path], object], root: Path, at: Moment) -> str:
+    """Do it in a process of its own on a disk that is full from a moment on; what was raised, by its type and words."""
+    told = root.with_name(f"{root.name}.error.txt")
+    told.unlink(missing_ok=True)
+    if (child := os.fork()) == 0:
+        exit_code(partial(_fill_up, do, root, at, told))
+    os.waitpid(child, 0)
+    return told.read_text() if told.exists() else ""
+
+
+def _fill_up(do: Callable[[Path], object], root: Path, at: Moment, told: Path) -> None:
+    watched(root, at, fills=True)
+    try:
+        do(root)
+    except Exception as error:  # noqa: BLE001 - the test looks at it, whatever it is
+        told.write_text(f"{type(error).__name__}: {error}")
+
+
 def _act(do: Callable[[Path], object], root: Path, fatal: Moment | None, told: Path) -> None:
-    watch = _Watch(root, fatal)
-    _watched(watch)
+    watch = watched(root, fatal)
     do(root)
     told.write_text(json.dumps([[moment.kind, moment.path] for moment in watch.moments]))
 
 
-def _exit_code(act: Callable[[], object]) -> int:
-    """How a forked child ends that does this and nothing else."""
-    if (child := os.fork()) == 0:
-        code = 1
-        try:
-            act()
-            code = 0
-        except BaseException:  # noqa: BLE001 - nothing of the parent's may go on in the child
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def exit_code(act: Callable[[], object]) -> None:
+    """Do this in a forked child, and end it: nothing of the parent's may go on there."""
+    code = 1
+    try:
+        act()
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    except BaseException:  # noqa: BLE001 - the child ends here, whatever happened
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def with_torn(moments: list[Moment]) -> list[Moment]:
@@ -179,12 +233,12 @@ def with_torn(moments: list[Moment]) -> list[Moment]:
     return [*moments, *(replace(it, is_torn=True) for it in moments if it.kind == FLUSH)]
 
 
-def contents(root: Path) -> dict[str, str]:
-    """SHA-256 of every file by its path; locks are left out, a database is told by its rows."""
+def contents(root: Path, *, but: Sequence[str] = ()) -> dict[str, str]:
+    """SHA-256 of every file by its path; locks and some folders are left out, a database is told by its rows."""
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        if not LOCKS.fullmatch(path.name):
+        if not LOCKS.fullmatch(path.name) and name.split("/")[0] not in but:
             content = b"" if path.is_dir() else repr(_trials(path)).encode() if path.suffix == ".db" else path.read_bytes()
             found[name] = sha256(content).hexdigest()
     return found

@@ -1,7 +1,5 @@
 """A night in a process of its own, from the shell, in a folder of its own: what a user of `make nightly` gets."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +8,9 @@ from shutil import copy
 from crp_pipeline.controls import keep_report
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline_tests.e2e.corridor import green_report
+from crp_pipeline_tests.e2e.web_server import environment_of
 
 ROOT = Path(__file__).parents[2]
-
-
-def environment_of(settings: PipelineSettings) -> dict[str, str]:
-    """The `CRP_*` variables that make these settings; secrets are none of them."""
-    told = settings.model_dump(mode="json", exclude_defaults=True)
-    return {f"CRP_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in told.items()}
 
 
 def home_of_a_night(folder: Path, settings: PipelineSettings, **environment: str) -> dict[str, str]:
@@ -25,9 +18,7 @@ def home_of_a_night(folder: Path, settings: PipelineSettings, **environment: str
     folder.mkdir(parents=True, exist_ok=True)
     copy(ROOT / "dagster.yaml", folder)
     keep_report(green_report(), settings.data_dir, tell=print)
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("CRP_")}
-    own = {"DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    return {**mine, **environment_of(settings), **own, **environment}
+    return {**environment_of(folder, settings), **environment}
 
 
 def start_night(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen:

@@ -241,6 +241,17 @@ def test_a_coin_that_is_retired_during_its_night_is_left_out_of_the_rest(instanc
     assert with_runs(instance, *runs, coins=["A"]) == [(CORRIDOR, "A")]
 
 
+def test_a_run_that_crashed_and_will_be_repeated_is_waited_for(instance):
+    with_runs(instance, (CANDLES, "A", OK), (MARKET, None, OK), (CONTROLS, None, OK), (CORRIDOR, "A", BAD))
+    [crashed] = instance.get_runs(limit=1)
+    instance.add_run_tags(crashed.run_id, {"dagster/will_retry": "true"})
+    assert next_requests(instance, ["A"]) == []
+    instance.add_run_tags(crashed.run_id, {"dagster/auto_retry_run_id": "2026-03-03-4"})
+    assert with_runs(instance, (CORRIDOR, "A", RUNNING), coins=["A"]) == []
+    instance.report_run_failed(instance.get_runs(limit=1)[0])
+    assert [it.job_name for it in next_requests(instance, ["A"])] == [SUMMARY]
+
+
 def test_last_night_is_none_of_tonights_business(instance):
     with_runs(
         instance, (CANDLES, "A", OK), (MARKET, None, OK), (CONTROLS, None, OK), (CORRIDOR, "A", RUNNING), night="2026-03-02"

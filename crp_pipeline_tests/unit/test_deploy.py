@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-import click
 import pytest
 import typer
 import yaml
@@ -27,6 +26,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 HELM = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
 GPU = yaml.safe_load((DEPLOY / "helm" / "gpu.yaml").read_text())
 EXAMPLE = (DEPLOY / "secrets.env.example").read_text()
+CRP = set(typer.main.get_command(app).commands)
 OURS = {name: it for name, it in COMPOSE["services"].items() if it["image"].startswith("crp-pipeline:")}
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in sorted(DEPLOY.rglob("*")) if path.is_file()}
 SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|WEBHOOK|_URL$|ONLINE_STORE|MLFLOW|ROOT_USER)")
@@ -81,14 +81,10 @@ def what_is_missing(command: list[str]) -> Iterator[str]:
         yield program
     modules = [after for before, after in pairwise(words) if before == "-m"]
     yield from (name for name in modules if find_spec(name) is None)
-    if program == "crp" and not isinstance(crp_command(words[0]), click.Command):
+    if program == "crp" and words[0] not in CRP:
         yield f"crp {words[0]}"
     for source in [after for before, after in pairwise(words) if before == "-c" and program == "python"]:
         compile(source, "compose.yaml", "exec")
-
-
-def crp_command(name: str) -> click.Command | None:
-    return typer.main.get_command(app).commands.get(name)
 
 
 def literal_secrets(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Objects, generations, pulls, pushes, journals and pruning, on filesystems of memory and of local files."""
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from crp_pipeline.chain import only_writer
+from crp_pipeline.cli import main
 from crp_pipeline.depot import SHARED, Depot
 from crp_pipeline.depot.contents import paths_of, subject_of, subjects_in
 from crp_pipeline.depot.generation import Generation, stamp_of
@@ -82,6 +84,7 @@ class TestWhatBelongsToACoin:
             f"candles/.{COIN}.parquet.17.new",
             f"models/{COIN}/.lightgbm.bundle.old/model.txt",
             f"raw/{COIN}.csv",
+            f"signals/online/{COIN}.parquet",
             ".dagster/history/runs.db",
             "README.md",
         )
@@ -211,6 +214,25 @@ class TestPushAndPull:
             == held(theirs, None)
             == {"market/market.parquet": "market", "controls/controls.parquet": "controls"}
         )
+
+    def test_ingredients_of_all_coins_are_those_of_both_machines(self, machines):
+        (here, mine), (there, theirs) = machines
+        write(mine, {"registry/market/aa.parquet": "a", "registry/market/cc.json": "written here"})
+        write(theirs, {"registry/market/bb.parquet": "b", "registry/market/cc.json": "written there"})
+        here.push(mine, None)
+        there.push(theirs, None)
+        here.pull(mine, None)
+        assert held(mine, None) == held(theirs, None)
+        assert held(mine, None) == {
+            "registry/market/aa.parquet": "a",
+            "registry/market/bb.parquet": "b",
+            "registry/market/cc.json": "written here",
+        }
+        (mine.root / "registry/market/aa.parquet").unlink()
+        here.push(mine, None)
+        there.pull(theirs, None)
+        assert held(mine, None) == held(theirs, None)
+        assert "registry/market/aa.parquet" not in held(theirs, None)
 
     def test_the_standing_names_what_is_unpushed(self, machines):
         (here, mine), (there, theirs) = machines
@@ -510,3 +532,46 @@ def _killed_after(moves):
             source.replace(target)
 
     return move
+
+
+class TestTheShell:
+    """`crp depot`, on a depot that another machine has pushed to."""
+
+    @pytest.fixture
+    def crp(self, machines, url, tmp_path, monkeypatch, capsys):
+        (here, mine), _ = machines
+        write(mine, A_NIGHT)
+        here.push(mine, COIN, now=NOW)
+        monkeypatch.setenv("CRP_STORAGE", url)
+        monkeypatch.setenv("CRP_DATA_DIR", str(tmp_path / "second"))
+
+        def run(*words: str) -> str:
+            monkeypatch.setattr("sys.argv", ["crp", "depot", *words])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            told = capsys.readouterr()
+            assert told.err == "" if ended.value.code == 0 else told.out == ""
+            return told.out + told.err
+
+        return run
+
+    def test_both_directions_and_what_stands_where(self, crp, machines):
+        (here, mine), (_, theirs) = machines
+        assert re.search(rf"{COIN} +0 +1 +first +{NOW:%Y-%m-%d}", crp("status"))
+        assert crp("pull", "--coin", COIN) == f"{COIN}: generation 1, 6 files fetched, 0.0 MB\n"
+        assert held(theirs) == A_NIGHT
+        write(theirs, {f"labels/{COIN}.parquet": "labels"})
+        assert crp("push") == f"{COIN}: generation 2, 1 files sent, 0.0 MB\n"
+        here.pull(mine, COIN)
+        write(mine, {f"labels/{COIN}.parquet": "more"})
+        here.push(mine, COIN)
+        write(theirs, {f"labels/{COIN}.parquet": "less"})
+        assert crp("push").startswith(f"crp: {COIN}: labels/{COIN}.parquet was changed here since generation 2")
+        assert "laid aside: " in crp("pull", "--lay-aside")
+        assert held(theirs) == held(mine)
+        assert crp("prune", "--keep", "1") == "forgotten: generations 1, objects 0\n"
+
+    def test_a_coin_that_nobody_has_and_a_depot_that_is_none_are_one_sentence(self, crp, monkeypatch):
+        assert crp("pull", "--coin", "BTC-USDT") == "crp: BTC-USDT has no files, neither here nor in the depot\n"
+        monkeypatch.delenv("CRP_STORAGE")
+        assert crp("status") == "crp: there is no depot: CRP_STORAGE names none, such as s3://bucket/prefix\n"

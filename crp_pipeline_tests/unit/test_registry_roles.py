@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -218,6 +219,18 @@ def test_what_an_operator_pinned_is_not_pruned_though_it_was_rejected(book):
     assert book.prune(COIN, RetentionConfig(keep_versions=1, keep_days=0), now=NOW + timedelta(days=1)) == [other]
 
 
+@pytest.mark.parametrize("role", ["champion", "champion before", "challenger", "shadow"])
+def test_a_line_that_prunes_a_version_with_a_role_cannot_have_happened(role, book):
+    versions = {"champion before": crown(book, "first", recipe="x"), "champion": crown(book, "second", recipe="x")}
+    versions["shadow"] = register(book, "third", SHADOW, recipe="y")
+    versions["challenger"] = register(book, "fourth", SHADOW, recipe="x")
+    journal = Journal(book.root / COIN)
+    journal.append(replace(book.history(COIN)[-1], action="prune", version=versions[role], recipe="", previous=journal.head))
+    for ask in (book.verify, book.champion, lambda coin: book.prune(coin, RetentionConfig(), now=NOW)):
+        with pytest.raises(RegistryError, match=f"line 7 of the journal prunes {versions[role]}, which has reigned, or is"):
+            ask(COIN)
+
+
 def test_a_young_version_is_kept_however_many_are_newer(book):
     old = register(book, "old", REJECTED, now=NOW - timedelta(days=90, seconds=1))
     register(book, "young", REJECTED, now=NOW - timedelta(days=89))
@@ -267,20 +280,37 @@ def checked(book, monkeypatch):
     return book
 
 
-def read_through(book):
-    """(lines read) by a question."""
+def read_through(act):
+    """Lines of the journal that were read."""
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         read = Journal.read
         patch.setattr(Journal, "read", lambda *args: seen.append(read(*args)) or seen[-1])
-        book.pointers(COIN)
+        act()
     return sum(len(record.entries) for record in seen)
 
 
 def test_a_reader_goes_on_from_the_checkpoint(checked):
-    assert read_through(checked) == 2
+    assert read_through(lambda: checked.pointers(COIN)) == 2
     (checked.root / COIN / checkpoint.CHECKPOINT).unlink()
-    assert read_through(checked) == 6
+    assert read_through(lambda: checked.pointers(COIN)) == 6
+
+
+def test_no_operation_reads_more_than_the_lines_since_the_checkpoint_however_many_there_are(book, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY", 5)
+    versions = [crown(book, str(number)) for number in range(20)]
+    operations = {
+        "register": lambda: register(book, "new", SHADOW),
+        "rollback": lambda: book.rollback(COIN, now=NOW),
+        "promote": lambda: book.promote(COIN, versions[-1], PROMOTED, again=True, now=NOW),
+        "champion": lambda: book.champion(COIN),
+        "pointers": lambda: book.pointers(COIN),
+        "is_rolled_back": lambda: book.is_rolled_back(COIN, versions[0]),
+        "champion_at": lambda: book.champion_at(COIN, NOW),
+    }
+    read = {name: read_through(act) for name, act in operations.items()}
+    assert max(read.values()) <= 2 * 5, read
+    assert len(book.history(COIN)) == 43
 
 
 def test_a_line_before_the_checkpoint_that_was_altered_is_found_by_verify(checked):
@@ -298,7 +328,7 @@ def test_a_damaged_checkpoint_is_passed_over(damage, checked):
     text = path.read_text()
     damaged = {"emptied": "", "cut short": text[:-9], "altered": text.replace("promote", "rollback"), "unreadable": "\xff"}
     path.write_text(damaged[damage], encoding="latin-1")
-    assert read_through(checked) == 6
+    assert read_through(lambda: checked.pointers(COIN)) == 6
     checked.verify(COIN)
 
 
@@ -307,13 +337,13 @@ def test_a_checkpoint_of_another_journal_is_passed_over(checked, tmp_path):
     for content in ("other", "others", "still others"):
         crown(other, content)
     (checked.root / COIN / checkpoint.CHECKPOINT).write_bytes((other.root / COIN / checkpoint.CHECKPOINT).read_bytes())
-    assert read_through(checked) == 6
+    assert read_through(lambda: checked.pointers(COIN)) == 6
 
 
 def test_a_forged_checkpoint_is_found_by_verify(checked):
     path = checked.root / COIN / checkpoint.CHECKPOINT
-    body = path.read_text().partition("\n")[2].replace("PROMOTE", "SHADOW")
-    path.write_text(f"{checkpoint._seal(body)}\n{body}")
+    body = path.read_bytes().partition(b"\n")[2].replace(b"PROMOTE", b"SHADOW")
+    path.write_bytes(checkpoint._seal(body) + b"\n" + body)
     with pytest.raises(RegistryError, match="the checkpoint of the journal is not what its first 4 lines come to"):
         checked.verify(COIN)
 

@@ -86,10 +86,14 @@ def test_a_version_made_again_is_the_same_to_the_bit_and_nothing_stored_is_chang
     assert kept == ["decisions.parquet", "features.parquet", "labels.parquet", "models", "splits.parquet", "stack.json"]
 
 
-def test_a_version_is_the_same_when_more_bars_and_coins_have_come_and_the_settings_are_others(night, again, monkeypatch):
+def test_a_version_is_the_same_when_more_bars_and_coins_have_come_and_the_settings_are_others(
+    night, again, monkeypatch, tmp_path
+):
     places, _ = night
+    (tmp_path / "fills.csv").write_text("bps\n40.0\n")
     monkeypatch.setenv("CRP_SEED", "99")
     monkeypatch.setenv("CRP_EXECUTION__FEE_BPS", "31")
+    monkeypatch.setenv("CRP_EXECUTION__SLIPPAGE_FILE", str(tmp_path / "fills.csv"))
     monkeypatch.setenv("CRP_WALK_FORWARD__TRAIN_SIZE", "600")
     shutil.rmtree(places.ingredients(COIN))
     store_market(places, version_settings(places.root), 900, coins=(COIN, OTHER, "NOISE-DEMO-3"))

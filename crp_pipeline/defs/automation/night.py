@@ -14,6 +14,8 @@ import dagster as dg
 
 NIGHT, PHASE = "crp/night", "crp/phase"
 PARTITION = "dagster/partition"
+WILL_RETRY, RETRIED_BY = "dagster/will_retry", "dagster/auto_retry_run_id"
+"""Tags by which Dagster says that a crashed run will be repeated, and then by which run."""
 PHASES = ("nightly_candles", "nightly_market", "nightly_controls", "nightly", "nightly_summary")
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 STILL_GOING = [status for status in dg.DagsterRunStatus if status not in ENDED]
@@ -28,7 +30,7 @@ def next_requests(instance: dg.DagsterInstance, coins: Sequence[str]) -> list[dg
     candles, market, controls, corridor, _ = (
         {coin: run for (of, coin), run in runs.items() if of == phase} for phase in PHASES
     )
-    if not set(coins) <= set(candles) or any(run.status not in ENDED for run in runs.values()):
+    if not set(coins) <= set(candles) or not all(map(_has_ended, runs.values())):
         return []
     with_candles = [coin for coin in coins if candles[coin].status is dg.DagsterRunStatus.SUCCESS]
     to_come = [phase for phase, found in zip(PHASES[1:3], (market, controls), strict=True) if not found]
@@ -39,6 +41,12 @@ def next_requests(instance: dg.DagsterInstance, coins: Sequence[str]) -> list[dg
     if waiting:
         return requests_of(PHASES[3], night, waiting)
     return _summary_request(night, runs)
+
+
+def _has_ended(run: dg.DagsterRun) -> bool:
+    """Whether a run is over; one that crashed and will be repeated is not, until the repetition takes its place."""
+    is_repeated = run.tags.get(WILL_RETRY) == "true" and RETRIED_BY not in run.tags
+    return run.status in ENDED and not is_repeated
 
 
 def _summary_request(night: str, runs: Runs) -> list[dg.RunRequest]:
