@@ -14,13 +14,18 @@ import dagster as dg
 from crp_pipeline.places import Places
 
 PARTITION = "dagster/partition"
+BESIDE = "crp/beside_the_night"
+"""Tag of a run that writes nothing of a night and so takes no turn."""
 
 
 @contextmanager
 def turn(context: dg.InitResourceContext, places: Places) -> Iterator[None]:
-    """Nobody else's run of this coin, or over all coins, goes on meanwhile; who looks at values without a run has no turn."""
+    """Nobody else's run of this coin, or over all coins, goes on meanwhile.
+
+    Who looks at values without a run takes no turn, nor does a run that is `BESIDE` the nights.
+    """
     run = context.run
-    if run is None:
+    if run is None or BESIDE in run.tags:
         yield
         return
     coin = run.tags.get(PARTITION)
