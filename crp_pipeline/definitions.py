@@ -55,7 +55,7 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
         *drift.assets(settings, places),
         *tuning.assets(settings, places),
     ]
-    signals_job, rollback = signals.job(), registry.rollback_job(settings, places)
+    signals_job, rollback = signals.job(settings), registry.rollback_job(settings, places)
     return dg.Definitions(
         assets=automation.automated(assets, settings),
         jobs=[*night_jobs, weekly, automation.tune_job(settings), rollback, signals_job],

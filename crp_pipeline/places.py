@@ -121,9 +121,9 @@ class Places:
         """Folder of the tables of the fleet's report page; no coin has a name in small letters."""
         return self.root / "reports" / "fleet"
 
-    def turn(self, coin: str | None, *, of: str = "night") -> Path:
-        """Lock of whoever does that work on a coin, or on what is over all coins; no coin has a name in small letters."""
-        return self.root / ".turns" / f"{coin or 'all'}.{of}.lock"
+    def turn(self, coin: str | None) -> Path:
+        """Lock of whoever works on a coin, or on what is over all coins; no coin has a name in small letters."""
+        return self.root / ".turns" / f"{coin or 'all'}.lock"
 
     @property
     def ledger(self) -> Path:

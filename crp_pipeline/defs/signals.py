@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from crp_pipeline.contracts import interval_length
 from crp_pipeline.defs.partitions import coin_check, coin_partitions
 from crp_pipeline.defs.pictures import numbers, picture, table
+from crp_pipeline.defs.turn import BESIDE
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.signals import decisions_figure
@@ -57,11 +58,15 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     return [signals]
 
 
-def job() -> UnresolvedAssetJobDefinition:
-    """`after_each_bar`: the decision of one coin; it trains nothing and stores no table of the night."""
+def job(settings: PipelineSettings) -> UnresolvedAssetJobDefinition:
+    """`after_each_bar`: the decision of one coin; it trains nothing and stores no table of the night.
+
+    So it waits for no night of its coin, but on shared storage, where two runs would move the same files.
+    """
     return dg.define_asset_job(
         JOB,
         dg.AssetSelection.assets("signals"),
+        tags={BESIDE: "yes"} if settings.storage is None else {},
         executor_def=dg.in_process_executor,
         config={"loggers": {"console": {}}},
     )

@@ -14,19 +14,22 @@ import dagster as dg
 from crp_pipeline.places import Places
 
 PARTITION = "dagster/partition"
-BESIDE = {"after_each_bar": "signals"}
-"""Jobs that go on beside a night of the same coin, and what their turn is called."""
+BESIDE = "crp/beside_the_night"
+"""Tag of a run that writes nothing of a night and so takes no turn."""
 
 
 @contextmanager
 def turn(context: dg.InitResourceContext, places: Places) -> Iterator[None]:
-    """Nobody else's run of this coin, or over all coins, goes on meanwhile; who looks at values without a run has no turn."""
+    """Nobody else's run of this coin, or over all coins, goes on meanwhile.
+
+    Who looks at values without a run takes no turn, nor does a run that is `BESIDE` the nights.
+    """
     run = context.run
-    if run is None:
+    if run is None or BESIDE in run.tags:
         yield
         return
     coin = run.tags.get(PARTITION)
-    lock = places.turn(coin, of=BESIDE.get(run.job_name, "night"))
+    lock = places.turn(coin)
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+", encoding="utf-8") as file:
         try:

@@ -66,13 +66,19 @@ def test_a_run_that_comes_again_finds_the_decision(live, instance):
     assert (checks["decided"], metadata["decided_at"].value) == (True, before[-1].to_dict()["decided_at"])
 
 
+def test_a_decision_waits_for_no_night_of_its_coin(live):
+    """A night holds its turn for as long as it lasts, and a bar is old by then."""
+    assert SignalLog(live.places.signals(COIN)).latest()
+    assert not live.places.turn(COIN).exists()
+
+
 def test_no_decision_warns_and_says_why(live, instance):
     metadata, checks = run(live, instance, FIRST, coin=OTHER)
     assert (checks, metadata["reason"].value) == ({"fresh": True, "decided": False}, f"{OTHER} has no champion")
 
 
 def test_the_nights_tables_stay_as_they_are(live):
-    stages = {path.name for path in live.places.root.iterdir()}
+    stages = {path.name for path in live.places.root.iterdir() if not path.name.startswith(".")}
     assert stages - {"gathered"} == {"registry", "market", "signals"}
 
 

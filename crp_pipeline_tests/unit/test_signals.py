@@ -253,6 +253,13 @@ def test_a_bar_keeps_its_first_decision_whoever_asks_again(live):
     assert live.lines() == [first]
 
 
+def test_of_two_that_decide_a_bar_at_once_the_first_stands_and_the_other_hears_it(tmp_path, a_day):
+    log, first = SignalLog(tmp_path / COIN), a_day[0]
+    other = replace(first, signal=-1, decided_at=first.decided_at + timedelta(seconds=1))
+    assert (log.append(first), log.append(other), log.append(a_day[1]), log.append(other)) == (first, first, a_day[1], a_day[1])
+    assert log.read() == [first, a_day[1]]
+
+
 def test_no_decision_is_written_once_per_bar_and_reason(tmp_path):
     live = LiveCoin(tmp_path)
     for seconds in (1, 2, 3):

@@ -1,21 +1,25 @@
 """One run at a time works on a coin."""
 
+from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
 
 import pytest
 
+from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs import signals
 from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.defs.turn import PARTITION, turn
 from crp_pipeline.places import Places
+from crp_pipeline_tests.e2e.corridor import small_settings
 
 NIGHT = PHASES[3]
 PATIENCE_S = 0.3
 
 
 def run_of(job, coin):
-    return SimpleNamespace(run=SimpleNamespace(job_name=job, run_id=f"{job} {coin}", tags={PARTITION: coin}), log=None)
+    tags = {PARTITION: coin} | floor_plan(small_settings(Path("unused"))).resolve_job_def(job).tags
+    return SimpleNamespace(run=SimpleNamespace(job_name=job, run_id=f"{job} {coin}", tags=tags), log=None)
 
 
 @pytest.fixture
@@ -25,10 +29,10 @@ def places(tmp_path):
 
 def waits_for_a_night_of_a(places, job, coin):
     """Whether such a run waits while a night of coin A goes on; it must begin once that has ended."""
-    begun = Event()
+    begun, run = Event(), run_of(job, coin)
 
     def work():
-        with turn(run_of(job, coin), places):
+        with turn(run, places):
             begun.set()
 
     with turn(run_of(NIGHT, "A"), places):
