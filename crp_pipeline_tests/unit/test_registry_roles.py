@@ -130,6 +130,14 @@ def test_who_was_champion_is_told_to_the_second_in_any_time_zone(book):
     assert book.champion_at("ETH-USDT", NOW) is None
 
 
+def test_everyone_above_the_champion_that_is_brought_back_counts_as_rolled_back(book):
+    first, second, third = (crown(book, content) for content in ("first", "second", "third"))
+    assert book.rollback(COIN, to=first, reason="since March", now=NOW) == first
+    assert [book.is_rolled_back(COIN, version) for version in (first, second, third)] == [False, True, True]
+    assert book.rollback(COIN, to=third, now=NOW) == third
+    assert [book.is_rolled_back(COIN, version) for version in (first, second, third)] == [True, True, False]
+
+
 # compare and swap
 
 
