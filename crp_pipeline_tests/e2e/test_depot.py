@@ -29,7 +29,7 @@ from crp_pipeline_tests.e2e.s3_server import BUCKET, KEY, SECRET, s3_server
 PROJECT = Path(__file__).parents[2]
 COIN = "EDGE-DEMO"
 CLOCK = "2024-06-03T00:15:00Z"
-LATER_ROOMS = ("backtest", "comparison", "explanation", "sentinels", "shadow", "gate", "registry", "report")
+LATER_ROOMS = ("backtest", "comparison", "explanation", "sentinels", "shadow", "gate", "registry", "drift", "signals", "report")
 
 
 @pytest.fixture(scope="module")
