@@ -592,7 +592,7 @@ def as_of_a_run(book, told, earned):
     warnings = []
     log, run = SimpleNamespace(warning=warnings.append), SimpleNamespace(tags={}, run_id="by hand")
     context, places = SimpleNamespace(log=log, run=run), SimpleNamespace(ledger=book.root)
-    return append_trials(context, COIN, told, earned, places), warnings
+    return append_trials(context, COIN, told, earned, PipelineSettings(), places), warnings
 
 
 def test_a_run_goes_on_without_a_damaged_ledger_and_says_so(damaged):
