@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crp_pipeline.ledger.trial import Trial, flat
-from crp_pipeline.provenance import feeds_recipe, source_hash
+from crp_pipeline.provenance import OPERATIONS, feeds_recipe, source_hash
 from crp_pipeline.settings import PipelineSettings
 
 ELSEWHERE = (
     *("data_dir", "files_dir", "source", "coins", "threads", "demo", "exchange"),
     *("feeds", "finer_dir", "coin_overrides", "roster", "ensemble", "gate", "prop_firm"),
+    *OPERATIONS,
 )
 """Settings that do not change what a given candidate earns on given candles, or that are told otherwise."""
 THRESHOLDS = {"min_win_rate", "win_rate_of", "win_rate_bound", "max_calibration_error"}

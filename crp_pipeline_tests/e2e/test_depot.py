@@ -29,7 +29,7 @@ from crp_pipeline_tests.e2e.s3_server import BUCKET, KEY, SECRET, s3_server
 PROJECT = Path(__file__).parents[2]
 COIN = "EDGE-DEMO"
 CLOCK = "2024-06-03T00:15:00Z"
-LATER_ROOMS = ("backtest", "comparison", "explanation", "sentinels", "shadow", "gate", "registry", "report")
+LATER_ROOMS = ("backtest", "comparison", "explanation", "sentinels", "shadow", "gate", "registry", "drift", "signals", "report")
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +49,19 @@ def url(server, monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def stopped_watch():
-    """What is measured in seconds is 0 in every night, so that all else can be held against one another byte for byte."""
+def nothing_of_its_own():
+    """Every night measures 0 seconds and is one occasion, so that all else can be held against one another byte for byte."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("cross_fit", "training"):
             patch.setattr(import_module(f"crp_pipeline.models.{name}"), "perf_counter", float)
         for function in (measure_latency, explain_coin):
             patch.setitem(function.__kwdefaults__, "clock", float)
+        patch.setattr("crp_pipeline.defs.trials.occasion_of", lambda _: "the night")
         yield
 
 
 @pytest.fixture(scope="module")
-def nights(server, stopped_watch, tmp_path_factory):
+def nights(server, nothing_of_its_own, tmp_path_factory):
     """Folders of one night: on a machine alone; begun on the first of two; ended on the second."""
     url, variables = server
     home = tmp_path_factory.mktemp("nights")

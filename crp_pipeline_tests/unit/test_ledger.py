@@ -156,6 +156,25 @@ def test_the_same_model_on_later_candles_elsewhere_is_the_same_trial(tmp_path):
     assert model_trial("tcn", later, settings, made="1").key == a_model().key
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clock": "2024-06-03T00:15:00Z"},
+        {"storage": "s3://bucket/prefix"},
+        {"retired": ("BTC-USDT",)},
+        {"drift": {"recent_days": 10.0}},
+        {"retention": {"keep_versions": 1}},
+        {"notify": {"smtp_port": 26}},
+        {"limits": {"run_minutes": 1.0}},
+    ],
+    ids=str,
+)
+def test_what_only_runs_a_night_makes_no_other_trial(changes):
+    before, after = PipelineSettings(), PipelineSettings(**changes)
+    assert a_model(after).key == a_model(before).key
+    assert rule_trial("always_long", after, made="0").key == rule_trial("always_long", before, made="0").key
+
+
 def test_a_stack_is_another_trial_with_another_member_or_setting_of_its_own():
     settings, other = PipelineSettings(), PipelineSettings(ensemble={"regularization": 2.0})
     stack = ensemble_trial("ensemble", [a_model()], settings, made="0")
@@ -573,7 +592,7 @@ def as_of_a_run(book, told, earned):
     warnings = []
     log, run = SimpleNamespace(warning=warnings.append), SimpleNamespace(tags={}, run_id="by hand")
     context, places = SimpleNamespace(log=log, run=run), SimpleNamespace(ledger=book.root)
-    return append_trials(context, COIN, told, earned, places), warnings
+    return append_trials(context, COIN, told, earned, PipelineSettings(), places), warnings
 
 
 def test_a_run_goes_on_without_a_damaged_ledger_and_says_so(damaged):
