@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from shutil import copy
 
@@ -14,10 +15,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def home_of_a_night(folder: Path, settings: PipelineSettings, **environment: str) -> dict[str, str]:
-    """Lay out a project folder, with a control report of this code, and return the environment of its processes."""
+    """Lay out a project folder, with a control report of this code and moment, and return the environment of its processes."""
     folder.mkdir(parents=True, exist_ok=True)
     copy(ROOT / "dagster.yaml", folder)
-    keep_report(green_report(), settings.data_dir, tell=print)
+    report = replace(green_report(), at=settings.present().isoformat())
+    keep_report(report, settings.data_dir, tell=print)
     return {**environment_of(folder, settings), **environment}
 
 
