@@ -19,6 +19,7 @@ import pandas as pd
 
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs import candles, controls, ensemble, trials
+from crp_pipeline.defs.turn import PARTITION
 from crp_pipeline.errors import TrainingError
 from crp_pipeline.explanation import explain_coin
 from crp_pipeline.features import feed_proof, proof
@@ -90,7 +91,13 @@ class Night:
         job = dg.build_reconstructable_job(
             "crp_pipeline_tests.e2e.nights", "corridor_of", (self.data_dir, self.clock, list(self.coins))
         )
-        anew = dg.execute_job(job, instance, reexecution_options=dg.ReexecutionOptions.from_failure(failed.run_id, instance))
+        anew = dg.execute_job(
+            job,
+            instance,
+            # as the web UI hands them on
+            tags={PARTITION: failed.tags[PARTITION]},
+            reexecution_options=dg.ReexecutionOptions.from_failure(failed.run_id, instance),
+        )
         steps = {event.step_key for event in anew.all_events if event.is_step_start}
         assert "ensemble" in steps
         assert not any(step.startswith("models__") for step in steps), "what was done is done once"

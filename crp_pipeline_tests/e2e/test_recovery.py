@@ -12,7 +12,14 @@ from crp_pipeline_tests.e2e.kill_points import TAKES_SPACE, contents, in_a_child
 
 WHY = "[^;]*No space left on device[^;]*; what was there before stays"
 
-LONG = {"a study goes on"}
+LONG = {
+    "a data set is exported",
+    "a damaged ledger is begun anew",
+    "a candidate is registered and rejected",
+    "a champion is rolled back",
+    "a study goes on",
+}
+"""Deeds of many moments, or slow ones."""
 each_deed = pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in DEEDS])
 
 

@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from crp_pipeline.candles import demo_candles, repair_candles
 from crp_pipeline.contracts import OHLCV, PROBABILITIES
-from crp_pipeline.errors import BundleError, DataContractError, InsufficientHistoryError
+from crp_pipeline.errors import BundleError, DataContractError, DiskError, InsufficientHistoryError
 from crp_pipeline.features import CATALOG, compute_features, warm_up_bars
 from crp_pipeline.labels import make_labels
 from crp_pipeline.models import MODEL_TYPES, samples_of, save_bundle
@@ -410,9 +410,9 @@ def test_a_save_that_fails_leaves_the_earlier_model_in_place(trained, folder, mo
         raise OSError("disk full")
 
     monkeypatch.setattr(MODEL_CLASSES["lightgbm"], "_write", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DiskError, match="disk full"):
         quick(folder=folder, seed=9)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DiskError, match="disk full"):
         quick(folder=folder.with_name("other"))
     monkeypatch.undo()
     assert load_predictor(folder).card["seed"] == 0
