@@ -18,7 +18,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Lock, Thread
-from time import perf_counter
+from time import perf_counter, sleep
 from types import TracebackType
 from typing import Self
 
@@ -31,7 +31,7 @@ from crp_pipeline.settings import PipelineSettings
 BOOSTERS = ("xgboost", "lightgbm", "catboost")
 FOR_EVERY_NIGHT = ("crp_pipeline.definitions", "numba", "sklearn.linear_model", "statsmodels.api", "matplotlib.pyplot")
 PATIENCE_S = 10.0
-"""How long an idle worker may take to leave before it is ended."""
+"""How long a worker that is asked to leave may take before it is ended."""
 
 Tell = Callable[[str], object]
 _ENDINGS = (EOFError, BrokenPipeError, ConnectionResetError, dg.DagsterExecutionInterruptedError)
@@ -171,11 +171,16 @@ def _serve(assignment: Assignment, line: Connection, output: Connection) -> None
 
 
 def _end_with_parent() -> None:
-    """A run whose night is gone is ended like any run that is cancelled, so that no half-dead night works beside the next."""
+    """A run whose night is gone is ended like any run that is cancelled, so that no half-dead night works beside the next.
+
+    A process that does not leave then, since it waits for processes of its own, is ended all the same.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
+    sleep(PATIENCE_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _leave(worker: _Worker) -> None:

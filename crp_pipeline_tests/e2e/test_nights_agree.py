@@ -21,8 +21,8 @@ from crp_pipeline_tests.e2e.ray_cluster import cluster_of_two
 pytestmark = pytest.mark.slow
 COINS = (EDGE, NOISE) = ("EDGE-DEMO", "NOISE-DEMO")
 CLOCK = "2024-06-03T00:15:00Z"
-MEASURED = ("latency", "explanation", "summary")
-"""Tables that hold seconds, or the moment at which they were made."""
+MEASURED = ("latency", "explanation", "summary", "drift/")
+"""Tables that hold seconds, or the name of a version, which tells the moment at which it was registered."""
 
 
 def settings_of(home: Path):

@@ -2,15 +2,21 @@
 
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from crp_pipeline.nightly import progress_phrase, run_phases, runner_of
 from crp_pipeline.runners import Ended, Task, ThisProcess, Workers
+from crp_pipeline.runners.workers import PATIENCE_S
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.toy_plan import COINS, DIES, FAILS, TALKS, WAITS, toy_plan
+from crp_pipeline_tests.e2e.web_server import wait_until
 
+ROOT = Path(__file__).parents[2]
 FAILURE, SUCCESS = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
 
 
@@ -85,6 +91,40 @@ def test_a_night_that_is_broken_off_ends_its_runs(folder, instance):
         os.kill(process, 0)
     [run] = instance.get_runs(dg.RunsFilter(job_name="sleep", tags={"dagster/partition": WAITS}))
     assert run.status == FAILURE
+
+
+ALONE = """
+import sys, dagster as dg
+from pathlib import Path
+from crp_pipeline_tests.e2e.test_workers import workers_of
+folder = Path(sys.argv[1])
+if __name__ == "__main__":
+    with dg.instance_for_test(temp_dir=str(folder)) as instance, workers_of(folder, instance, jobs=2) as workers:
+        list(workers.run("sleep", ["F"]))
+"""
+
+
+def test_a_worker_whose_night_is_killed_ends_as_well(tmp_path):
+    asleep = tmp_path / "data" / "asleep"
+    (tmp_path / "night.py").write_text(ALONE)
+    night = subprocess.Popen(
+        [sys.executable, "night.py", str(tmp_path)], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    try:
+        wait_until(lambda: asleep.exists() and asleep.read_text(), seconds=120, what="the run to sleep")
+        worker = int(asleep.read_text())
+    finally:
+        night.kill()
+        night.wait()
+    wait_until(lambda: not is_alive(worker), seconds=2 * PATIENCE_S, what="the worker to end")
+
+
+def is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_one_job_needs_no_other_process(folder, instance):

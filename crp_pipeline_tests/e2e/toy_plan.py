@@ -43,7 +43,7 @@ def toy_plan(settings: PipelineSettings) -> dg.Definitions:
         folder.mkdir(parents=True, exist_ok=True)
         asleep = folder / "asleep"
         if context.partition_key == WAITS:
-            asleep.touch()
+            asleep.write_text(str(os.getpid()))
             time.sleep(120)
         while not asleep.exists():
             time.sleep(0.02)
