@@ -103,7 +103,7 @@ def measured(n: int, *, jobs: int, size: str) -> Night:
         wall_s = perf_counter() - started
         told = (home / "night.log").read_text()
         if process.returncode:
-            sys.exit(f"a night of {n} coins failed:\n{told}")
+            sys.exit(f"a night of {n} coins ended with {process.returncode}:\n{told}")
         bodies = _bodies_by_coin(home)
         runs = _runs_by_coin(told)
         return Night(
