@@ -32,6 +32,10 @@ from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.night_process import home_of_a_night, start_night
 
 SAMPLE_S = 2.0
+QUIET = 0.3
+"""Load of others up to which wall times say something about the night alone."""
+WORTH_MIB = 50.0
+"""Smaller processes, such as git's, are not told of."""
 FLEET = 1_000
 """Coins that the sizes are extrapolated to."""
 BEFORE_BODY, AFTER_BODY = {"STEP_START", "STEP_INPUT", "LOADED_INPUT"}, {"STEP_OUTPUT", "STEP_FAILURE"}
@@ -157,7 +161,7 @@ class Watch:
 
     def peaks(self) -> tuple[float, ...]:
         """Memory of its own that each of the largest processes ever held, in MiB."""
-        return tuple(sorted(self._peak.values(), reverse=True)[:3])
+        return tuple(sorted((it for it in self._peak.values() if it > WORTH_MIB), reverse=True)[:4])
 
 
 def _is_running(process: psutil.Process) -> bool:
@@ -215,6 +219,7 @@ def document(nights: list[Night], size: str) -> str:
         ),
         to_markdown(pd.DataFrame([_row(night) for night in nights])),
         _ratios(serial, together),
+        _disturbance(nights),
         _extrapolated(serial, together),
     ]
     return "\n".join(parts)
@@ -248,6 +253,16 @@ def _ratios(serial: list[Night], together: Night) -> str:
         f"another ({alone.wall_s:.0f} s / {together.wall_s:.0f} s). Per coin, {alone.coins} coins cost "
         f"{alone.processor_s / alone.coins / (serial[0].processor_s / serial[0].coins):.2f} times the processor seconds of "
         f"{serial[0].coins}.\n"
+    )
+
+
+def _disturbance(nights: list[Night]) -> str:
+    load = max(night.load for night in nights)
+    if load <= QUIET:
+        return ""
+    return (
+        f"**Others worked on this machine meanwhile** (a load of up to {load:.1f} beside ours): wall times and their ratio are "
+        "those of a crowded machine, and say nothing about an idle one; processor seconds and memory do.\n"
     )
 
 
