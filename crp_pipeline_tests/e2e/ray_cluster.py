@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE_S = 60.0
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "PYTHONWARNINGS": "ignore"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_worker_niceness": "0",
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 @contextmanager
