@@ -167,17 +167,9 @@ def _model_asset(model_type: str, settings: PipelineSettings, places: Places) ->
         sees_all, chosen = sees_every_feature(model_type, all_features=config.all_features), before.get(SELECTION)
         roles, bundle = roles_since(splits, config.days_of_history, settings), places.bundle(coin, model_type)
         spec, applied = _tuned(model_type, config, settings, places, features, roles, tell=context.log.info)
-        trained = trained_model(
-            spec,
-            features,
-            labels,
-            splits,
-            chosen,
-            settings,
-            Asked(seed=seed, days_of_history=config.days_of_history, all_features=config.all_features),
-            progress=context.log.info,
-            record=_record(features, settings, places, model_type, bundle),
-        )
+        asked = Asked(seed=seed, days_of_history=config.days_of_history, all_features=config.all_features)
+        record, tables = _record(features, settings, places, model_type, bundle), (features, labels, splits, chosen)
+        trained = trained_model(spec, *tables, settings, asked, progress=context.log.info, record=record)
         predictions, behind = trained.predictions, [features, labels, splits, *([] if chosen is None else [chosen])]
         recipe = _facts(spec, config, coin=coin, seed=seed, all_features=sees_all, **_facts_of_tuning(applied))
         card = save_final(trained, features, bundle, lineage=merged(*map(lineage_of, behind)), **recipe)

@@ -63,7 +63,7 @@ def shortfall_e_process(promised: ArrayLike, hit: ArrayLike) -> Floats:
     averages over interleaved sequences of them, may be looked at once and not every night.
 
     >>> shortfall_e_process([0.6, 0.6], [False, False]).round(2).tolist()
-    [1.41, 2.15]
+    [1.42, 2.19]
     """
     c, came = np.asarray(promised, dtype=float), np.asarray(hit)
     if c.ndim != 1 or came.shape != c.shape or came.dtype != np.bool_:

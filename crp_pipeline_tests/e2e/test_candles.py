@@ -6,6 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from crp_pipeline.definitions import floor_plan
+from crp_pipeline.settings import LimitsConfig
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.exchange_server import COIN, exchange_of, market_bars
@@ -54,7 +55,8 @@ def test_candles_come_from_the_exchange_and_a_restated_bar_is_reported_and_not_t
 
 def test_an_exchange_that_is_down_fails_its_coin_and_leaves_what_is_stored(tmp_path):
     with exchange_of(recent_bars()) as exchange, dg.DagsterInstance.ephemeral() as instance:
-        settings = small_settings(tmp_path, source="exchange", coins=(COIN,), exchange=exchange.config(retries=0))
+        at_once = {"exchange": exchange.config(retries=0), "limits": LimitsConfig(exchange_retries=0)}
+        settings = small_settings(tmp_path, source="exchange", coins=(COIN,), **at_once)
         assert night(settings, instance).success
         before = (tmp_path / "candles" / f"{COIN}.parquet").read_bytes()
         exchange.faults.append("503")

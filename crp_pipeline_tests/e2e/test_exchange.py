@@ -194,7 +194,7 @@ def test_requests_are_paced(archive):
     [
         (
             {"coin": "BTC-GBP"},
-            r"^BTC-GBP \(binance spot\): there is no spot market BTC/GBP, of 3 the nearest are BTC/USDT, BTC/EUR$",
+            r"^BTC-GBP \(binance spot\): there is no spot market BTC/GBP, of 4 the nearest are BTC/USDT, BTC/EUR$",
         ),
         ({"market": "swap", "coin": "ETH-USDT"}, r"^ETH-USDT \(binance swap\): there is no swap market ETH/USDT:USDT, of 2"),
         ({"interval": "7m"}, rf"^{SOURCE}: the exchange has no bars of 7m, its intervals are 1s, 1m, 3m, 5m"),

@@ -26,7 +26,7 @@ from crp_pipeline.candles.demo import DEMO_START, CoinSpec
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.nightly import run_night
 from crp_pipeline.registry import Registry
-from crp_pipeline.settings import PipelineSettings, SentinelConfig
+from crp_pipeline.settings import LimitsConfig, PipelineSettings, SentinelConfig
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.exchange_server import HOUR, Exchange, serve
@@ -108,6 +108,7 @@ def settings_of(root: Path, night: int, exchange: Exchange) -> PipelineSettings:
         coins=COINS,
         exchange=exchange.config(start=DEMO_START.date(), retries=1),
         sentinels=SentinelConfig(quarantine=False, leak_rows=500, leak_rounds=5, leak_folds=2),
+        limits=LimitsConfig(exchange_retries=0),
         clock=clock_of(night),
     )
 

@@ -169,6 +169,7 @@ def test_an_e_value_grows_with_every_win_and_shrinks_with_every_loss(wins, losse
     assert now >= 1 / (n + 1) * (1 - 1e-12), "the mixture never loses more than its price"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3_000))
 def test_the_e_value_of_a_fair_coin_is_worth_one_over_all_its_outcomes(n):
     wins = np.arange(n + 1)
