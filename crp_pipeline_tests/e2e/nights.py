@@ -23,6 +23,7 @@ from crp_pipeline.defs.turn import PARTITION
 from crp_pipeline.errors import TrainingError
 from crp_pipeline.explanation import explain_coin
 from crp_pipeline.features import feed_proof, proof
+from crp_pipeline.models.latency import measure_latency
 from crp_pipeline.nightly import run_night
 from crp_pipeline.reporting import figures
 from crp_pipeline.settings import DemoConfig, GateConfig, SentinelConfig, WalkForwardConfig
@@ -30,9 +31,10 @@ from crp_pipeline_tests.e2e.corridor import green_report, small_settings
 from crp_pipeline_tests.e2e.kill_points import Point, exit_code, watched
 
 EDGE, NOISE = "EDGE-DEMO", "NOISE-DEMO"
-FIRST, SECOND = "2024-06-03T00:15:00Z", "2024-06-04T00:15:00Z"
+FIRST, SECOND = "2022-04-02T16:15:00Z", "2022-04-03T16:15:00Z"
+"""A quarter of an hour after bar 2,200 of the demo market has closed, and a day later."""
 CONFIG: dict[str, Any] = {
-    "demo": DemoConfig(n_bars=2_200),
+    "demo": DemoConfig(n_bars=2_224),
     "walk_forward": WalkForwardConfig(train_size=700, test_size=400, embargo=6),
     "sentinels": SentinelConfig(leak_rows=500, leak_rounds=3, leak_folds=2),
     "gate": GateConfig(
@@ -140,7 +142,8 @@ def _stand_still(clock: str) -> None:
         if name.startswith("crp_pipeline.") and hasattr(module, "perf_counter"):
             module.perf_counter = lambda: 0.0
     time.perf_counter = lambda: 0.0  # for what is imported later
-    explain_coin.__kwdefaults__["clock"] = lambda: 0.0
+    for timed in (explain_coin, measure_latency):
+        timed.__kwdefaults__["clock"] = lambda: 0.0
     for name in ("RANDOM_CUTS", "HOLE_CUTS", "LATEST_CUTS"):
         setattr(proof, name, 1)
     feed_proof.HOLE_CUTS = 1
@@ -173,8 +176,10 @@ class Nights:
     def close(self) -> None:
         """Let it go."""
         assert self._server.stdin is not None
+        assert self._server.stdout is not None
         self._server.stdin.close()
         self._server.wait()
+        self._server.stdout.close()
 
 
 def _night(told: dict[str, Any]) -> Night:
