@@ -17,8 +17,9 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from crp_pipeline import rooms
 from crp_pipeline.definitions import floor_plan
-from crp_pipeline.defs import candles, controls, ensemble, trials
+from crp_pipeline.defs import candles, controls, trials
 from crp_pipeline.defs.turn import PARTITION
 from crp_pipeline.errors import TrainingError
 from crp_pipeline.explanation import explain_coin
@@ -86,9 +87,9 @@ class Night:
 
     def _run_and_fail(self, instance: dg.DagsterInstance) -> list[str]:
         """The night, whose one coin fails; then its run again from where it failed, and the summary."""
-        fit, ensemble.fit_stack = ensemble.fit_stack, _out_of_memory
+        fit, rooms.fit_stack = rooms.fit_stack, _out_of_memory
         assert self._run(instance) == list(self.coins)
-        ensemble.fit_stack = fit
+        rooms.fit_stack = fit
         [failed] = instance.get_runs(dg.RunsFilter(job_name="nightly", statuses=[dg.DagsterRunStatus.FAILURE]))
         job = dg.build_reconstructable_job(
             "crp_pipeline_tests.e2e.nights", "corridor_of", (self.data_dir, self.clock, list(self.coins))
