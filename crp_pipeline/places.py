@@ -77,10 +77,6 @@ class Places:
         """Folder of a coin's log of live decisions."""
         return self.value("signals", coin=coin)
 
-    def live_candles(self, coin: str) -> Path:
-        """File of the candles that a coin's newest live decisions were taken on."""
-        return self.root / "signals" / f"{coin}.candles.parquet"
-
     def outcomes(self, coin: str) -> Path:
         """File of what became of a coin's live decisions: `contracts.LiveOutcomeSchema`."""
         return self.root / "signals" / f"{coin}.outcomes.parquet"
