@@ -1,6 +1,7 @@
 """Fixtures that every room shares."""
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -27,3 +28,18 @@ def live_parts(tmp_path_factory):
     from crp_pipeline_tests.live import learned
 
     return learned(tmp_path_factory.mktemp("live"))
+
+
+@pytest.fixture
+def crp(monkeypatch, capsys):
+    """Run `crp` with some words: (exit code, stdout, stderr)."""
+    from crp_pipeline.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["crp", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = capsys.readouterr()
+        return end.value.code, told.out, told.err
+
+    return run

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AwareDatetime, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
@@ -72,6 +72,8 @@ class PipelineSettings(BaseSettings):
         extra="forbid",
         frozen=True,
     )
+    is_of_an_installation: ClassVar[bool] = True
+    """True: variables and pyproject.toml are read."""
 
     source: Literal["demo", "files", "exchange"] = "demo"
     coins: tuple[CoinName, ...] = ()
@@ -217,26 +219,16 @@ class PipelineSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over `CRP_*` variables, those over pyproject.toml."""
-        return init_settings, env_settings, PyprojectTomlConfigSettingsSource(settings_cls)
+        of_installation = (env_settings, PyprojectTomlConfigSettingsSource(settings_cls)) if cls.is_of_an_installation else ()
+        return init_settings, *of_installation
 
 
 class ToldSettings(PipelineSettings):
     """Settings that follow arguments and defaults alone: no variable and no file of an installation is read."""
 
+    is_of_an_installation: ClassVar[bool] = False
     # the library warns of a table whose file is not read
     model_config = SettingsConfigDict(pyproject_toml_table_header=None)  # type: ignore[typeddict-item]
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments only."""
-        return (init_settings,)
 
 
 def _named(given: object, section: Any) -> set[str]:

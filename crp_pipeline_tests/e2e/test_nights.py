@@ -124,7 +124,6 @@ def test_two_nights_at_once_end_as_one(nights, root, second):
     assert litter(root) == []
 
 
-@pytest.mark.skip(reason="does not hold since the branches of this work were joined; the cause is not found yet")
 def test_two_first_nights_of_different_coins_at_once_leave_a_sound_candidate_of_each(nights, tmp_path):
     """The second coin's closes may come after the first one's market: each verdict is about what its models were made of."""
     root = tmp_path / "data"
@@ -137,7 +136,6 @@ def test_two_first_nights_of_different_coins_at_once_leave_a_sound_candidate_of_
         Ledger(root / "ledger").verify(coin)
 
 
-@pytest.mark.skip(reason="does not hold since the branches of this work were joined; the cause is not found yet")
 def test_a_night_that_failed_is_finished_by_re_executing_it_from_there(nights, root, second):
     assert nights.run(Night(str(root), fails_once=True)) == [0], log_of(root)
     check_same(root, second)

@@ -1,14 +1,12 @@
 """`crp`: champions, journals, rollbacks and datasets from the shell; what is wrong is one sentence and exit code 1."""
 
 import re
-import sys
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from crp_pipeline.candles import demo_candles
-from crp_pipeline.cli import main
 from crp_pipeline.features import CATALOG
 from crp_pipeline.gate import Criterion, Stage, judge
 from crp_pipeline.models import MODEL_TYPES, OnnxModel, create_model, samples_of, save_bundle
@@ -37,20 +35,6 @@ def book(tmp_path, monkeypatch):
 def champions(book):
     """Two coins, each with two champions one after the other."""
     return {coin: [crown(book, coin, content) for content in ("first", "second")] for coin in COINS}
-
-
-@pytest.fixture
-def crp(monkeypatch, capsys):
-    """Run `crp` with some words: (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["crp", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return end.value.code, told.out, told.err
-
-    return run
 
 
 def register(book, coin, content, verdict=PROMOTED, now=NOW, **card):

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 
 from crp_pipeline.chain import only_writer
-from crp_pipeline.cli import main
 from crp_pipeline.depot import SHARED, Depot
 from crp_pipeline.depot.contents import paths_of, subject_of, subjects_in
 from crp_pipeline.depot.generation import Generation, stamp_of
@@ -54,6 +53,16 @@ A_NIGHT = {
     f"registry/{COIN}/journal.jsonl": "one\n",
     f"registry/{COIN}/journal.head": "1",
 }
+
+
+@pytest.fixture
+def both(machines):
+    """... of which the first has pushed a night, and the second has pulled it."""
+    (here, mine), (there, theirs) = machines
+    write(mine, A_NIGHT)
+    here.push(mine, COIN)
+    there.pull(theirs, COIN)
+    return machines
 
 
 class TestWhatBelongsToACoin:
@@ -105,11 +114,8 @@ class TestPushAndPull:
         assert (pushed.n_files, pulled.n_files) == (len(A_NIGHT), len(A_NIGHT))
         assert pulled.n_bytes == sum(map(len, A_NIGHT.values()))
 
-    def test_only_what_differs_travels(self, machines):
-        (here, mine), (there, theirs) = machines
-        write(mine, A_NIGHT)
-        here.push(mine, COIN)
-        there.pull(theirs, COIN)
+    def test_only_what_differs_travels(self, both):
+        (here, mine), (there, theirs) = both
         write(mine, {f"candles/{COIN}.parquet": "more candles"})
         (mine.root / f"backtest/{COIN}.ladder.parquet").unlink()
         assert here.push(mine, COIN).n_files == 1
@@ -136,11 +142,8 @@ class TestPushAndPull:
         there.pull(theirs, COIN)
         assert held(theirs) == {**A_NIGHT, f"labels/{COIN}.parquet": "labels"}
 
-    def test_whoever_comes_second_is_told_the_coin_the_file_and_both_generations(self, machines):
-        (here, mine), (there, theirs) = machines
-        write(mine, A_NIGHT)
-        here.push(mine, COIN)
-        there.pull(theirs, COIN)
+    def test_whoever_comes_second_is_told_the_coin_the_file_and_both_generations(self, both):
+        (here, mine), (there, theirs) = both
         write(mine, {f"candles/{COIN}.parquet": "mine"})
         write(theirs, {f"labels/{COIN}.parquet": "labels of the old candles"})
         here.push(mine, COIN)
@@ -160,11 +163,8 @@ class TestPushAndPull:
         here.push(mine, COIN)
         assert there.push(theirs, COIN).generation == 1
 
-    def test_values_laid_aside_are_kept_and_the_coin_is_wholly_the_newest_generation(self, machines):
-        (here, mine), (there, theirs) = machines
-        write(mine, A_NIGHT)
-        here.push(mine, COIN)
-        there.pull(theirs, COIN)
+    def test_values_laid_aside_are_kept_and_the_coin_is_wholly_the_newest_generation(self, both):
+        (here, mine), (there, theirs) = both
         write(mine, {f"candles/{COIN}.parquet": "mine"})
         write(theirs, {f"candles/{COIN}.parquet": "theirs", f"labels/{COIN}.parquet": "labels"})
         here.push(mine, COIN)
@@ -172,11 +172,8 @@ class TestPushAndPull:
         assert held(theirs) == held(mine)
         assert sorted((theirs.root / path).read_text() for path in moved.laid_aside) == ["labels", "theirs"]
 
-    def test_parallel_steps_of_one_run_may_change_different_files(self, machines):
-        (here, mine), (there, theirs) = machines
-        write(mine, A_NIGHT)
-        here.push(mine, COIN)
-        there.pull(theirs, COIN)
+    def test_parallel_steps_of_one_run_may_change_different_files(self, both):
+        (here, mine), (there, theirs) = both
         write(mine, {f"labels/{COIN}.parquet": "labels"})
         write(theirs, {f"feeds/{COIN}.parquet": "feeds"})
         here.push(mine, COIN, run="r1")
@@ -247,14 +244,6 @@ class TestPushAndPull:
 
 class TestJournals:
     """`one` was pushed by the first machine and pulled by the second."""
-
-    @pytest.fixture
-    def both(self, machines):
-        (here, mine), (there, theirs) = machines
-        write(mine, A_NIGHT)
-        here.push(mine, COIN)
-        there.pull(theirs, COIN)
-        return machines
 
     @staticmethod
     def say(places: Places, lines: str) -> None:
@@ -424,11 +413,8 @@ class TestKills:
         assert held(theirs) == A_NIGHT
 
     @pytest.mark.parametrize("moment", range(len(A_NIGHT) + 1))
-    def test_a_pull_killed_between_two_files_is_finished_by_whoever_comes_next(self, machines, monkeypatch, moment):
-        (here, mine), (there, theirs) = machines
-        write(mine, A_NIGHT)
-        here.push(mine, COIN)
-        there.pull(theirs, COIN)
+    def test_a_pull_killed_between_two_files_is_finished_by_whoever_comes_next(self, both, monkeypatch, moment):
+        (here, mine), (there, theirs) = both
         after = {path: f"{text}two\n" for path, text in A_NIGHT.items()}
         write(mine, after)
         here.push(mine, COIN)
@@ -538,7 +524,7 @@ class TestTheShell:
     """`crp depot`, on a depot that another machine has pushed to."""
 
     @pytest.fixture
-    def crp(self, machines, url, tmp_path, monkeypatch, capsys):
+    def crp(self, machines, url, tmp_path, crp, monkeypatch):
         (here, mine), _ = machines
         write(mine, A_NIGHT)
         here.push(mine, COIN, now=NOW)
@@ -546,12 +532,9 @@ class TestTheShell:
         monkeypatch.setenv("CRP_DATA_DIR", str(tmp_path / "second"))
 
         def run(*words: str) -> str:
-            monkeypatch.setattr("sys.argv", ["crp", "depot", *words])
-            with pytest.raises(SystemExit) as ended:
-                main()
-            told = capsys.readouterr()
-            assert told.err == "" if ended.value.code == 0 else told.out == ""
-            return told.out + told.err
+            code, out, err = crp("depot", *words)
+            assert err == "" if code == 0 else out == ""
+            return out + err
 
         return run
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 import crp_pipeline
 from crp_pipeline.candles import DEMO_COINS
-from crp_pipeline.cli import main
 from crp_pipeline.cli import report as report_command
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.gate import Outcome
@@ -44,20 +42,6 @@ def checkout(tmp_path):
     shutil.copytree(CHECKOUT / KEPT_RUN, tmp_path / KEPT_RUN)
     write_text(tmp_path / "README.md", README)
     return tmp_path
-
-
-@pytest.fixture
-def crp(monkeypatch, capsys):
-    """Run `crp` with some words: (exit code, stdout, stderr)."""
-
-    def words(*said):
-        monkeypatch.setattr(sys, "argv", ["crp", *map(str, said)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return end.value.code, told.out, told.err
-
-    return words
 
 
 def without_blocks(text):

@@ -18,7 +18,6 @@ from urllib.request import Request, urlopen
 import pytest
 import uvicorn
 
-from crp_pipeline.cli import main
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.signals import SignalLog
 from crp_pipeline.signals.log import LOG
@@ -239,19 +238,11 @@ def test_this_machine_alone_needs_none(host):
 
 
 @pytest.fixture
-def crp(live, monkeypatch, capsys):
-    """Run `crp` on the live coin's data: (exit code, stdout, stderr)."""
+def crp(live, crp, monkeypatch):
+    """`crp` on the live coin's data."""
     for name, value in environment(live).items():
         monkeypatch.setenv(name, value)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["crp", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return end.value.code, told.out, told.err
-
-    return run
+    return crp
 
 
 def environment(live):

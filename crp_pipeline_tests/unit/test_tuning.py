@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from crp_pipeline.cli import main
 from crp_pipeline.errors import LedgerError, TuningError
 from crp_pipeline.ledger import Ledger
 from crp_pipeline.models import MODEL_CLASSES, MODEL_TYPES, ModelSpec, StudyConfig, create_model, recipe_facts, recipe_of
@@ -577,19 +577,11 @@ def test_a_study_is_drawn_with_its_numbers_in_the_title(finished):
 
 
 @pytest.fixture
-def crp(tmp_path, monkeypatch, capsys):
-    """Run `crp tune` with some words on the stored coin: (exit code, stdout, stderr)."""
+def crp(tmp_path, crp, monkeypatch):
+    """`crp tune` on the stored coin."""
     found = settings_of(tmp_path)
     monkeypatch.setattr("crp_pipeline.cli.tune.load_settings", lambda: found)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["crp", "tune", *words])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return end.value.code, told.out, told.err
-
-    return run
+    return partial(crp, "tune")
 
 
 def test_a_coin_is_tuned_from_the_shell_and_ends_with_tuned_against_default(places, crp):
