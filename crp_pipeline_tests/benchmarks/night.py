@@ -7,10 +7,11 @@ from its last input to its first output. All else is fixed cost: start, imports,
 
 import os
 import re
+import subprocess
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -101,9 +102,8 @@ def measured(n: int, *, jobs: int, size: str) -> Night:
         environment = home_of_a_night(home, settings_of(home, n, size))
         process, started = start_night(home, environment, "--jobs", str(jobs)), perf_counter()
         watch = Watch(process.pid)
-        while process.poll() is None:
+        while _is_at_work(process):
             watch.look()
-            time.sleep(SAMPLE_S)
         wall_s = perf_counter() - started
         told = (home / "night.log").read_text()
         if process.returncode:
@@ -123,6 +123,13 @@ def measured(n: int, *, jobs: int, size: str) -> Night:
             history_mib=_size(home / "data" / ".dagster"),
             load=watch.others,
         )
+
+
+def _is_at_work(process: subprocess.Popen[bytes]) -> bool:
+    """False as soon as the process has ended, true when it has not for another while."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(SAMPLE_S)
+    return process.returncode is None
 
 
 class Watch:
