@@ -6,6 +6,7 @@ child every clock stands still, so that two nights of the same bars write the sa
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from crp_pipeline.reporting import figures
 from crp_pipeline.settings import DemoConfig, GateConfig, SentinelConfig, WalkForwardConfig
 from crp_pipeline_tests.e2e.corridor import green_report, small_settings
 from crp_pipeline_tests.e2e.kill_points import Point, exit_code, watched
+from crp_pipeline_tests.e2e.web_server import PROJECT
 
 EDGE, NOISE = "EDGE-DEMO", "NOISE-DEMO"
 FIRST, SECOND = "2022-04-02T16:15:00Z", "2022-04-03T16:15:00Z"
@@ -74,9 +76,9 @@ class Night:
         _stand_still(self.clock)
         if self.spoilt:
             _spoil(self.spoilt)
-        history = Path(self.data_dir) / HISTORY
-        history.mkdir(parents=True, exist_ok=True)
-        with dg.DagsterInstance.local_temp(str(history)) as instance:
+        home = Path(self.data_dir).parent
+        os.chdir(home)  # the history that it names lies relative to it
+        with dg.DagsterInstance.from_config(str(home)) as instance:
             if self.fatal is not None:
                 watched(Path(self.data_dir), self.fatal)
             return self._run_and_fail(instance) if self.fails_once else self._run(instance)
@@ -163,7 +165,7 @@ class Nights:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=PROJECT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
@@ -171,6 +173,8 @@ class Nights:
         """Run them at once and return how they ended: 0 where nothing failed, 1 where something did, -9 where it was killed."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
+        for night in nights:
+            shutil.copy(PROJECT / "dagster.yaml", Path(night.data_dir).parent)
         print(json.dumps([asdict(night) for night in nights]), file=self._server.stdin, flush=True)
         return list(json.loads(self._server.stdout.readline()))
 
