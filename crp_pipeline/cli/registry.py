@@ -115,9 +115,12 @@ def rollback(
     coin: Coin,
     reason: Reason,
     to: Annotated[str | None, typer.Option("--to", help="Any earlier champion; the one before, when none is named.")] = None,
+    expected: Annotated[
+        str | None, typer.Option("--expected", help="The champion that is to go: where another reigns, nothing moves.")
+    ] = None,
 ) -> None:
     """Bring back an earlier champion."""
-    version = _registry().rollback(coin, to=to, reason=reason, now=load_settings().present())
+    version = _registry().rollback(coin, to=to, expected=expected, reason=reason, now=load_settings().present())
     typer.echo(f"{coin}: champion is {version} again")
 
 

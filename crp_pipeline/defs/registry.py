@@ -96,27 +96,45 @@ def _roles(book: Registry, coin: str) -> dict[str, str]:
     return {role: version or NOBODY for role, version in vars(book.pointers(coin)).items()}
 
 
+ONLY_ONCE = {"dagster/max_retries": "0"}
+"""Tag of a run that Dagster does not begin again when its process is gone."""
+
+
 class RollbackConfig(dg.Config):
     """What an operator asks for."""
 
     coin: str
     reason: str = Field(min_length=1, description="Kept in the journal.")
     to: str | None = Field(default=None, description="Any earlier champion; the one before, when none is named.")
+    expected: str | None = Field(
+        default=None, description="The champion that is to go: where another reigns, nothing moves. Makes a second try safe."
+    )
 
 
 def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition:
-    """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it."""
+    """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it.
+
+    A run that crashed is not begun again by itself: it may have done everything, and a second rollback goes one champion
+    further.
+    """
 
     @dg.op(name="restore_champion", description="Bring back an earlier champion of a coin, for a reason.")
     def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
         book = Registry(places.registry)
-        version = book.rollback(config.coin, to=config.to, reason=config.reason, now=settings.present())
+        version = book.rollback(
+            config.coin, to=config.to, expected=config.expected, reason=config.reason, now=settings.present()
+        )
         told = {"reason": config.reason, **_roles(book, config.coin)}
         context.log.info(f"{config.coin}: champion is {version} again: {config.reason}")
         context.log_event(dg.AssetObservation("registry", partition=config.coin, metadata=told))
         context.add_output_metadata(told)
 
-    @dg.job(name="rollback", executor_def=dg.in_process_executor, description="Bring back an earlier champion of a coin.")
+    @dg.job(
+        name="rollback",
+        executor_def=dg.in_process_executor,
+        description="Bring back an earlier champion of a coin.",
+        tags=ONLY_ONCE,
+    )
     def job() -> None:
         rollback()
 

@@ -33,15 +33,16 @@ class Desk:
         self.versions, self._journal = Versions(folder), Journal(folder)
         self._reading = read_coin(folder, up_to_head=False)
         self._found, self._agreed = read_pointers(folder), self.state.told
-        self._cut_off = self.state.last if self._reading.pending else None
+        lags = self._found != self.state.told and self._found == self.state.before
+        self._cut_off = self.state.last if self._reading.pending or lags else None
 
-    @property
-    def finished(self) -> Entry | None:
-        """The line that was cut off before its head moved, which opening the desk finished; None where there was none.
+    def has_finished(self, action: str, version: str | None) -> bool:
+        """Whether opening the desk finished this very operation, which was cut off before its pointers moved.
 
-        Until then every reader was told that it had not happened: whoever tries again must find it done, not do it twice.
+        Whoever began it was never told that it had happened, and must find it done, not do it twice. `version` None is any.
         """
-        return self._cut_off
+        last = self._cut_off
+        return last is not None and last.action == action and version in {None, last.version}
 
     @property
     def state(self) -> State:

@@ -72,7 +72,8 @@ class Registry:
                 f"{coin}: version {version} cannot be promoted on a verdict of {verdict.outcome}: {verdict.reason}"
             )
         with self._writing(coin) as desk:
-            _require_champion(coin, desk.state, expected)
+            if not desk.has_finished("promote", version):
+                _require_champion(coin, desk.state, expected)
             if desk.versions.card(version)["verdict"] != verdict.to_dict():
                 raise RegistryError(f"{coin}: the verdict at hand is not the one that version {version} was registered with")
             if version in desk.state.rolled_back and not again:
@@ -95,14 +96,14 @@ class Registry:
     ) -> str:
         """Bring back the champion before the present one, or any earlier one by name, and return its version.
 
-        Every champion above it in the stack counts as rolled back. A rollback that was cut off before anyone could see it is
-        finished instead of done twice. Raises `RegistryError` when there is none to go back to, and where another champion
-        reigns than the one that was `expected`.
+        Every champion above it in the stack counts as rolled back. A rollback that was cut off is finished instead of done
+        twice, unless the caller names as `expected` whom it brought back, and so has seen it. Raises `RegistryError` when there
+        is none to go back to, and where another champion reigns than the one that was `expected`.
         """
         with self._writing(coin) as desk:
-            done = desk.finished
-            if done is not None and done.action == "rollback" and to in {None, done.version}:
-                return done.version
+            reigns = desk.state.champion
+            if reigns is not None and expected != reigns and desk.has_finished("rollback", to):
+                return reigns
             _require_champion(coin, desk.state, expected)
             version = _earlier(coin, desk.state, to)
             desk.versions.check_promoted(version)
@@ -130,6 +131,8 @@ class Registry:
     def unpin(self, coin: str, *, reason: str, now: datetime | None = None) -> None:
         """Let the shadow follow the challenger again; raises `RegistryError` where none is pinned."""
         with self._writing(coin) as desk:
+            if desk.has_finished("unpin", None):
+                return
             if desk.state.pinned is None:
                 raise RegistryError(f"{coin}: no version is pinned")
             desk.write("unpin", desk.state.pinned, reason, moment(now))

@@ -122,6 +122,13 @@ def test_a_rollback_brings_back_the_champion_before(crp, book, champions):
     assert (code, err) == (1, "crp: BTC-USDT: there is no earlier champion to go back to\n")
 
 
+def test_a_rollback_of_a_champion_that_does_not_reign_moves_nothing(crp, book, champions):
+    first, second = champions["BTC-USDT"]
+    code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT", "--reason", "why", "--expected", first)
+    assert (code, err) == (1, f"crp: BTC-USDT: the champion was expected to be {first} and is {second}\n")
+    assert book.champion("BTC-USDT") == second
+
+
 def test_a_rollback_without_a_reason_is_no_command(crp, champions):
     code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT")
     assert (code, "--reason" in err) == (2, True)
