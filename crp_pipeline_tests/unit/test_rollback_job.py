@@ -76,7 +76,8 @@ def test_a_run_that_crashed_is_not_begun_again_by_itself(three):
     with dg.instance_for_test(overrides={"run_retries": {"enabled": True, "max_retries": 1}}) as instance:
 
         def is_begun_again(tags):
-            run = instance.create_run_for_job(job, tags=tags)
+            asked_for = {"ops": {"restore_champion": {"config": {"coin": COIN, "reason": "why"}}}}
+            run = instance.create_run_for_job(job, run_config=asked_for, tags=tags)
             instance.report_run_failed(run, "its process is gone")
             return auto_reexecution_should_retry_run(instance, instance.get_run_by_id(run.run_id), None)
 
