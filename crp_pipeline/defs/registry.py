@@ -42,7 +42,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings), deps=["shadow"])
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, champion only if the stored verdict is PROMOTE and about these very models; old ones pruned."""
-        coin, now, book = context.partition_key, settings.present(), Registry(places.registry)
+        coin, book = context.partition_key, Registry(places.registry)
         _require_in_force(coin, gate, settings)
         models = {name: places.bundle(coin, name) for name in settings.roster}
         candidate = gather(models, places.stack(coin), places.candidate(coin), decisions=places.decisions(coin))
@@ -56,12 +56,12 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
         check_subject(candidate, gate)
-        version = version_judged(book, coin, gate) or book.register(candidate, card, now=now)
+        version = version_judged(book, coin, gate) or book.register(candidate, card, now=settings.present())
         for name in keep_ingredients(places, coin, card, settings):
             context.log.warning(f"{coin}: {name} changed since the gate judged: version {version} cannot be made again from it")
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
-            book.promote(coin, version, gate, now=now)
+            book.promote(coin, version, gate, now=settings.present())
         pruned = _pruned(book, coin, settings, places)
         mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
         roles = _roles(book, coin)
@@ -85,8 +85,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
 def _pruned(book: Registry, coin: str, settings: PipelineSettings, places: Places) -> list[str]:
     """Versions whose files retention has removed, and with them the tables that no other version is made from."""
     pruned = book.prune(coin, settings.retention, now=settings.present())
-    if pruned:
-        prune_ingredients(places, coin, cards_kept(book, coin))
+    prune_ingredients(places, coin, cards_kept(book, coin))
     return pruned
 
 

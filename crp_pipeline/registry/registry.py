@@ -195,11 +195,6 @@ class Registry:
         begun = (reign for reign in reversed(self.state(coin).throne) if datetime.fromisoformat(reign.at) <= moment_utc)
         return next(begun, None)
 
-    def champion_at(self, coin: str, at: datetime) -> str | None:
-        """Version of who was champion at that moment; None where nobody was."""
-        reign = self.reign_at(coin, at)
-        return None if reign is None else reign.version
-
     def is_rolled_back(self, coin: str, version: str) -> bool:
         """True for a version whose latest reign was ended by a rollback."""
         return version in self.state(coin).rolled_back

@@ -152,7 +152,7 @@ def test_wherever_a_write_is_killed_all_reads_hold_and_the_next_try_ends_as_if_n
             break
         hit.verify(COIN)
         assert hit.pointers(COIN) in possible
-        assert hit.champion(COIN) == hit.pointers(COIN).champion == hit.champion_at(COIN, LATER)
+        assert hit.champion(COIN) == hit.pointers(COIN).champion == hit.reign_at(COIN, LATER).version
         seen.add(hit.pointers(COIN))
         act(hit, names)
         assert told(hit) == told(whole)
