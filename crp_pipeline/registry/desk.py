@@ -95,7 +95,7 @@ class Desk:
             self.write("reject", last.version, last.reason.partition(": ")[2], last.at)
 
     def close(self) -> None:
-        """Keep a checkpoint, where one is due: what was written stands without it, so a disk that does not take it fails nothing."""
+        """Keep a checkpoint, where one is due; it only saves work, so a disk that does not take it fails nothing."""
         with suppress(DiskError):
             keep_checkpoint(self._folder, self._journal, self._reading)
 

@@ -99,7 +99,7 @@ def test_the_settings_in_force_are_shown_without_them(home, environment):
     "wrong",
     [
         {"CRP_NOTIFY__WEBHOOK": f"gopher://{CANARY}"},
-        {"CRP_NOTIFY": f'{{"webhook": "http://x/{CANARY}", "smtp_port": 0}}'},
+        {"CRP_NOTIFY": f'{{"webhook": "http://x/{CANARY}", "stale_hours": 0}}'},
         {"CRP_NOTIFY": f'{{"webhook": "http://x/{CANARY}"'},
         {"CRP_EXCHANGE": f'{{"client_options": {{"secret": "{CANARY}"}}'},
         {"CRP_EXCHANGE__CLIENT_OPTIONS": f'["{CANARY}"]'},
