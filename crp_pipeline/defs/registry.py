@@ -10,13 +10,14 @@ from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
+from crp_pipeline.defs.turn import BESIDE
 from crp_pipeline.defs.versions import version_from
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
-from crp_pipeline.registry import NOBODY, Registry, gather, version_judged
+from crp_pipeline.registry import Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
 from crp_pipeline.registry.ingredients import cards_kept, ingredients_told, keep_ingredients, prune_ingredients
 from crp_pipeline.registry.mirror import mirror
@@ -92,11 +93,13 @@ def _pruned(book: Registry, coin: str, settings: PipelineSettings, places: Place
 def _roles(book: Registry, coin: str) -> dict[str, str]:
     """Champion, challenger and shadow, every byte of the champion checked."""
     book.champion(coin)
-    return {role: version or NOBODY for role, version in vars(book.pointers(coin)).items()}
+    return book.pointers(coin).by_role()
 
 
 ONLY_ONCE = {"dagster/max_retries": "0"}
 """Tag of a run that Dagster does not begin again when its process is gone."""
+FIRST = {"dagster/priority": "100"}
+"""Tag of a run that goes before all others that wait in the queue."""
 
 
 class RollbackConfig(dg.Config):
@@ -114,8 +117,10 @@ def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition
     """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it.
 
     A run that crashed is not begun again by itself: it may have done everything, and a second rollback goes one champion
-    further.
+    further. It waits for no night, since the registry has locks of its own; but on shared storage, where two runs would move
+    the same files.
     """
+    beside = {BESIDE: "yes"} if settings.storage is None else {}
 
     @dg.op(name="restore_champion", description="Bring back an earlier champion of a coin, for a reason.")
     def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
@@ -127,12 +132,13 @@ def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition
         context.log.info(f"{config.coin}: champion is {version} again: {config.reason}")
         context.log_event(dg.AssetObservation("registry", partition=config.coin, metadata=told))
         context.add_output_metadata(told)
+        _mirrored(book, config.coin, settings, tell=context.log.warning)
 
     @dg.job(
         name="rollback",
         executor_def=dg.in_process_executor,
         description="Bring back an earlier champion of a coin.",
-        tags=ONLY_ONCE,
+        tags={**ONLY_ONCE, **FIRST, **beside},
     )
     def job() -> None:
         rollback()

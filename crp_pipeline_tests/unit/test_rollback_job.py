@@ -11,6 +11,7 @@ from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Criterion, Stage, judge
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
+from crp_pipeline.registry.mirror import Mirrored
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import write_text
 
@@ -82,6 +83,20 @@ def test_a_run_that_crashed_is_not_begun_again_by_itself(three):
             return auto_reexecution_should_retry_run(instance, instance.get_run_by_id(run.run_id), None)
 
         assert (is_begun_again(job.tags), is_begun_again({})) == (False, True)
+
+
+def test_the_mirror_follows_at_once(three, monkeypatch):
+    places, versions = three
+    seen = []
+
+    def mirrored(book, coin, uri):
+        seen.append(book.champion(coin))
+        return Mirrored((), "the mirror sleeps")
+
+    monkeypatch.setattr("crp_pipeline.defs.registry.mirror", mirrored)
+    monkeypatch.setenv("CRP_MLFLOW", "http://mlflow")
+    assert asked(places, coin=COIN, reason="why").success
+    assert seen == [versions[1]]
 
 
 @pytest.mark.parametrize("config", [{"coin": COIN}, {"coin": COIN, "reason": ""}, {"reason": "why"}])
