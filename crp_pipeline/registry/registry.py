@@ -9,7 +9,7 @@ from typing import Any
 
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate.verdict import Outcome, Verdict
-from crp_pipeline.registry.card import COIN, checked_card, checked_coin, recipe_of
+from crp_pipeline.registry.card import COIN, checked_card, checked_coin, recipe_of, verdict_of
 from crp_pipeline.registry.checkpoint import Reading, load_checkpoint
 from crp_pipeline.registry.desk import Desk, agreed, read_coin, reading, recipe_in, stray, writing
 from crp_pipeline.registry.journal import HEAD, JOURNAL, NOBODY, Entry, Journal, moment
@@ -74,7 +74,7 @@ class Registry:
         with self._writing(coin) as desk:
             if not desk.has_finished("promote", version):
                 _require_champion(coin, desk.state, expected)
-            if desk.versions.card(version)["verdict"] != verdict.to_dict():
+            if verdict_of(desk.versions.card(version)).to_dict() != verdict.to_dict():
                 raise RegistryError(f"{coin}: the verdict at hand is not the one that version {version} was registered with")
             if version in desk.state.rolled_back and not again:
                 raise RegistryError(f"{coin}: version {version} was rolled back; promote it with again=True to bring it back")
