@@ -57,4 +57,4 @@ def test_its_verdicts_keep_their_words(book):
 
 
 def test_its_settings_are_settings_of_this_code(book):
-    settings_on_card(book.card(COIN, FIRST), COIN, None)
+    assert settings_on_card(book.card(COIN, FIRST), COIN, None)[1] == ()
