@@ -116,7 +116,7 @@ class PipelineSettings(BaseSettings):
 
     clock: AwareDatetime | None = None
     """The moment that a rehearsal takes for the present; None: the machine's clock."""
-    storage: str | None = None
+    storage: secret.Address | None = None
     """Where artifacts are shared between machines, such as s3://bucket/prefix; None: `data_dir` alone keeps them."""
     online_store: SecretStr | None = None
     """Where bots read the newest decision, such as redis://host:6379/0; None: parquet files under `data_dir`."""

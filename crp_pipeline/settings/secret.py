@@ -3,12 +3,22 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import PlainSerializer
+from pydantic import AfterValidator, PlainSerializer
 
 HIDDEN = "**********"
 """What stands for a secret, as pydantic writes its own."""
-NAMES = frozenset({"webhook", "smtp_password", "online_store", "mlflow", "notify", "exchange", "client_options"})
+NAMES = frozenset({"webhook", "smtp_password", "online_store", "mlflow", "notify", "storage", "exchange", "client_options"})
 """Settings that are not repeated when they are refused."""
+
+
+def _without_credentials(address: str) -> str:
+    if "@" in address:
+        raise ValueError("it must name no user and no password, which the storage reads from variables of its own")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_credentials)]
+"""Where something lies, without who may go there."""
 
 
 def _hidden(options: Mapping[str, Any]) -> dict[str, str]:

@@ -195,6 +195,7 @@ def test_who_is_told_is_checked_when_settings_are_loaded_and_no_secret_is_repeat
         ("CRP_NOTIFY", '{"webhook": "http://x/SECRET"', "^CRP_NOTIFY = what was given is not allowed: write JSON"),
         ("CRP_EXCHANGE", '{"client_options": {"secret": "SECRET"}', "^CRP_EXCHANGE = what was given is not allowed"),
         ("CRP_EXCHANGE", '["SECRET"]', "^exchange = what was given is not allowed"),
+        ("CRP_STORAGE", "s3://key:SECRET@bucket", "^storage = what was given is not allowed: it must name no user and no pass"),
         ("CRP_EXCHANGE__CLIENT_OPTIONS", '["SECRET"]', r"^exchange\.client_options = what was given is not allowed"),
     ],
 )
