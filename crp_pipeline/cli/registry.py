@@ -1,6 +1,7 @@
 """`crp registry`: who has which role, now or then; journals, promotions and rollbacks by hand, pins, pruning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,15 +9,18 @@ import pandas as pd
 import typer
 
 from crp_pipeline.cli.doors import Coin, complain, registry_app
+from crp_pipeline.depot import Depot
 from crp_pipeline.errors import CrpError, RegistryError
 from crp_pipeline.places import Places
-from crp_pipeline.registry import NOBODY, Registry
-from crp_pipeline.registry.card import verdict_of
+from crp_pipeline.registry import Registry
+from crp_pipeline.registry.card import checked_coin, verdict_of
 from crp_pipeline.registry.desk import stray
+from crp_pipeline.registry.ingredients import cards_kept, prune_ingredients
+from crp_pipeline.registry.mirror import mirror
 from crp_pipeline.registry.pointers import ROLES
 from crp_pipeline.reporting.model_card import card_page
 from crp_pipeline.reporting.tables import to_text
-from crp_pipeline.settings import load_settings
+from crp_pipeline.settings import PipelineSettings, load_settings
 
 Version = Annotated[str, typer.Option("--version", help="Its sixteen hex digits, as `history` tells them.")]
 AnyVersion = Annotated[str | None, typer.Option("--version", help="The champion, when none is named.")]
@@ -29,7 +33,7 @@ MOMENTS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT
 def list_roles() -> None:
     """Print champion, challenger and shadow of every coin, and since when the champion reigns."""
     registry = _registry()
-    rows = [[coin, *_roles(registry, coin).values(), _since(registry, coin)] for coin in registry.coins()]
+    rows = [[coin, *registry.pointers(coin).by_role().values(), _since(registry, coin)] for coin in registry.coins()]
     typer.echo(to_text(pd.DataFrame(rows, columns=["coin", *ROLES, "since"])))
 
 
@@ -43,7 +47,7 @@ def show_version(coin: Coin, version: AnyVersion = None) -> None:
     card, state = registry.card_alone(coin, chosen), registry.state(coin)
     if chosen not in state.registered:
         raise stray(coin, chosen)
-    held = [role for role, holder in _roles(registry, coin).items() if holder == chosen]
+    held = [role for role, holder in registry.pointers(coin).by_role().items() if holder == chosen]
     verdict = verdict_of(card)
     facts = {
         "version": chosen,
@@ -65,9 +69,7 @@ def show_history(
     ] = None,
 ) -> None:
     """Print a coin's journal, oldest first, or who was champion at a moment."""
-    registry = _registry()
-    if not registry.state(coin).lines:
-        raise RegistryError(f"{coin} has no versions")
+    registry = _known(_registry(), coin)
     if at is not None:
         _print_champion_at(registry, coin, at)
         return
@@ -104,10 +106,10 @@ def promote(
     ] = False,
 ) -> None:
     """Make a version champion that carries a PROMOTE verdict."""
-    registry = _registry()
-    verdict = verdict_of(registry.card(coin, version))
-    registry.promote(coin, version, verdict, again=again, reason=reason, now=load_settings().present())
-    typer.echo(f"{coin}: champion is {version}")
+    with _writing(coin) as (registry, settings):
+        verdict = verdict_of(registry.card(coin, version))
+        registry.promote(coin, version, verdict, again=again, reason=reason, now=settings.present())
+        typer.echo(f"{coin}: champion is {version}")
 
 
 @registry_app.command("rollback")
@@ -115,25 +117,30 @@ def rollback(
     coin: Coin,
     reason: Reason,
     to: Annotated[str | None, typer.Option("--to", help="Any earlier champion; the one before, when none is named.")] = None,
+    expected: Annotated[
+        str | None, typer.Option("--expected", help="The champion that is to go: where another reigns, nothing moves.")
+    ] = None,
 ) -> None:
     """Bring back an earlier champion."""
-    version = _registry().rollback(coin, to=to, reason=reason, now=load_settings().present())
-    typer.echo(f"{coin}: champion is {version} again")
+    with _writing(coin) as (registry, settings):
+        version = registry.rollback(coin, to=to, expected=expected, reason=reason, now=settings.present())
+        typer.echo(f"{coin}: champion is {version} again")
 
 
 @registry_app.command("pin")
 def pin(coin: Coin, version: Version, reason: Reason) -> None:
     """Seat a version in the champion's shadow, until it reigns or is unpinned."""
-    _registry().pin(coin, version, reason=reason, now=load_settings().present())
-    typer.echo(f"{coin}: {version} decides in the champion's shadow")
+    with _writing(coin) as (registry, settings):
+        registry.pin(coin, version, reason=reason, now=settings.present())
+        typer.echo(f"{coin}: {version} decides in the champion's shadow")
 
 
 @registry_app.command("unpin")
 def unpin(coin: Coin, reason: Reason) -> None:
     """Let the shadow follow the challenger again."""
-    registry = _registry()
-    registry.unpin(coin, reason=reason, now=load_settings().present())
-    typer.echo(f"{coin}: {registry.pointers(coin).shadow or 'no version'} decides in the champion's shadow")
+    with _writing(coin) as (registry, settings):
+        registry.unpin(coin, reason=reason, now=settings.present())
+        typer.echo(f"{coin}: {registry.pointers(coin).shadow or 'no version'} decides in the champion's shadow")
 
 
 @registry_app.command("prune")
@@ -142,14 +149,32 @@ def prune(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
 ) -> None:
-    """Remove the files of old versions that nobody will ask for again; their cards stay."""
-    registry, settings = _registry(), load_settings()
-    ask = registry.prunable if dry_run else registry.prune
-    for name in registry.coins() if coin is None else [coin]:
-        versions = ask(name, settings.retention, now=settings.present())
+    """Remove the files of old versions that nobody will ask for again, and the tables behind them; their cards stay."""
+    here = _registry()
+    for name in here.coins() if coin is None else [coin]:
+        versions = _prunable(here, name) if dry_run else _pruned(name)
         typer.echo(
             f"{name}: {len(versions)} {'would be ' if dry_run else ''}pruned{': ' if versions else ''}{', '.join(versions)}"
         )
+
+
+def _prunable(registry: Registry, coin: str) -> list[str]:
+    settings = load_settings()
+    return _known(registry, coin).prunable(coin, settings.retention, now=settings.present())
+
+
+def _pruned(coin: str) -> list[str]:
+    with _writing(coin) as (registry, settings):
+        pruned = _known(registry, coin).prune(coin, settings.retention, now=settings.present())
+        prune_ingredients(_places(settings), coin, cards_kept(registry, coin))
+    return pruned
+
+
+def _known(registry: Registry, coin: str) -> Registry:
+    """The registry itself; raises `RegistryError` where it has nothing of the coin."""
+    if not registry.state(coin).lines:
+        raise RegistryError(f"{coin} has no versions")
+    return registry
 
 
 def _print_champion_at(registry: Registry, coin: str, at: datetime) -> None:
@@ -160,10 +185,6 @@ def _print_champion_at(registry: Registry, coin: str, at: datetime) -> None:
     since = f"{reign.at} ({reign.action}: {reign.reason})"
     made_from = _made_from(registry.card_alone(coin, reign.version))
     _print_pairs({"asked for": _told(at), "champion": reign.version, "since": since, **made_from})
-
-
-def _roles(registry: Registry, coin: str) -> dict[str, str]:
-    return {role: version or NOBODY for role, version in vars(registry.pointers(coin)).items()}
 
 
 def _since(registry: Registry, coin: str) -> str:
@@ -206,4 +227,28 @@ def _is_in_order(registry: Registry, coin: str) -> bool:
 
 
 def _registry() -> Registry:
-    return Registry(Places(load_settings().data_dir).registry)
+    """The registry to look at, as this machine has it."""
+    settings = load_settings()
+    if settings.storage is not None:
+        typer.echo("crp: this is what this machine has; `crp depot status` tells whether others have gone on", err=True)
+    return Registry(_places(settings).registry)
+
+
+def _places(settings: PipelineSettings) -> Places:
+    return Places(settings.data_dir.resolve())
+
+
+@contextmanager
+def _writing(coin: str) -> Iterator[tuple[Registry, PipelineSettings]]:
+    """The registry to write to: where machines share one, brought up to date before, and pushed and mirrored in the end."""
+    settings = load_settings()
+    registry, places = Registry(_places(settings).registry), _places(settings)
+    depot = None if settings.storage is None else Depot(settings.storage)
+    if depot is not None:
+        depot.pull(places, checked_coin(coin), stages=("registry",))
+    yield registry, settings
+    if depot is not None:
+        depot.push(places, coin, now=settings.present())
+    problem = "" if settings.mlflow is None else mirror(registry, coin, settings.mlflow).problem
+    if problem:
+        typer.echo(f"crp: {problem}", err=True)

@@ -10,13 +10,14 @@ from crp_pipeline.defs.models import BASELINE, BASELINES, SELECTION
 from crp_pipeline.defs.partitions import coin_partitions
 from crp_pipeline.defs.pictures import picture, table
 from crp_pipeline.defs.standing import failed_assets
+from crp_pipeline.defs.turn import BESIDE
 from crp_pipeline.defs.versions import version_from
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Outcome, Verdict, is_in_force
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import PLACES, library_versions, recipe_hash, source_hash
-from crp_pipeline.registry import NOBODY, Registry, gather, version_judged
+from crp_pipeline.registry import Registry, gather, version_judged
 from crp_pipeline.registry.card import check_subject
 from crp_pipeline.registry.ingredients import cards_kept, ingredients_told, keep_ingredients, prune_ingredients
 from crp_pipeline.registry.mirror import mirror
@@ -42,7 +43,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
     @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings), deps=["shadow"])
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, champion only if the stored verdict is PROMOTE and about these very models; old ones pruned."""
-        coin, now, book = context.partition_key, settings.present(), Registry(places.registry)
+        coin, book = context.partition_key, Registry(places.registry)
         _require_in_force(coin, gate, settings)
         models = {name: places.bundle(coin, name) for name in settings.roster}
         candidate = gather(models, places.stack(coin), places.candidate(coin), decisions=places.decisions(coin))
@@ -56,12 +57,12 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
             **{name: gate.subject[name] for name in ("data_hash", "feature_set_id", "recipe", "code")},
         }
         check_subject(candidate, gate)
-        version = version_judged(book, coin, gate) or book.register(candidate, card, now=now)
+        version = version_judged(book, coin, gate) or book.register(candidate, card, now=settings.present())
         for name in keep_ingredients(places, coin, card, settings):
             context.log.warning(f"{coin}: {name} changed since the gate judged: version {version} cannot be made again from it")
         rolled_back = book.is_rolled_back(coin, version)
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
-            book.promote(coin, version, gate, now=now)
+            book.promote(coin, version, gate, now=settings.present())
         pruned = _pruned(book, coin, settings, places)
         mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
         roles = _roles(book, coin)
@@ -85,15 +86,20 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
 def _pruned(book: Registry, coin: str, settings: PipelineSettings, places: Places) -> list[str]:
     """Versions whose files retention has removed, and with them the tables that no other version is made from."""
     pruned = book.prune(coin, settings.retention, now=settings.present())
-    if pruned:
-        prune_ingredients(places, coin, cards_kept(book, coin))
+    prune_ingredients(places, coin, cards_kept(book, coin))
     return pruned
 
 
 def _roles(book: Registry, coin: str) -> dict[str, str]:
     """Champion, challenger and shadow, every byte of the champion checked."""
     book.champion(coin)
-    return {role: version or NOBODY for role, version in vars(book.pointers(coin)).items()}
+    return book.pointers(coin).by_role()
+
+
+ONLY_ONCE = {"dagster/max_retries": "0"}
+"""Tag of a run that Dagster does not begin again when its process is gone."""
+FIRST = {"dagster/priority": "100"}
+"""Tag of a run that goes before all others that wait in the queue."""
 
 
 class RollbackConfig(dg.Config):
@@ -102,21 +108,38 @@ class RollbackConfig(dg.Config):
     coin: str
     reason: str = Field(min_length=1, description="Kept in the journal.")
     to: str | None = Field(default=None, description="Any earlier champion; the one before, when none is named.")
+    expected: str | None = Field(
+        default=None, description="The champion that is to go: where another reigns, nothing moves. Makes a second try safe."
+    )
 
 
 def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition:
-    """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it."""
+    """`rollback`: brings back an earlier champion of the coin that is asked for; the page of the asset `registry` tells it.
+
+    A run that crashed is not begun again by itself: it may have done everything, and a second rollback goes one champion
+    further. It waits for no night, since the registry has locks of its own; but on shared storage, where two runs would move
+    the same files.
+    """
+    beside = {BESIDE: "yes"} if settings.storage is None else {}
 
     @dg.op(name="restore_champion", description="Bring back an earlier champion of a coin, for a reason.")
     def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
         book = Registry(places.registry)
-        version = book.rollback(config.coin, to=config.to, reason=config.reason, now=settings.present())
+        version = book.rollback(
+            config.coin, to=config.to, expected=config.expected, reason=config.reason, now=settings.present()
+        )
         told = {"reason": config.reason, **_roles(book, config.coin)}
         context.log.info(f"{config.coin}: champion is {version} again: {config.reason}")
         context.log_event(dg.AssetObservation("registry", partition=config.coin, metadata=told))
         context.add_output_metadata(told)
+        _mirrored(book, config.coin, settings, tell=context.log.warning)
 
-    @dg.job(name="rollback", executor_def=dg.in_process_executor, description="Bring back an earlier champion of a coin.")
+    @dg.job(
+        name="rollback",
+        executor_def=dg.in_process_executor,
+        description="Bring back an earlier champion of a coin.",
+        tags={**ONLY_ONCE, **FIRST, **beside},
+    )
     def job() -> None:
         rollback()
 

@@ -9,7 +9,7 @@ import json
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -143,6 +143,8 @@ class Verdict:
     """Coin, data hash, feature set and code that the numbers are about."""
     evidence: Mapping[str, float] = field(default_factory=dict)
     """Every number measured, also those that no criterion asks for."""
+    words: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Reason and stamp as they were stored, which a later release might word otherwise; none of a verdict just reached."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a verdict without findings: there is nothing to promote on."""
@@ -164,6 +166,8 @@ class Verdict:
     @property
     def reason(self) -> str:
         """One line: why."""
+        if "reason" in self.words:
+            return self.words["reason"]
         if self.first_failed is None:
             return f"all {len(self.findings)} criteria hold" + (f"; {self.stamp}" if self.stamp else "")
         others = sum(not finding.passed for finding in self.findings) - 1
@@ -172,6 +176,8 @@ class Verdict:
     @property
     def stamp(self) -> str:
         """`promoted without evidence: ...` where a promotion stands on loosened bounds, else empty."""
+        if "stamp" in self.words:
+            return self.words["stamp"]
         waivers = [finding.waiver for finding in self.findings if finding.waiver]
         return f"promoted without evidence: {'; '.join(waivers)}" if self.outcome is Outcome.PROMOTE and waivers else ""
 
@@ -194,14 +200,17 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Self:
-        """The verdict that `to_dict` described; raises `ValueError` when its outcome does not follow from its findings."""
+        """The verdict that `to_dict` described, in its own words, whatever else is stored beside it.
+
+        Raises `ValueError` when its outcome, or what passed, does not follow from its numbers.
+        """
         evidence = {name: _measured(value) for name, value in stored["evidence"].items()}
         verdict = cls(tuple(_finding_from_dict(finding) for finding in stored["findings"]), stored["subject"], evidence)
-        told = verdict.to_dict()
-        if told != stored:
-            altered = next(key for key in (*told, *stored) if told.get(key) != stored.get(key))
-            raise ValueError(f"{altered} = {stored.get(altered)!r} does not follow from the findings")
-        return verdict
+        follows, told = _what_follows(verdict.to_dict()), _what_follows(stored)
+        altered = [name for name, value in follows.items() if told[name] != value]
+        if altered:
+            raise ValueError(f"{altered[0]} = {told[altered[0]]!r} does not follow from the findings")
+        return replace(verdict, words={name: str(stored[name]) for name in ("reason", "stamp")})
 
 
 def judge(
@@ -218,6 +227,16 @@ def judge(
         for criterion in sorted(criteria, key=lambda criterion: order.index(criterion.stage))
     )
     return Verdict(findings, dict(subject or {}), measured)
+
+
+def _what_follows(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from the numbers of a verdict, whatever words it was told in."""
+    return {
+        "outcome": stored["outcome"],
+        "badges": stored["badges"],
+        "passed": [(it["name"], it["passed"], it["shortfall"]) for it in stored["findings"]],
+        "is_stamped": bool(stored["stamp"]),
+    }
 
 
 def _finding_to_dict(finding: Finding) -> dict[str, Any]:

@@ -48,6 +48,14 @@ def recipe_of(card: Mapping[str, Any]) -> str:
     return recipe_key(card.get("recipe", ""), card.get("feature_set_id", ""))
 
 
+def without_secrets(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card without the options of a library, which one of an earlier release may tell in clear."""
+    settings = dict(card.get("settings", {}))
+    if "exchange" in settings:
+        settings["exchange"] = {name: it for name, it in settings["exchange"].items() if name != "client_options"}
+    return {**card, "settings": settings}
+
+
 def check_subject(folder: Path, verdict: Verdict) -> None:
     """A candidate is the one that the verdict names, if it names one; raises `RegistryError` otherwise."""
     about = verdict.subject.get("candidate")

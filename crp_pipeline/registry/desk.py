@@ -10,11 +10,11 @@ pointers without their head are a forgery and no power cut.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crp_pipeline.chain import no_writer, only_writer
-from crp_pipeline.errors import RegistryError
+from crp_pipeline.errors import DiskError, RegistryError
 from crp_pipeline.registry.card import recipe_of
 from crp_pipeline.registry.checkpoint import Reading, keep_checkpoint, read_state
 from crp_pipeline.registry.journal import Entry, Journal
@@ -33,15 +33,16 @@ class Desk:
         self.versions, self._journal = Versions(folder), Journal(folder)
         self._reading = read_coin(folder, up_to_head=False)
         self._found, self._agreed = read_pointers(folder), self.state.told
-        self._cut_off = self.state.last if self._reading.pending else None
+        lags = self._found != self.state.told and self._found == self.state.before
+        self._cut_off = self.state.last if self._reading.pending or lags else None
 
-    @property
-    def finished(self) -> Entry | None:
-        """The line that was cut off before its head moved, which opening the desk finished; None where there was none.
+    def has_finished(self, action: str, version: str | None) -> bool:
+        """Whether opening the desk finished this very operation, which was cut off before its pointers moved.
 
-        Until then every reader was told that it had not happened: whoever tries again must find it done, not do it twice.
+        Whoever began it was never told that it had happened, and must find it done, not do it twice. `version` None is any.
         """
-        return self._cut_off
+        last = self._cut_off
+        return last is not None and last.action == action and version in {None, last.version}
 
     @property
     def state(self) -> State:
@@ -55,10 +56,12 @@ class Desk:
     def write(self, action: str, version: str, reason: str, at: str, *, recipe: str = "") -> None:
         """Write one line and take it into account; it says where the pointers belong from then on.
 
-        The first line that says so moves them at once, so that no second line of its operation hides that they lag.
+        The first line that says so moves them at once, so that no second line of its operation hides that they lag. A line is
+        never earlier than the one before, whatever the clock says: who was champion when follows from the order.
         """
-        is_first = not self.state.is_told
-        entry = Entry(at, action, version, reason, self._journal.head, recipe=recipe)
+        is_first, last = not self.state.is_told, self.state.last
+        since = at if last is None else max(at, last.at)
+        entry = Entry(since, action, version, reason, self._journal.head, recipe=recipe)
         self.state.take(entry)
         entry = stated(entry, seats(self.state, self.recipe))
         self.state.tell(entry)
@@ -92,8 +95,9 @@ class Desk:
             self.write("reject", last.version, last.reason.partition(": ")[2], last.at)
 
     def close(self) -> None:
-        """Keep a checkpoint, where one is due."""
-        keep_checkpoint(self._folder, self._journal, self._reading)
+        """Keep a checkpoint, where one is due; it only saves work, so a disk that does not take it fails nothing."""
+        with suppress(DiskError):
+            keep_checkpoint(self._folder, self._journal, self._reading)
 
     def _check_pending(self) -> None:
         """A line that lacks its head may be what a power cut left; raises when it cannot be."""

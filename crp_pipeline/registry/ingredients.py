@@ -96,14 +96,14 @@ class TableStore:
         self.folder = folder
 
     def keep(self, table: pd.DataFrame) -> None:
-        """Write what is not there yet; of a table that is there already, nothing."""
+        """Write what is not there yet, or not as it was; of a table that is there already, nothing."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self.folder / LOCK):
             chunks = {frame_hash(chunk): chunk for chunk in _chunks(table)}
             for name, chunk in chunks.items():
-                if not self._chunk(name).exists():
+                if not self._is_sound(name):
                     write_parquet(self._chunk(name), chunk)
-            if not self._list(frame_hash(table)).exists():
+            if not self._lists(frame_hash(table), list(chunks)):
                 write_json(self._list(frame_hash(table)), list(chunks))
 
     def find(self, name: str) -> pd.DataFrame | None:
@@ -116,22 +116,38 @@ class TableStore:
         return table if table is not None and frame_hash(table) == name else None
 
     def drop(self, kept: Callable[[], Collection[str]]) -> list[str]:
-        """Remove every table but those, and the chunks that only the removed ones consist of; returns the removed tables."""
+        """Remove every table but those, and the chunks that only the removed ones consist of; returns the removed tables.
+
+        Raises `DataContractError` naming a list of a table that stays and cannot be read; then nothing is removed.
+        """
         if not self.folder.exists():
             return []
         with only_writer(self.folder / LOCK):
-            keep = kept()
-            gone = [path for path in sorted(self.folder.glob("*.json")) if path.stem not in keep]
-            for path in gone:
+            keep, lists = kept(), sorted(self.folder.glob("*.json"))
+            needed = {chunk for path in lists if path.stem in keep for chunk in self._chunks_of(path)}
+            gone = [path for path in lists if path.stem not in keep]
+            for path in (*gone, *(it for it in self.folder.glob("*.parquet") if it.stem not in needed)):
                 path.unlink()
-            needed = {chunk for path in self.folder.glob("*.json") for chunk in self._chunks_of(path)}
-            for path in self.folder.glob("*.parquet"):
-                if path.stem not in needed:
-                    path.unlink()
         return [path.stem for path in gone]
 
+    def _is_sound(self, name: str) -> bool:
+        """Whether a chunk is there and is what it was."""
+        chunk = read_if_sound(self._chunk(name), tell=lambda _: None)
+        return chunk is not None and frame_hash(chunk) == name
+
+    def _lists(self, name: str, chunks: list[str]) -> bool:
+        """Whether the list of a table is there and names these chunks."""
+        try:
+            return self._chunks_of(self._list(name)) == chunks
+        except DataContractError:
+            return False
+
     def _chunks_of(self, path: Path) -> list[str]:
-        return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))]
+        try:
+            return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, TypeError, ValueError) as error:
+            told = "without it the version that names it cannot be made again from what is kept"
+            raise DataContractError(f"{path} is no list of chunks: {error}; remove it: {told}") from error
 
     def _list(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -142,11 +158,20 @@ class TableStore:
 
 def ingredients_told(places: Places, coin: str, settings: PipelineSettings) -> dict[str, Any]:
     """What the card of the coin's candidate is to tell of the tables that its decisions were made from, and of slippage."""
-    lineage = lineage_of(read_parquet(places.decisions(coin)))
-    tables = {name: TableTold.of(read_parquet(_stored(places, coin, name))) for name in TABLES}
-    told: dict[str, Any] = {name: replace(it, hash=lineage[name][0]).to_dict() for name, it in tables.items()}
+    decisions = read_parquet(places.decisions(coin))
+    hashes = {name: lineage_of(decisions)[name][0] for name in TABLES}
+    until = decisions.index[-1] if len(decisions) else None
+    told: dict[str, Any] = {
+        name: _told_until(read_parquet(_stored(places, coin, name)), it, until).to_dict() for name, it in hashes.items()
+    }
     sample = settings.of(coin).execution.slippage_file
     return told if sample is None else {**told, SLIPPAGE: _slippage_name(sample)}
+
+
+def _told_until(stored: pd.DataFrame, name: str, last: pd.Timestamp | None) -> TableTold:
+    """What a card is to tell of the table of that hash: of a stored one that has gone on since, the bars until the last."""
+    whole = TableTold.of(stored)
+    return whole if whole.hash == name else replace(TableTold.of(stored.loc[:last]), hash=name)
 
 
 def keep_ingredients(places: Places, coin: str, card: Card, settings: PipelineSettings) -> list[str]:
@@ -234,11 +259,12 @@ def _keep_table(places: Places, coin: str, name: str, told: TableTold) -> bool:
     """Whether the table is kept, or needs no keeping because it has no column."""
     if not told.columns:
         return True
+    if name == MARKET:
+        # first, and of a table that is kept already as well: a table without this coin's mark goes with the last other one
+        write_text(places.ingredients(coin) / f"{told.hash}.{MARKET}", "")
     stored, store = nearest_table(places, coin, name, told), _store(places, coin, name)
     if stored is None or frame_hash(stored) != told.hash:
         return store.find(told.hash) is not None
-    if name == MARKET:
-        write_text(places.ingredients(coin) / f"{told.hash}.{MARKET}", "")
     store.keep(stored)
     return True
 

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from pydantic import SecretStr
 
 from crp_pipeline.ledger import flat
-from crp_pipeline.registry.card import verdict_of
+from crp_pipeline.registry.card import verdict_of, without_secrets
 from crp_pipeline.registry.registry import Registry
 
 EXPERIMENT = "crp_pipeline/{coin}"
@@ -37,12 +38,13 @@ LONGEST_VALUE = 5_000
 CARD = "card.json"
 FINISHED = "FINISHED"
 PATIENCE_S, LIMIT_S = 5, 30.0
-"""How long one request may take, and after how many seconds the rest is left to the next night."""
+"""How long one request may take, and after how many seconds no further version is begun; the next mirroring goes on."""
 MANNERS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PATIENCE_S),
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """What the library reads from the environment alone."""
 
@@ -111,7 +113,7 @@ class _Shelf:
 
     def write(self, page: _Page, begun: Any | None) -> None:
         """Tell everything of a version, in the run that was begun for it, or in one of its own."""
-        card = _without_secrets(page.card())
+        card = without_secrets(page.card())
         run = begun or self._client.create_run(
             self._experiment, start_time=page.at_ms, run_name=page.version, tags={VERSION: page.version}
         )
@@ -163,19 +165,11 @@ def _pages(book: Registry, coin: str) -> list[_Page]:
     for entry in book.history(coin):
         if entry.action == "register":
             first.setdefault(entry.version, entry.at)
-    return [_Page(name, _milliseconds(at), lambda name=name: book.card_alone(coin, name)) for name, at in first.items()]  # type: ignore[misc]
+    return [_Page(name, _milliseconds(at), partial(book.card_alone, coin, name)) for name, at in first.items()]
 
 
 def _milliseconds(at: str) -> int:
     return int(datetime.fromisoformat(at).timestamp() * 1_000)
-
-
-def _without_secrets(card: Mapping[str, Any]) -> dict[str, Any]:
-    settings = dict(card.get("settings", {}))
-    # a library's options may hold a key
-    if "exchange" in settings:
-        settings["exchange"] = {name: it for name, it in settings["exchange"].items() if name != "client_options"}
-    return {**card, "settings": settings}
 
 
 def _tags(card: Mapping[str, Any]) -> dict[str, str]:

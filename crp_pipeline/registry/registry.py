@@ -9,7 +9,7 @@ from typing import Any
 
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate.verdict import Outcome, Verdict
-from crp_pipeline.registry.card import COIN, checked_card, checked_coin, recipe_of
+from crp_pipeline.registry.card import COIN, checked_card, checked_coin, recipe_of, verdict_of
 from crp_pipeline.registry.checkpoint import Reading, load_checkpoint
 from crp_pipeline.registry.desk import Desk, agreed, read_coin, reading, recipe_in, stray, writing
 from crp_pipeline.registry.journal import HEAD, JOURNAL, NOBODY, Entry, Journal, moment
@@ -72,8 +72,9 @@ class Registry:
                 f"{coin}: version {version} cannot be promoted on a verdict of {verdict.outcome}: {verdict.reason}"
             )
         with self._writing(coin) as desk:
-            _require_champion(coin, desk.state, expected)
-            if desk.versions.card(version)["verdict"] != verdict.to_dict():
+            if not desk.has_finished("promote", version):
+                _require_champion(coin, desk.state, expected)
+            if verdict_of(desk.versions.card(version)).to_dict() != verdict.to_dict():
                 raise RegistryError(f"{coin}: the verdict at hand is not the one that version {version} was registered with")
             if version in desk.state.rolled_back and not again:
                 raise RegistryError(f"{coin}: version {version} was rolled back; promote it with again=True to bring it back")
@@ -95,14 +96,14 @@ class Registry:
     ) -> str:
         """Bring back the champion before the present one, or any earlier one by name, and return its version.
 
-        Every champion above it in the stack counts as rolled back. A rollback that was cut off before anyone could see it is
-        finished instead of done twice. Raises `RegistryError` when there is none to go back to, and where another champion
-        reigns than the one that was `expected`.
+        Every champion above it in the stack counts as rolled back. A rollback that was cut off is finished instead of done
+        twice, unless the caller names as `expected` whom it brought back, and so has seen it. Raises `RegistryError` when there
+        is none to go back to, and where another champion reigns than the one that was `expected`.
         """
         with self._writing(coin) as desk:
-            done = desk.finished
-            if done is not None and done.action == "rollback" and to in {None, done.version}:
-                return done.version
+            reigns = desk.state.champion
+            if reigns is not None and expected != reigns and desk.has_finished("rollback", to):
+                return reigns
             _require_champion(coin, desk.state, expected)
             version = _earlier(coin, desk.state, to)
             desk.versions.check_promoted(version)
@@ -130,6 +131,8 @@ class Registry:
     def unpin(self, coin: str, *, reason: str, now: datetime | None = None) -> None:
         """Let the shadow follow the challenger again; raises `RegistryError` where none is pinned."""
         with self._writing(coin) as desk:
+            if desk.has_finished("unpin", None):
+                return
             if desk.state.pinned is None:
                 raise RegistryError(f"{coin}: no version is pinned")
             desk.write("unpin", desk.state.pinned, reason, moment(now))
@@ -191,11 +194,6 @@ class Registry:
         moment_utc = at.replace(tzinfo=UTC) if at.tzinfo is None else at
         begun = (reign for reign in reversed(self.state(coin).throne) if datetime.fromisoformat(reign.at) <= moment_utc)
         return next(begun, None)
-
-    def champion_at(self, coin: str, at: datetime) -> str | None:
-        """Version of who was champion at that moment; None where nobody was."""
-        reign = self.reign_at(coin, at)
-        return None if reign is None else reign.version
 
     def is_rolled_back(self, coin: str, version: str) -> bool:
         """True for a version whose latest reign was ended by a rollback."""

@@ -40,6 +40,10 @@ class Pointers:
     challenger: str | None = None
     shadow: str | None = None
 
+    def by_role(self) -> dict[str, str]:
+        """The version of each role, `NOBODY` where there is none."""
+        return {role: version or NOBODY for role, version in vars(self).items()}
+
 
 @dataclass
 class State:

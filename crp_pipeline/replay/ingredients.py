@@ -23,7 +23,7 @@ from crp_pipeline.registry.ingredients import (
     nearest_table,
     told_of,
 )
-from crp_pipeline.replay.line import GONE, NOT_TOLD, Line
+from crp_pipeline.replay.line import GONE, NOT_TOLD, UNKNOWN, Line
 from crp_pipeline.replay.registered import Registered
 from crp_pipeline.replay.settings import settings_on_card
 from crp_pipeline.settings import PipelineSettings
@@ -51,13 +51,14 @@ def look_for(places: Places, version: Registered) -> Found:
     nearest = {name: nearest_table(places, version.coin, name, told[name]) for name in TABLES if found[name] is None}
     slippage = version.card.get("ingredients", {}).get(SLIPPAGE)
     sample = None if slippage is None else find_slippage(places, version.coin, slippage)
-    settings = settings_on_card(version.card, version.coin, sample)
+    settings, unknown = settings_on_card(version.card, version.coin, sample)
     lines = (
         *(_table_line(name, told[name], found[name], nearest.get(name)) for name in TABLES),
         *_file_lines(slippage, has_file=sample is not None),
         *_code_lines(version),
         *_library_lines(version.card["libraries"]),
         *_settings_lines(version, settings),
+        *(Line(name, str(it), UNKNOWN, f"{name} = {it!r} on the card is no setting of this code") for name, it in unknown),
         *_model_lines(version, settings),
     )
     tables = {name: nearest.get(name) if table is None else table for name, table in found.items()}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 NOT_TOLD = "not told"
 GONE = "gone"
 """What is found where there is nothing left."""
+UNKNOWN = "unknown"
+"""What is found where this code does not know the name."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from crp_pipeline.errors import RegistryError
 from crp_pipeline.registry import Registry
-from crp_pipeline.registry.card import verdict_of
+from crp_pipeline.registry.card import verdict_of, without_secrets
 from crp_pipeline.reporting.recipe_changes import flat
 from crp_pipeline.reporting.results_document import version_table
 from crp_pipeline.reporting.tables import to_markdown
@@ -24,7 +24,7 @@ def card_page(book: Registry, coin: str, version: str | None = None) -> str:
     chosen = version or book.champion(coin)
     if chosen is None:
         raise RegistryError(f"{coin} has no champion: name the version whose card is asked for")
-    card = book.card(coin, chosen)
+    card = without_secrets(book.card(coin, chosen))
     made_from = {name: card[name] for name in HASHES if name in card} | flat(card.get("libraries", {}))
     sections = {
         "How it did when it was judged": version_table(book, coin, chosen),

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.settings.secret import Options
 from crp_pipeline.settings.slippage import read_slippage
 
 TRAINABLE = (
@@ -376,7 +377,7 @@ class ExchangeConfig:
     """Further attempts after a request that failed for a passing reason; the pause doubles from 1 s."""
     rate_limit_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
     """Milliseconds between two requests of weight 1; None: as ccxt knows the exchange."""
-    client_options: dict[str, Any] = Field(default_factory=dict)
+    client_options: Options = Field(default_factory=dict)
     """Further options of ccxt's constructor, such as `{"httpsProxy": ...}` or other `urls`."""
 
 

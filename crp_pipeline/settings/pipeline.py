@@ -21,6 +21,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as UnreadableVariableError
 
 from crp_pipeline.errors import CrpError
+from crp_pipeline.settings import secret
 from crp_pipeline.settings.explanation import ExplanationConfig
 from crp_pipeline.settings.operations import (
     AutomationConfig,
@@ -53,8 +54,6 @@ from crp_pipeline.settings.parameters import (
 
 _VARIABLES_OF_OTHERS = {"market_data", "dagster_pg_url", "serve_token"}
 """Variables that begin with CRP_ and are no settings: real candles for tests, Dagster's database, the token of `crp serve`."""
-_SECRETS = {"webhook", "smtp_password", "online_store", "mlflow", "notify"}
-"""Settings that are not repeated when they are refused."""
 _Section = TypeVar("_Section", ExecutionModel, Sizing)
 
 
@@ -71,6 +70,7 @@ class PipelineSettings(BaseSettings):
         pyproject_toml_table_header=("tool", "crp_pipeline"),
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
     )
     is_of_an_installation: ClassVar[bool] = True
     """True: variables and pyproject.toml are read."""
@@ -116,7 +116,7 @@ class PipelineSettings(BaseSettings):
 
     clock: AwareDatetime | None = None
     """The moment that a rehearsal takes for the present; None: the machine's clock."""
-    storage: str | None = None
+    storage: secret.Address | None = None
     """Where artifacts are shared between machines, such as s3://bucket/prefix; None: `data_dir` alone keeps them."""
     online_store: SecretStr | None = None
     """Where bots read the newest decision, such as redis://host:6379/0; None: parquet files under `data_dir`."""
@@ -283,7 +283,8 @@ def _sentence(problem: object) -> str:
         return f"{key} must be set: it has no default"
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{key} is not a setting (see crp_pipeline/settings/ for the names)"
-    given = "what was given" if parts[-1] in _SECRETS else repr(problem["input"])
+    is_secret = parts[-1] in secret.NAMES or "client_options" in parts
+    given = "what was given" if is_secret else repr(problem["input"])
     return f"{key} = {given} is not allowed: {problem['msg'].removeprefix('Value error, ')}"
 
 
@@ -301,7 +302,8 @@ def _unreadable(error: UnreadableVariableError) -> str:
         form = 'JSON, such as {"BTC-USDT": {"execution": {"fee_bps": 4.0}, "sizing": {"step_size": 0.001}}}'
     else:
         form = 'a list as JSON, such as ["A", "B"]'
-    return f"{variable} = {os.environ.get(variable)!r} is not allowed: write {form}"
+    given = "what was given" if field in secret.NAMES else repr(os.environ.get(variable))
+    return f"{variable} = {given} is not allowed: write {form}"
 
 
 def _warn_of_unknown_variables() -> None:

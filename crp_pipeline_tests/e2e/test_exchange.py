@@ -323,7 +323,8 @@ def kill_when(condition, place: PipelineSettings) -> None:
         "import sys; from crp_pipeline.settings import PipelineSettings; from crp_pipeline.candles.source import read_source; "
         f"read_source(PipelineSettings.model_validate_json(sys.argv[1]), {COIN!r})"
     )
-    given_settings = {"source": "exchange", **json.loads(place.model_dump_json(include={"data_dir", "exchange"}))}
+    given_settings = {"source": "exchange", **place.model_dump(mode="json", include={"data_dir", "exchange"})}
+    given_settings["exchange"]["client_options"] = place.exchange.client_options
     process = subprocess.Popen([sys.executable, "-c", code, json.dumps(given_settings)], cwd=PROJECT, stderr=subprocess.PIPE)
     try:
         deadline = monotonic() + 60

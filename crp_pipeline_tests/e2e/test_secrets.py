@@ -27,6 +27,7 @@ SECRETS = {
     "CRP_NOTIFY__EMAIL_TO": '["desk@example.org"]',
     "CRP_NOTIFY__TIMEOUT_S": "2",
     "CRP_ONLINE_STORE": f"redis://:{CANARY}@127.0.0.1:9/0",
+    "CRP_EXCHANGE__CLIENT_OPTIONS": json.dumps({"secret": f"{CANARY}-key", "httpsProxy": f"http://night:{CANARY}@127.0.0.1:9"}),
     "CRP_SERVE_TOKEN": f"{CANARY}-token",
     "AWS_SECRET_ACCESS_KEY": f"{CANARY}-aws",
 }
@@ -51,11 +52,13 @@ def holding_the_canary(*folders: Path) -> list[str]:
     return [str(path) for path in files if CANARY.encode() in path.read_bytes()]
 
 
-def words(home: Path, environment: dict[str, str], *said: str) -> str:
-    """All that `crp` says, whatever its exit code."""
-    command = [sys.executable, "-m", "crp_pipeline", *said]
-    if said[0] != "-c":
-        command = [sys.executable, "-c", "from crp_pipeline.cli import main; main()", *said]
+CRP = ("-c", "from crp_pipeline.cli import main; main()")
+NIGHT = ("-m", "crp_pipeline.nightly")
+
+
+def words(home: Path, environment: dict[str, str], *said: str, of: tuple[str, ...] = CRP) -> str:
+    """All that `crp`, or another program, says, whatever its exit code."""
+    command = [sys.executable, *of, *said]
     ended = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     return ended.stdout + ended.stderr
 
@@ -91,16 +94,21 @@ def test_the_settings_in_force_are_shown_without_them(home, environment):
     assert CANARY not in told
 
 
+@pytest.mark.parametrize("program", [(*CRP, "settings"), NIGHT], ids=["crp", "nightly"])
 @pytest.mark.parametrize(
     "wrong",
     [
         {"CRP_NOTIFY__WEBHOOK": f"gopher://{CANARY}"},
-        {"CRP_ONLINE_STORE": f'["{CANARY}"]'},
-        {"CRP_NOTIFY": f'{{"webhook": "http://x/{CANARY}", "smtp_port": 0}}'},
+        {"CRP_NOTIFY": f'{{"webhook": "http://x/{CANARY}", "stale_hours": 0}}'},
+        {"CRP_NOTIFY": f'{{"webhook": "http://x/{CANARY}"'},
+        {"CRP_EXCHANGE": f'{{"client_options": {{"secret": "{CANARY}"}}'},
+        {"CRP_EXCHANGE__CLIENT_OPTIONS": f'["{CANARY}"]'},
     ],
 )
-def test_a_refused_setting_is_told_without_them(wrong, home, environment):
-    assert CANARY not in words(home, {**environment, **wrong}, "settings")
+def test_a_refused_setting_is_told_without_them(wrong, program, home, environment):
+    told = words(home, {**environment, **wrong}, of=program)
+    assert "is not allowed" in told
+    assert CANARY not in told
 
 
 def test_a_notice_that_cannot_be_delivered_is_told_without_them(monkeypatch):

@@ -88,6 +88,7 @@ def environment_of(home: Path, settings: PipelineSettings) -> dict[str, str]:
     """Variables under which a process runs the project of `home` with these settings and none of ours."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("CRP_", "DAGSTER_"))}
     values = settings.model_dump(mode="json", exclude_none=True)
+    values["exchange"]["client_options"] = settings.exchange.client_options
     return {
         **ours,
         **{f"CRP_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in values.items()},

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from crp_pipeline.candles import demo_candles
+from crp_pipeline.depot import Depot
 from crp_pipeline.features import CATALOG
 from crp_pipeline.gate import Criterion, Stage, judge
 from crp_pipeline.models import MODEL_TYPES, OnnxModel, create_model, samples_of, save_bundle
+from crp_pipeline.places import Places
 from crp_pipeline.predictor import load_predictor
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
+from crp_pipeline.registry.ingredients import TableStore
+from crp_pipeline.registry.mirror import Mirrored
 from crp_pipeline.settings import DemoConfig
 from crp_pipeline.storage import write_parquet, write_text
 from crp_pipeline_tests.forecasts import guesses, stacking_problem
@@ -122,6 +126,13 @@ def test_a_rollback_brings_back_the_champion_before(crp, book, champions):
     assert (code, err) == (1, "crp: BTC-USDT: there is no earlier champion to go back to\n")
 
 
+def test_a_rollback_of_a_champion_that_does_not_reign_moves_nothing(crp, book, champions):
+    first, second = champions["BTC-USDT"]
+    code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT", "--reason", "why", "--expected", first)
+    assert (code, err) == (1, f"crp: BTC-USDT: the champion was expected to be {first} and is {second}\n")
+    assert book.champion("BTC-USDT") == second
+
+
 def test_a_rollback_without_a_reason_is_no_command(crp, champions):
     code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT")
     assert (code, "--reason" in err) == (2, True)
@@ -207,6 +218,70 @@ def test_an_unknown_coin_is_one_sentence_and_leaves_nothing_behind(command, coin
     assert (code, out) == (1, "")
     assert re.fullmatch(r"crp: (NOPE has no versions|'.*' is not the name of a coin.*)\n", err)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_a_coin_that_nobody_registered_is_not_pruned_in_silence(how, crp, book, champions):
+    code, out, err = crp("registry", "prune", "--coin", "NOPE", *how)
+    assert (code, out, err) == (1, "", "crp: NOPE has no versions\n")
+
+
+def test_pruning_by_hand_removes_the_tables_that_no_version_needs_any_more(crp, book, champions):
+    store = TableStore(book.root / "BTC-USDT" / "ingredients")
+    store.keep(demo_candles("EDGE-DEMO", DemoConfig(n_bars=500), "1h"))
+    assert crp("registry", "prune", "--coin", "BTC-USDT") == (0, "BTC-USDT: 0 pruned\n", "")
+    assert [path for path in store.folder.iterdir() if path.suffix in {".json", ".parquet"}] == []
+
+
+@pytest.fixture
+def there(champions, book, tmp_path, monkeypatch):
+    """The registry of another machine with which this one shares a depot, and which has gone on to a third champion."""
+    url, places = f"file://{tmp_path}/bucket", Places(tmp_path / "there")
+    Depot(url, machine="here").push(Places(book.root.parent), "BTC-USDT")
+    depot = Depot(url, machine="there")
+    depot.pull(places, "BTC-USDT")
+    crown(Registry(places.registry), "BTC-USDT", "third")
+    depot.push(places, "BTC-USDT")
+    monkeypatch.setenv("CRP_STORAGE", url)
+
+    def champion():
+        depot.pull(places, "BTC-USDT")
+        Registry(places.registry).verify("BTC-USDT")
+        return Registry(places.registry).champion("BTC-USDT")
+
+    return champion
+
+
+def test_what_is_moved_by_hand_is_moved_on_every_machine(crp, champions, there):
+    first, second = champions["BTC-USDT"]
+    assert there() not in champions["BTC-USDT"]
+    assert crp("registry", "rollback", "--coin", "BTC-USDT", "--reason", "why") == (
+        0,
+        f"BTC-USDT: champion is {second} again\n",
+        "",
+    )
+    assert there() == second
+    crp("registry", "promote", "--coin", "BTC-USDT", "--version", first, "--reason", "why")
+    assert there() == first
+
+
+def test_a_look_at_a_shared_registry_says_whose_it_is(crp, champions, there):
+    code, out, err = crp("registry", "list")
+    assert (code, champions["BTC-USDT"][1] in out) == (0, True)
+    assert err == "crp: this is what this machine has; `crp depot status` tells whether others have gone on\n"
+
+
+def test_a_mirror_follows_what_is_moved_by_hand_and_its_problem_is_told(crp, book, champions, monkeypatch):
+    seen = []
+
+    def mirrored(book, coin, uri):
+        seen.append((book.champion(coin), uri.get_secret_value()))
+        return Mirrored((), "the mirror sleeps")
+
+    monkeypatch.setattr("crp_pipeline.cli.registry.mirror", mirrored)
+    monkeypatch.setenv("CRP_MLFLOW", "http://mlflow")
+    code, _, err = crp("registry", "rollback", "--coin", "BTC-USDT", "--reason", "why")
+    assert (code, err, seen) == (0, "crp: the mirror sleeps\n", [(champions["BTC-USDT"][0], "http://mlflow")])
 
 
 def test_settings_and_features_are_shown(crp, book):

@@ -276,6 +276,33 @@ def test_a_verdict_survives_json(changes):
     assert not any(finding.passed and not math.isfinite(finding.value) for finding in again.findings)
 
 
+@pytest.mark.parametrize(
+    ("altered", "says"),
+    [
+        ({"outcome": "REJECT"}, "outcome = 'REJECT' does not follow"),
+        ({"stamp": "promoted without evidence"}, "is_stamped = True does not follow"),
+        ({"badges": ["moon"]}, "badges"),
+        ({"findings": "passed"}, "passed"),
+        ({"findings": "value"}, "outcome"),
+    ],
+)
+def test_a_verdict_that_does_not_follow_from_its_numbers_is_refused(altered, says):
+    stored = judge(AT_THE_THRESHOLD, ASKED).to_dict()
+    if altered == {"findings": "passed"}:
+        altered = {"findings": [{**it, "passed": False} for it in stored["findings"]]}
+    if altered == {"findings": "value"}:
+        altered = {"findings": [{**it, "value": None} for it in stored["findings"]]}
+    with pytest.raises(ValueError, match=says):
+        Verdict.from_dict({**stored, **altered})
+
+
+def test_a_verdict_is_read_in_its_own_words_and_with_what_a_later_release_tells_beside_it():
+    stored = judge({**AT_THE_THRESHOLD, "trades": 120}, ASKED).to_dict()
+    later = {**stored, "reason": "too few trades", "mood": "fair", "findings": [{**it, "mood": 1} for it in stored["findings"]]}
+    again = Verdict.from_dict(later)
+    assert (again.reason, again.to_dict()) == ("too few trades", {**stored, "reason": "too few trades"})
+
+
 def test_a_verdict_says_by_how_much():
     verdict = judge({**AT_THE_THRESHOLD, "trades": 120, "calibration_error": 0.07, "permutation_p": math.nan}, ASKED)
     shortfall = {finding.criterion.name: finding.shortfall for finding in verdict.findings}

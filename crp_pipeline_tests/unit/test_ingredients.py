@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.places import Places
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import ingredients
@@ -126,6 +127,33 @@ def test_a_keeping_that_was_cut_off_is_finished_by_the_next(store):
 
 
 @pytest.mark.usefixtures("small_chunks")
+def test_what_is_damaged_is_written_anew_by_the_next_keeping(store):
+    table = bars(300)
+    store.keep(table)
+    first, second, *_ = sorted(store.folder.glob("*.parquet"))
+    first.write_bytes(first.read_bytes()[:90])
+    write_parquet(second, bars(5))
+    (store.folder / f"{frame_hash(table)}.json").write_text("[1")
+    store.keep(table)
+    assert store.find(frame_hash(table)) is not None
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("damage", ["[1", "7", "null"])
+def test_a_damaged_list_of_a_table_that_stays_is_named_and_nothing_is_removed(damage, store):
+    stays, goes = bars(300), bars(300, seed=1)
+    store.keep(stays)
+    store.keep(goes)
+    path = store.folder / f"{frame_hash(stays)}.json"
+    path.write_text(damage)
+    before = sorted(store.folder.iterdir())
+    with pytest.raises(DataContractError, match=f"{path} is no list of chunks"):
+        store.drop(lambda: {frame_hash(stays)})
+    assert sorted(store.folder.iterdir()) == before
+    assert store.drop(set) == sorted([frame_hash(stays), frame_hash(goes)]), "one that goes need not be read"
+
+
+@pytest.mark.usefixtures("small_chunks")
 def test_chunks_go_with_the_last_table_that_needs_them(store):
     long, short = bars(300), bars(300).iloc[:200]
     store.keep(long)
@@ -203,6 +231,29 @@ def test_a_table_that_changed_since_the_decisions_were_made_is_told_and_not_kept
     card = card_of(places, settings)
     assert keep_ingredients(places, COIN, card, settings) == ["candles"]
     assert found(places, card) == ["market", "feeds"]
+
+
+def test_tables_that_have_gone_on_since_the_decisions_were_made_are_told_and_kept_until_the_last_decided_bar(places, settings):
+    store_night(places, 300)
+    told = card_of(places, settings)
+    decisions = places.decisions(COIN).read_bytes()
+    store_night(places, 310)
+    places.decisions(COIN).write_bytes(decisions)
+    card = card_of(places, settings)
+    assert card == told
+    assert keep_ingredients(places, COIN, card, settings) == []
+    store_night(places, 300, seed=1)
+    assert found(places, card) == list(TABLES)
+
+
+def test_a_market_table_that_is_kept_already_stays_for_the_coin_that_needs_it_as_well(places, settings):
+    store_night(places, 300)
+    cards = {coin: card_of(places, settings, coin=coin) for coin in (COIN, OTHER)}
+    keep_ingredients(places, COIN, cards[COIN], settings)
+    store_night(places, 300, seed=5)
+    assert "market" not in keep_ingredients(places, OTHER, cards[OTHER], settings)
+    prune_ingredients(places, COIN, [])
+    assert "market" in found(places, cards[OTHER], coin=OTHER)
 
 
 def test_keeping_twice_writes_once(places, settings):

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from crp_pipeline.gate import Criterion, Outcome, judge
 from crp_pipeline.registry import Registry
 from crp_pipeline.registry import mirror as mirroring
+from crp_pipeline.registry.card import without_secrets
 from crp_pipeline.registry.mirror import MANNERS, mirror
 from crp_pipeline.storage import write_text
 from crp_pipeline_tests.mlflow_server import free_port, mlflow_server
@@ -72,7 +73,7 @@ def test_the_environment_is_left_as_it_was(book, monkeypatch):
 
 
 def test_no_option_of_a_library_is_sent():
-    card = mirroring._without_secrets({"settings": SETTINGS})
+    card = without_secrets({"settings": SETTINGS})
     assert SECRET not in json.dumps(card)
     assert card["settings"]["exchange"] == {"name": "binance"}
     assert SECRET in json.dumps(SETTINGS), "what the registry keeps is not touched"
@@ -155,6 +156,15 @@ def test_every_version_has_a_run_with_what_made_it_and_what_it_did(book, server,
     assert json.loads(text)["verdict"] == GOOD.to_dict()
     assert SECRET not in text
     assert not any(SECRET in value for value in params.values())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("empty")
+def test_a_password_in_the_address_is_not_printed(book, server, capfd):
+    crown(book, "trees")
+    done = mirror(book, COIN, SecretStr(f"http://night:{SECRET}@127.0.0.1:{server.port}"))
+    assert (len(done.versions), done.problem) == (1, "")
+    assert SECRET not in "".join(capfd.readouterr())
 
 
 @pytest.mark.slow

@@ -422,6 +422,50 @@ def test_a_rollback_that_was_cut_off_is_finished_by_the_next_write(step, book, m
     book.verify(COIN)
 
 
+@pytest.mark.parametrize("expects", [True, False])
+@pytest.mark.parametrize("step", ["the head", "the pointer"])
+def test_a_rollback_that_was_cut_off_is_not_done_twice_by_the_next_try(step, expects, book, monkeypatch):
+    first, second, third = (crown(book, content) for content in ("first", "second", "third"))
+    asked = {"expected": third if expects else None, "now": NOW}
+    cut_off(monkeypatch, STEPS[step], lambda: book.rollback(COIN, **asked))
+    assert book.rollback(COIN, **asked) == second
+    assert [action for action, _ in actions(book)].count("rollback") == 1
+    assert book.champion(COIN) == second
+    book.verify(COIN)
+    assert book.rollback(COIN, now=NOW) == first
+
+
+def test_whoever_names_the_champion_that_a_cut_off_rollback_brought_back_asks_for_another(book, monkeypatch):
+    first, second, third = (crown(book, content) for content in ("first", "second", "third"))
+    cut_off(monkeypatch, STEPS["the pointer"], lambda: book.rollback(COIN, expected=third, now=NOW))
+    assert book.champion(COIN) == second
+    assert book.rollback(COIN, expected=second, now=NOW) == first
+
+
+@pytest.mark.parametrize("step", ["the head", "the pointer"])
+def test_a_promotion_over_an_expected_champion_that_was_cut_off_is_found_done(step, book, monkeypatch):
+    first, second = crown(book, "first"), register(book, "second")
+    cut_off(monkeypatch, STEPS[step], lambda: book.promote(COIN, second, PROMOTED, expected=first, now=NOW))
+    book.promote(COIN, second, PROMOTED, expected=first, now=NOW)
+    assert [action for action, _ in actions(book)].count("promote") == 2
+    assert book.champion(COIN) == second
+    with pytest.raises(RegistryError, match="the champion was expected to be"):
+        book.promote(COIN, second, PROMOTED, expected=first, now=NOW)
+
+
+@pytest.mark.parametrize("step", ["the head", "the pointer"])
+def test_an_unpinning_that_was_cut_off_is_found_done(step, book, monkeypatch):
+    crown(book, "first")
+    watched, newer = register(book, "second", recipe="y"), register(book, "third", recipe="z")
+    book.pin(COIN, watched, reason="watch it", now=NOW)
+    cut_off(monkeypatch, STEPS[step], lambda: book.unpin(COIN, reason="seen enough", now=NOW))
+    book.unpin(COIN, reason="seen enough", now=NOW)
+    assert actions(book)[-2:] == [("pin", watched), ("unpin", watched)]
+    assert book.pointers(COIN).shadow == newer
+    with pytest.raises(RegistryError, match="no version is pinned"):
+        book.unpin(COIN, reason="seen enough", now=NOW)
+
+
 def test_a_promotion_whose_head_has_moved_has_happened_though_its_pointer_has_not(book, monkeypatch):
     """Nobody has to write before a night that was killed there can be run again."""
     _, second = crown(book, "first"), register(book, "second")

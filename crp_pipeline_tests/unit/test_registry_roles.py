@@ -126,8 +126,21 @@ def test_who_was_champion_is_told_to_the_second_in_any_time_zone(book):
     asked = {timedelta(seconds=-1): None, timedelta(0): first, timedelta(hours=2): second, timedelta(hours=4): first}
     for after, version in asked.items():
         for at in (NOW + after, (NOW + after).replace(tzinfo=None), (NOW + after).astimezone(timezone(timedelta(hours=9)))):
-            assert book.champion_at(COIN, at) == version
-    assert book.champion_at("ETH-USDT", NOW) is None
+            reign = book.reign_at(COIN, at)
+            assert (reign and reign.version) == version
+    assert book.reign_at("ETH-USDT", NOW) is None
+
+
+def test_a_line_is_never_earlier_than_the_one_before_whatever_the_clock_says(book):
+    first, second = register(book, "first"), register(book, "second")
+    book.promote(COIN, first, PROMOTED, now=NOW)
+    book.promote(COIN, second, PROMOTED, now=NOW + timedelta(hours=2))
+    book.rollback(COIN, now=NOW + timedelta(hours=1))
+    assert [reign.at for reign in book.state(COIN).throne] == [
+        (NOW + timedelta(hours=hours)).isoformat() for hours in (0, 2, 2)
+    ]
+    assert book.reign_at(COIN, NOW + timedelta(hours=1)).version == first
+    assert book.reign_at(COIN, NOW + timedelta(hours=2)).action == "rollback"
 
 
 def test_everyone_above_the_champion_that_is_brought_back_counts_as_rolled_back(book):
@@ -314,7 +327,7 @@ def test_no_operation_reads_more_than_the_lines_since_the_checkpoint_however_man
         "champion": lambda: book.champion(COIN),
         "pointers": lambda: book.pointers(COIN),
         "is_rolled_back": lambda: book.is_rolled_back(COIN, versions[0]),
-        "champion_at": lambda: book.champion_at(COIN, NOW),
+        "reign_at": lambda: book.reign_at(COIN, NOW),
     }
     read = {name: read_through(act) for name, act in operations.items()}
     assert max(read.values()) <= 2 * 5, read
@@ -338,6 +351,15 @@ def test_a_damaged_checkpoint_is_passed_over(damage, checked):
     path.write_text(damaged[damage], encoding="latin-1")
     assert read_through(lambda: checked.pointers(COIN)) == 6
     checked.verify(COIN)
+
+
+def test_a_checkpoint_that_the_disk_does_not_take_fails_nothing(book, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY", 1)
+    (book.root / COIN / f".{checkpoint.CHECKPOINT}.new").mkdir(parents=True)
+    first, _ = crown(book, "first"), crown(book, "second")
+    assert book.rollback(COIN, now=NOW) == first
+    assert not (book.root / COIN / checkpoint.CHECKPOINT).exists()
+    book.verify(COIN)
 
 
 def test_a_checkpoint_of_another_journal_is_passed_over(checked, tmp_path):

@@ -213,12 +213,32 @@ def test_another_seed_comes_out_in_every_result_that_draws(night, tmp_path):
     assert differs.isdisjoint({"features", "labels", "splits"})
 
 
-def test_settings_that_this_code_does_not_know_are_named(night, monkeypatch):
+def with_settings(told, **changes):
+    return replace(told, card={**told.card, "settings": {**told.card["settings"], **changes}})
+
+
+def test_settings_that_this_code_does_not_know_are_told_as_an_ingredient(night):
     places, version = night
     told = registered(places, COIN, version)
-    strange = {**told.card, "settings": {**told.card["settings"], "moon_phase": 3}}
-    with pytest.raises(RegistryError, match="moon_phase on the card is no setting of this code"):
-        look_for(places, replace(told, card=strange))
+    selection = {**told.card["settings"]["selection"], "tide": "high"}
+    lines = look_for(places, with_settings(told, moon_phase=3, selection=selection)).lines
+    assert {line.name: line.recorded for line in lines if not line.is_same} == {"moon_phase": "3", "selection.tide": "high"}
+    (moon,) = (line for line in lines if line.name == "moon_phase")
+    assert moon.difference == "moon_phase = 3 on the card is no setting of this code"
+
+
+def test_settings_that_only_run_a_night_have_no_say(night):
+    places, version = night
+    told = registered(places, COIN, version)
+    strange = with_settings(told, signals={"moon_phase": 3}, limits={"run_minutes": -1})
+    assert look_for(places, strange).lines == look_for(places, told).lines
+
+
+def test_a_setting_that_this_code_does_not_allow_is_named(night):
+    places, version = night
+    told = registered(places, COIN, version)
+    with pytest.raises(RegistryError, match="max_gap on the card is no setting of this code: Input should be"):
+        look_for(places, with_settings(told, max_gap=-1))
 
 
 def test_an_altered_bundle_is_refused(night, again):

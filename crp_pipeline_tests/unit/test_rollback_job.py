@@ -4,11 +4,14 @@ from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 from crp_pipeline.defs.registry import rollback_job
+from crp_pipeline.errors import RegistryError
 from crp_pipeline.gate import Criterion, Stage, judge
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
+from crp_pipeline.registry.mirror import Mirrored
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.storage import write_text
 
@@ -58,6 +61,42 @@ def test_any_earlier_champion_is_brought_back_by_name_and_the_asset_tells_it(thr
         "challenger": "none",
         "shadow": "none",
     }
+
+
+def test_of_two_runs_that_name_the_champion_that_is_to_go_only_one_moves_anything(three):
+    places, versions = three
+    assert asked(places, coin=COIN, reason="why", expected=versions[2]).success
+    with pytest.raises(RegistryError, match=f"the champion was expected to be {versions[2]} and is {versions[1]}"):
+        asked(places, coin=COIN, reason="why", expected=versions[2])
+    assert Registry(places.registry).champion(COIN) == versions[1]
+
+
+def test_a_run_that_crashed_is_not_begun_again_by_itself(three):
+    """With the retries of `dagster.yaml`, by which any other job is."""
+    job = rollback_job(PipelineSettings(data_dir=three[0].root), three[0])
+    with dg.instance_for_test(overrides={"run_retries": {"enabled": True, "max_retries": 1}}) as instance:
+
+        def is_begun_again(tags):
+            asked_for = {"ops": {"restore_champion": {"config": {"coin": COIN, "reason": "why"}}}}
+            run = instance.create_run_for_job(job, run_config=asked_for, tags=tags)
+            instance.report_run_failed(run, "its process is gone")
+            return auto_reexecution_should_retry_run(instance, instance.get_run_by_id(run.run_id), None)
+
+        assert (is_begun_again(job.tags), is_begun_again({})) == (False, True)
+
+
+def test_the_mirror_follows_at_once(three, monkeypatch):
+    places, versions = three
+    seen = []
+
+    def mirrored(book, coin, uri):
+        seen.append(book.champion(coin))
+        return Mirrored((), "the mirror sleeps")
+
+    monkeypatch.setattr("crp_pipeline.defs.registry.mirror", mirrored)
+    monkeypatch.setenv("CRP_MLFLOW", "http://mlflow")
+    assert asked(places, coin=COIN, reason="why").success
+    assert seen == [versions[1]]
 
 
 @pytest.mark.parametrize("config", [{"coin": COIN}, {"coin": COIN, "reason": ""}, {"reason": "why"}])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,31 @@ def test_who_is_told_is_checked_when_settings_are_loaded_and_no_secret_is_repeat
     with pytest.raises(SettingsError, match=message) as caught:
         load_settings()
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("CRP_NOTIFY", '{"webhook": "http://x/SECRET"', "^CRP_NOTIFY = what was given is not allowed: write JSON"),
+        ("CRP_EXCHANGE", '{"client_options": {"secret": "SECRET"}', "^CRP_EXCHANGE = what was given is not allowed"),
+        ("CRP_EXCHANGE", '["SECRET"]', "^exchange = what was given is not allowed"),
+        ("CRP_STORAGE", "s3://key:SECRET@bucket", "^storage = what was given is not allowed: it must name no user and no pass"),
+        ("CRP_EXCHANGE__CLIENT_OPTIONS", '["SECRET"]', r"^exchange\.client_options = what was given is not allowed"),
+    ],
+)
+def test_neither_sentence_nor_traceback_repeats_what_may_hold_a_secret(variable, value, message, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_settings()
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_options_of_a_library_are_written_down_by_their_names_alone(monkeypatch):
+    monkeypatch.setenv("CRP_EXCHANGE__CLIENT_OPTIONS", '{"httpsProxy": "http://night:SECRET@proxy"}')
+    found = load_settings()
+    assert found.exchange.client_options == {"httpsProxy": "http://night:SECRET@proxy"}
+    assert found.model_dump(mode="json")["exchange"]["client_options"] == {"httpsProxy": HIDDEN}
+    assert "SECRET" not in found.model_dump_json()
 
 
 FUNDING = {"path": "funding.csv", "available_after": "1D"}

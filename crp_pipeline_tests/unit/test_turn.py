@@ -54,3 +54,8 @@ def test_nights_of_two_coins_do_not(places):
 
 def test_a_decision_about_a_bar_does_not_wait_for_a_night(places):
     assert not waits_for_a_night_of_a(places, signals.JOB, "A")
+
+
+def test_a_rollback_does_not_wait_for_a_night_and_goes_first(places):
+    assert not waits_for_a_night_of_a(places, "rollback", "A")
+    assert run_of("rollback", "A").run.tags["dagster/priority"] == "100"
