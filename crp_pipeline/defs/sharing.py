@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import dagster as dg
 
+from crp_pipeline.defs.dead_runs import tell_process
 from crp_pipeline.defs.storage import StageIOManager
 from crp_pipeline.defs.turn import PARTITION, turn
 from crp_pipeline.depot import SHARED, Depot, Moved
@@ -97,11 +98,12 @@ class Session:
 def stage_io_manager(settings: PipelineSettings, places: Places) -> dg.IOManagerDefinition:
     """The IO manager of the floor plan: on this machine alone, or sharing a depot where `storage` names one.
 
-    A run has it when it is its turn.
+    A run has it when it is its turn, and has said by then by which process it is executed.
     """
     url = settings.storage
 
     def stages(context: dg.InitResourceContext) -> Iterator[StageIOManager]:
+        tell_process(context)
         with turn(context, places):
             if url is None:
                 yield StageIOManager(places)
