@@ -92,6 +92,19 @@ class Depot:
                     return moved
         raise StorageError(f"{copy.subject}: others pushed, or files changed, {TRIES} times during a push; push again")
 
+    def restore(self, places: Places, coin: str | None) -> Moved:
+        """Put every file of the newest generation that is on the machine: objects that were lost or altered are whole again.
+
+        No generation is made. Raises `StorageError` where a file changes meanwhile.
+        """
+        copy = WorkingCopy(places.root, coin or SHARED, self.store.url)
+        with copy.alone():
+            newest, local = self._newest(copy.subject), stamps(copy.scan(copy.agreement().files))
+            held = {stamp: path for path, stamp in newest.files.items() if local.get(path) == stamp}
+            if not self._upload(copy, held):
+                raise StorageError(f"{copy.subject}: files changed while they were put back; restore it again")
+        return Moved(newest.number, len(held), sum(stamp.size for stamp in held))
+
     def pull_each(
         self, places: Places, coins: Iterable[str], *, stages: Iterable[str] | None = None, run: str = ""
     ) -> dict[str, Moved | StorageError]:

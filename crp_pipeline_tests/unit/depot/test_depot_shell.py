@@ -1,9 +1,11 @@
 """`crp depot`."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from crp_pipeline.depot.generation import stamp_of
 from crp_pipeline_tests.depots import A_NIGHT, COIN, NOW, held, write
 
 
@@ -40,6 +42,14 @@ class TestTheShell:
         assert "laid aside: " in crp("pull", "--lay-aside")
         assert held(theirs) == held(mine)
         assert crp("prune", "--keep", "1") == "forgotten: generations 1, objects 0\n"
+
+    def test_what_the_storage_has_lost_is_put_back(self, crp, machines):
+        (here, _), _ = machines
+        crp("pull")
+        here.store.remove_object(stamp_of(b"trees").sha256, before=datetime.now(UTC) + timedelta(days=1))
+        told = crp("push", "--restore")
+        assert told == f"{COIN}: generation 1, 6 files put back, 0.0 MB\n{COIN}: generation 1, 0 files sent, 0.0 MB\n"
+        assert here.store.get(stamp_of(b"trees"), "model.txt") == b"trees"
 
     def test_a_coin_that_nobody_has_and_a_depot_that_is_none_are_one_sentence(self, crp, monkeypatch):
         assert crp("pull", "--coin", "BTC-USDT") == "crp: BTC-USDT has no files, neither here nor in the depot\n"
