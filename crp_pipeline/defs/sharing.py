@@ -58,7 +58,8 @@ class Session:
     def pull(self) -> None:
         """Bring the machine to where the depot stands.
 
-        What an earlier run could not push makes way where others have gone on since. Of other coins nothing does: one that is
+        What an earlier run could not push makes way where others have gone on since, such as the trials of one that was killed;
+        a promotion never does, nor a live decision, so that a person must choose. Of other coins nothing does: one that is
         refused stays as this machine has it.
         """
         self._pull(None)
@@ -87,7 +88,7 @@ class Session:
 
     def _pull(self, coin: str | None) -> None:
         stages = self._stages if coin else None
-        pulled = self._depot.pull(self._places, coin, stages=stages, lay_aside=True, run=self._run_id)
+        pulled = self._depot.pull(self._places, coin, stages=stages, lay_aside=True, unattended=True, run=self._run_id)
         self._tell("pulled", coin, pulled)
 
     def _coins(self) -> list[str]:

@@ -9,7 +9,7 @@ from crp_pipeline.chain import only_writer
 from crp_pipeline.depot.generation import stamp_of
 from crp_pipeline.errors import StorageError
 from crp_pipeline.places import Places
-from crp_pipeline_tests.depots import COIN, held, write
+from crp_pipeline_tests.depots import COIN, held, session_of, write
 
 
 class TestJournals:
@@ -101,3 +101,85 @@ class TestJournals:
         write(theirs, {f"registry/{COIN}/note": "second"})
         there.pull(theirs, COIN)
         assert held(theirs) == {**held(mine), f"registry/{COIN}/note": "second"}
+
+
+class TestUnattended:
+    """The first machine was killed after a line of its ledger, and the second went on without that line."""
+
+    LEDGER = f"ledger/{COIN}/trials.jsonl"
+
+    @pytest.fixture
+    def overtaken(self, both):
+        (here, mine), (there, theirs) = both
+        self.write(mine, "a\n", "old")
+        here.push(mine, COIN)
+        there.pull(theirs, COIN)
+        self.write(mine, "a\nmine\n", "mine")
+        self.write(theirs, "a\ntheirs\n", "theirs")
+        there.push(theirs, COIN)
+        return both
+
+    def write(self, places: Places, lines: str, returns: str) -> None:
+        head = str(lines.count("\n"))
+        write(places, {self.LEDGER: lines, f"ledger/{COIN}/trials.head": head, f"ledger/{COIN}/returns/{returns}": returns})
+
+    def test_trials_that_nobody_was_shown_make_way_and_are_kept(self, overtaken):
+        (here, mine), (_, theirs) = overtaken
+        moved = here.pull(mine, COIN, lay_aside=True, unattended=True)
+        assert held(mine) == held(theirs)
+        kept = {path.rpartition("/")[2]: (mine.root / path).read_text() for path in moved.laid_aside}
+        assert kept == {"trials.jsonl": "a\nmine\n", "mine": "mine"}
+        assert here.push(mine, COIN).n_files == 0
+
+    def test_a_plain_rerun_of_the_run_that_was_killed_goes_on_and_warns(self, overtaken):
+        (here, mine), (_, theirs) = overtaken
+        said = []
+        session_of(here, mine, job="nightly", coin=COIN, tell=said.append).pull()
+        assert held(mine) == held(theirs)
+        [sentence] = said
+        assert sentence.startswith(f"{COIN}: never pushed and overtaken, laid aside: ")
+        assert self.LEDGER in sentence
+
+    def test_by_hand_they_do_not(self, overtaken):
+        (here, mine), _ = overtaken
+        with pytest.raises(StorageError, match=rf"^{COIN}: {self.LEDGER} forked"):
+            here.pull(mine, COIN, lay_aside=True)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {f"registry/{COIN}/journal.jsonl": "one\npromoted on these trials\n"},
+            {f"tuning/{COIN}/lightgbm.json": "found by these trials"},
+            {f"signals/{COIN}/decisions.jsonl": "decided\n"},
+        ],
+    )
+    def test_nor_where_something_that_was_not_pushed_either_may_rest_on_them(self, overtaken, more):
+        (here, mine), _ = overtaken
+        write(mine, more)
+        before = held(mine)
+        with pytest.raises(StorageError, match=rf"^{COIN}: {self.LEDGER} forked"):
+            here.pull(mine, COIN, lay_aside=True, unattended=True)
+        assert held(mine) == before
+
+    def test_nor_where_a_line_that_others_know_was_altered(self, overtaken):
+        (here, mine), _ = overtaken
+        self.write(mine, "A\nmine\n", "mine")
+        with pytest.raises(StorageError, match=rf"^{COIN}: {self.LEDGER} forked"):
+            here.pull(mine, COIN, lay_aside=True, unattended=True)
+
+    def test_nor_where_a_machine_brings_a_ledger_that_never_came_from_here(self, both, tmp_path):
+        (here, mine), _ = both
+        self.write(mine, "a\n", "old")
+        here.push(mine, COIN)
+        stranger = Places(tmp_path / "stranger")
+        self.write(stranger, "years of trials\n", "own")
+        with pytest.raises(StorageError, match=rf"^{COIN}: {self.LEDGER} forked"):
+            here.pull(stranger, COIN, lay_aside=True, unattended=True)
+
+    def test_a_champion_never_makes_way(self, both):
+        (here, mine), (there, theirs) = both
+        TestJournals.say(mine, "one\ntwo\n")
+        TestJournals.say(theirs, "one\nTWO\n")
+        here.push(mine, COIN)
+        with pytest.raises(StorageError, match=rf"^{COIN}: registry/{COIN}/journal.jsonl forked"):
+            there.pull(theirs, COIN, lay_aside=True, unattended=True)
