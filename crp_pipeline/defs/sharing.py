@@ -15,6 +15,7 @@ from typing import Any, cast
 import dagster as dg
 
 from crp_pipeline.defs.dead_runs import tell_process
+from crp_pipeline.defs.pruning import PRUNE
 from crp_pipeline.defs.storage import StageIOManager
 from crp_pipeline.defs.turn import PARTITION, turn
 from crp_pipeline.depot import SHARED, Depot, Moved
@@ -22,8 +23,16 @@ from crp_pipeline.errors import StorageError
 from crp_pipeline.places import Places
 from crp_pipeline.settings import PipelineSettings
 
-NEEDED: Mapping[str, tuple[str, ...]] = {"nightly_market": ("candles",), "nightly_controls": (), "rollback": ("registry",)}
-"""Stages that a run over all coins needs of each coin, by its job; every stage where the job is not named."""
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "nightly_market": ("candles",),
+    "nightly_controls": (),
+    "weekly_controls": (),
+    "nightly_summary": ("feasibility", "backtest", "gate", "registry", "drift", "reports"),
+    "after_each_bar": ("candles", "registry", "signals"),
+    "rollback": ("registry",),
+    PRUNE: (),
+}
+"""Stages that a run needs of its coin, or of each where it is over all, by its job; every stage where the job is not named."""
 
 
 class SharedStageIOManager(StageIOManager):
@@ -53,7 +62,7 @@ class Session:
         assert context.log is not None
         self._depot, self._places, self._now, self._log = depot, places, settings.present, context.log
         self._run_id, self._coin = run.run_id, run.tags.get(PARTITION)
-        self._stages = None if self._coin else NEEDED.get(run.job_name)
+        self._stages = NEEDED.get(run.job_name)
 
     def pull(self) -> None:
         """Bring the machine to where the depot stands.
