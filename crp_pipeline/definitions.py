@@ -17,6 +17,7 @@ from crp_pipeline.defs import (
     labels,
     models,
     pool,
+    pruning,
     registry,
     sentinels,
     shadow,
@@ -59,7 +60,11 @@ def floor_plan(settings: PipelineSettings) -> dg.Definitions:
     return dg.Definitions(
         assets=automation.automated(assets, settings),
         jobs=[*night_jobs, weekly, automation.tune_job(settings), rollback, signals_job],
-        schedules=[*automation.schedules(settings, night_jobs, weekly), signals.schedule(settings, places, signals_job)],
+        schedules=[
+            *automation.schedules(settings, night_jobs, weekly),
+            signals.schedule(settings, places, signals_job),
+            *pruning.schedules(settings),
+        ],
         sensors=automation.sensors(settings, places, night_jobs),
         resources={"io_manager": stage_io_manager(settings, places)},
         loggers={"console": console},

@@ -47,10 +47,19 @@ def pull(
 
 
 @depot_app.command("push")
-def push(coin: Subject = None) -> None:
+def push(
+    coin: Subject = None,
+    *,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="First put back what the storage has lost and this machine has.")
+    ] = False,
+) -> None:
     """Make what this machine has the newest generation."""
     settings, depot, places = _opened()
     for subject in _asked(coin, depot, places):
+        if restore:
+            back = depot.restore(places, _named(subject))
+            typer.echo(f"{subject}: generation {back.generation}, {back.n_files} files put back, {back.n_bytes / 1e6:.1f} MB")
         moved = depot.push(places, _named(subject), now=settings.present())
         typer.echo(f"{subject}: generation {moved.generation}, {moved.n_files} files sent, {moved.n_bytes / 1e6:.1f} MB")
 

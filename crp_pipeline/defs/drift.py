@@ -56,6 +56,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         kinds={"parquet"},
         partitions_def=coins,
         deps=["registry"],
+        required_resource_keys={"io_manager"},
         dagster_type=cast("dg.DagsterType", dg.Nothing),
         check_specs=[coin_check(name, "drift", coins, meaning) for name, (_, _, meaning) in CHECKS.items()],
     )
@@ -71,6 +72,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         report = measure(coin, evidence, settings.drift, now=now, seed=settings.seed)
         history = save_report(places, report)
         restored = fall_back(Registry(places.registry), report, settings.drift, now=now, tell=context.log.warning)
+        context.resources.io_manager.settled(coin)
         context.log.info(report.sentence)
         return dg.MaterializeResult(
             data_version=version_from(report.version, frame_hash(report.table())),

@@ -40,7 +40,13 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
 
 def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     # tonight's version is registered after yesterday's have decided today's bars
-    @dg.asset(group_name="registry", kinds={"json"}, partitions_def=coin_partitions(settings), deps=["shadow"])
+    @dg.asset(
+        group_name="registry",
+        kinds={"json"},
+        partitions_def=coin_partitions(settings),
+        deps=["shadow"],
+        required_resource_keys={"io_manager"},
+    )
     def registry(context: dg.AssetExecutionContext, gate: Verdict) -> dg.MaterializeResult[None]:
         """Tonight's version, champion only if the stored verdict is PROMOTE and about these very models; old ones pruned."""
         coin, book = context.partition_key, Registry(places.registry)
@@ -64,6 +70,7 @@ def _registry(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition
         if gate.outcome is Outcome.PROMOTE and not rolled_back and version != book.champion(coin):
             book.promote(coin, version, gate, now=settings.present())
         pruned = _pruned(book, coin, settings, places)
+        context.resources.io_manager.settled(coin)
         mirrored = _mirrored(book, coin, settings, tell=context.log.warning)
         roles = _roles(book, coin)
         return dg.MaterializeResult(
@@ -122,12 +129,17 @@ def rollback_job(settings: PipelineSettings, places: Places) -> dg.JobDefinition
     """
     beside = {BESIDE: "yes"} if settings.storage is None else {}
 
-    @dg.op(name="restore_champion", description="Bring back an earlier champion of a coin, for a reason.")
+    @dg.op(
+        name="restore_champion",
+        description="Bring back an earlier champion of a coin, for a reason.",
+        required_resource_keys={"io_manager"},
+    )
     def rollback(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
         book = Registry(places.registry)
         version = book.rollback(
             config.coin, to=config.to, expected=config.expected, reason=config.reason, now=settings.present()
         )
+        context.resources.io_manager.settled(config.coin)
         told = {"reason": config.reason, **_roles(book, config.coin)}
         context.log.info(f"{config.coin}: champion is {version} again: {config.reason}")
         context.log_event(dg.AssetObservation("registry", partition=config.coin, metadata=told))
@@ -171,10 +183,17 @@ def _report(settings: PipelineSettings, places: Places) -> dg.AssetsDefinition:
     models = [["models", name] for name in (SELECTION, *BASELINES, *settings.roster)]
     told = [dg.AssetKey(room) for room in (*FRAMES, "backtest", "explanation", "gate", "registry", "drift", *models)]
 
-    @dg.asset(group_name="registry", kinds={"html"}, partitions_def=coin_partitions(settings), deps=told)
+    @dg.asset(
+        group_name="registry",
+        kinds={"html"},
+        partitions_def=coin_partitions(settings),
+        deps=told,
+        required_resource_keys={"io_manager"},
+    )
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """One self-contained page: the verdict first, then everything behind it, and each table beside it."""
         path = write_coin_report(places, context.partition_key)
+        context.resources.io_manager.settled(context.partition_key)
         return dg.MaterializeResult(
             data_version=version_from(sha256(path)),
             metadata={

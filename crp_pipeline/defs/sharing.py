@@ -1,8 +1,9 @@
 """Runs on several machines that share one depot: what a run needs is there before its first step, what it made after each.
 
 The resource lives as long as the process of a run: a whole run where steps share it, one step where each has its own, on Ray or
-Kubernetes. It pulls when it begins and pushes after every stored value and when it ends, whatever became of the run. A coin's
-run is about that coin and what belongs to none; a run over all coins is about everything.
+Kubernetes. It pulls when it begins. Every step that stores or writes something pushes it, and fails where that cannot be; when
+it ends it pushes what is left, whatever became of the run. A coin's run is about that coin and what belongs to none; a run
+over all coins is about everything.
 
 Steps of one run that append to the same journal, as models do to the ledger, must not run on two machines at once: the second
 push would be a fork and is refused. Give each machine whole coins, or one step after another.
@@ -13,6 +14,8 @@ from typing import Any, cast
 
 import dagster as dg
 
+from crp_pipeline.defs.dead_runs import tell_process
+from crp_pipeline.defs.pruning import PRUNE
 from crp_pipeline.defs.storage import StageIOManager
 from crp_pipeline.defs.turn import PARTITION, turn
 from crp_pipeline.depot import SHARED, Depot, Moved
@@ -20,8 +23,16 @@ from crp_pipeline.errors import StorageError
 from crp_pipeline.places import Places
 from crp_pipeline.settings import PipelineSettings
 
-NEEDED: Mapping[str, tuple[str, ...]] = {"nightly_market": ("candles",), "nightly_controls": (), "rollback": ("registry",)}
-"""Stages that a run over all coins needs of each coin, by its job; every stage where the job is not named."""
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "nightly_market": ("candles",),
+    "nightly_controls": (),
+    "weekly_controls": (),
+    "nightly_summary": ("feasibility", "backtest", "gate", "registry", "drift", "reports"),
+    "after_each_bar": ("candles", "registry", "signals"),
+    "rollback": ("registry",),
+    PRUNE: (),
+}
+"""Stages that a run needs of its coin, or of each where it is over all, by its job; every stage where the job is not named."""
 
 
 class SharedStageIOManager(StageIOManager):
@@ -36,6 +47,11 @@ class SharedStageIOManager(StageIOManager):
         super().handle_output(context, obj)
         self._session.push_own()
 
+    def settled(self, coin: str) -> None:
+        """Push a coin, then what belongs to none; raises `StorageError` where that cannot be."""
+        for subject in (coin, None):
+            self._session.push_about(subject)
+
 
 class Session:
     """What one run pulls and pushes."""
@@ -46,38 +62,46 @@ class Session:
         assert context.log is not None
         self._depot, self._places, self._now, self._log = depot, places, settings.present, context.log
         self._run_id, self._coin = run.run_id, run.tags.get(PARTITION)
-        self._stages = None if self._coin else NEEDED.get(run.job_name)
+        self._stages = NEEDED.get(run.job_name)
 
     def pull(self) -> None:
         """Bring the machine to where the depot stands.
 
-        What an earlier run could not push makes way where others have gone on since. Of other coins nothing does: one that is
+        What an earlier run could not push makes way where others have gone on since, such as the trials of one that was killed;
+        a promotion never does, nor a live decision, so that a person must choose. Of other coins nothing does: one that is
         refused stays as this machine has it.
         """
-        self._tell("pulled", None, self._depot.pull(self._places, None, lay_aside=True, run=self._run_id))
+        self._pull(None)
         if self._coin:
-            self._tell("pulled", self._coin, self._depot.pull(self._places, self._coin, lay_aside=True, run=self._run_id))
+            self._pull(self._coin)
         elif self._stages != ():
             pulled = self._depot.pull_each(self._places, self._coins(), stages=self._stages, run=self._run_id)
             self._tell_each("pulled", pulled)
 
     def push_own(self) -> None:
         """Push what the run is about."""
-        self._tell("pushed", self._coin, self._push(self._coin))
+        self.push_about(self._coin)
+
+    def push_about(self, coin: str | None) -> None:
+        """Push a coin, or what belongs to none."""
+        self._tell("pushed", coin, self._depot.push(self._places, coin, now=self._now(), run=self._run_id))
 
     def push(self) -> None:
-        """Push everything that the run may have changed."""
-        if not self._coin:
+        """Push everything that the run may have changed, first what it is about."""
+        self.push_own()
+        if self._coin:
+            self.push_about(None)
+        else:
             pushed = self._depot.push_each(self._places, self._coins(), now=self._now(), run=self._run_id)
             self._tell_each("pushed", pushed)
-        self._tell("pushed", None, self._push(None))
-        self.push_own()
+
+    def _pull(self, coin: str | None) -> None:
+        stages = self._stages if coin else None
+        pulled = self._depot.pull(self._places, coin, stages=stages, lay_aside=True, unattended=True, run=self._run_id)
+        self._tell("pulled", coin, pulled)
 
     def _coins(self) -> list[str]:
         return [subject for subject in self._depot.subjects(self._places) if subject != SHARED]
-
-    def _push(self, coin: str | None) -> Moved:
-        return self._depot.push(self._places, coin, now=self._now(), run=self._run_id)
 
     def _tell_each(self, done: str, outcomes: Mapping[str, Moved | StorageError]) -> None:
         for coin, outcome in outcomes.items():
@@ -97,11 +121,12 @@ class Session:
 def stage_io_manager(settings: PipelineSettings, places: Places) -> dg.IOManagerDefinition:
     """The IO manager of the floor plan: on this machine alone, or sharing a depot where `storage` names one.
 
-    A run has it when it is its turn.
+    A run has it when it is its turn, and has said by then by which process it is executed.
     """
     url = settings.storage
 
     def stages(context: dg.InitResourceContext) -> Iterator[StageIOManager]:
+        tell_process(context)
         with turn(context, places):
             if url is None:
                 yield StageIOManager(places)

@@ -34,6 +34,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         kinds={"parquet"},
         partitions_def=coins,
         deps=["registry"],
+        required_resource_keys={"io_manager"},
         check_specs=[
             coin_check("fresh", "signals", coins, "Warns when the newest decision is older than it may be acted upon."),
             coin_check("decided", "signals", coins, "Warns of a bar that the champion gives no decision about."),
@@ -45,6 +46,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
         desk = Desk(settings, tell=context.log.warning)
         visit = desk.decide(coin)
         outcomes = desk.outcomes(coin) if visit.candles is None else desk.score(coin, visit.candles)
+        context.resources.io_manager.settled(coin)
         return dg.MaterializeResult(
             check_results=_checks(visit.signal, settings),
             metadata={

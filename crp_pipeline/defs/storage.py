@@ -40,6 +40,12 @@ class StageIOManager(dg.IOManager):
                     f"{context.asset_key.to_user_string()} gave a {type(obj).__name__}, which has no file format"
                 )
 
+    def settled(self, coin: str) -> None:
+        """What was written about a coin beside the values is where it belongs; in its place on this machine it always is.
+
+        Whatever stores no value says so in the end, since nothing of it comes by here.
+        """
+
     def load_input(self, context: dg.InputContext) -> Any:
         """The value that `handle_output` wrote."""
         kind = context.dagster_type.typing_type

@@ -8,11 +8,12 @@ one run may change different files; everything else is refused, or laid aside on
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from crp_pipeline.depot.contents import continues, is_gathered, is_journal, unit_of
-from crp_pipeline.depot.generation import Files, Generation, Stamp
+from crp_pipeline.depot.contents import BOOKS, OF_A_NIGHT, continues, is_gathered, is_journal, unit_of
+from crp_pipeline.depot.generation import Files, Generation, Stamp, stamp_of
 from crp_pipeline.errors import StorageError
 
 Contents = Callable[[str, Stamp], bytes]
+FORKED = "forked"
 
 
 @dataclass
@@ -70,31 +71,33 @@ class Sides:
         return self.local.get(path) != self.newest.files.get(path)
 
 
-def agree(sides: Sides, *, one_run: bool = False, lay_aside: bool = False) -> Plan:
+def agree(sides: Sides, *, one_run: bool = False, lay_aside: bool = False, unattended: bool = False) -> Plan:
     """What brings the machine to the newest generation; raises `StorageError` naming subject, file and both generations.
 
     `one_run`: every generation since was pushed by the run that asks. `lay_aside`: values that were changed on both sides make
-    way; forked journals never do.
+    way. Forked journals never do, but one of a night where the run is `unattended` and nobody was ever shown the lines.
     """
     plan = Plan()
     units = {unit_of(path, sides.subject) for path in {*sides.base, *sides.local, *sides.newest.files}}
     for unit in sorted(units):
-        _agree_on(unit, sides, plan, one_run=one_run, lay_aside=lay_aside)
+        _agree_on(unit, sides, plan, one_run=one_run, lay_aside=lay_aside, unattended=unattended)
     return plan
 
 
-def _agree_on(unit: str, sides: Sides, plan: Plan, *, one_run: bool, lay_aside: bool) -> None:
+def _agree_on(unit: str, sides: Sides, plan: Plan, *, one_run: bool, lay_aside: bool, unattended: bool) -> None:
     paths = sides.paths(unit)
     ours, theirs = sides.ours(paths), sides.theirs(paths)
     beside = is_gathered(unit, sides.subject) or (one_run and not ours & theirs)
     clash = bool(ours and theirs) and not beside
-    side = _longer_journal(sides, paths)
+    journals = {path: _continuing(sides, path) for path in sorted(paths) if is_journal(path)}
+    gives_way = unattended and _was_never_shown(unit, sides, journals)
+    side = None if gives_way else _longer_journal(sides, journals)
     if side == "ours":
         return
     if side == "theirs":
         # what the machine alone has stays beside a book that others have gone on with
         _take(sides, plan, {path for path in ours if path in sides.newest.files})
-    elif clash and lay_aside:
+    elif clash and (lay_aside or gives_way):
         plan.aside.update({path: sides.local[path] for path in ours if path in sides.local})
         _take(sides, plan, ours)
     elif clash:
@@ -115,18 +118,25 @@ def _take(sides: Sides, plan: Plan, paths: Iterable[str]) -> None:
             plan.drop[path] = local
 
 
-def _longer_journal(sides: Sides, paths: Iterable[str]) -> str | None:
+def _longer_journal(sides: Sides, journals: Mapping[str, str | None]) -> str | None:
     """Which side's journals continue the other's; None where they are the same, or where there are none.
 
     Raises `StorageError` for a fork: two machines have written different lines after the same one.
     """
-    found = {_continuing(sides, path) for path in sorted(paths) if is_journal(path)} - {None}
+    found = set(journals.values()) - {None}
+    if FORKED in found:
+        path = next(path for path, side in journals.items() if side == FORKED)
+        raise StorageError(
+            f"{sides.subject}: {path} forked: {_between(sides)}, both wrote on after the same line; move the folder that is "
+            "wrong out of the data folder and pull"
+        )
     if len(found) > 1:
         raise StorageError(f"{sides.subject}: {_between(sides)}, each has journals that the other lacks lines of")
     return next(iter(found), None)
 
 
 def _continuing(sides: Sides, path: str) -> str | None:
+    """Whose journal continues that of the other, or `FORKED`; None where they are the same."""
     local, newest = sides.local.get(path), sides.newest.files.get(path)
     if local == newest:
         return None
@@ -136,12 +146,22 @@ def _continuing(sides: Sides, path: str) -> str | None:
     ours = sides.read_local(path, local)
     if any(continues(it, theirs) for it in (ours, *_laid_aside(sides, path))):
         return "ours"
-    if continues(theirs, ours):
-        return "theirs"
-    raise StorageError(
-        f"{sides.subject}: {path} forked: {_between(sides)}, both wrote on after the same line; move the folder that is wrong "
-        "out of the data folder and pull"
-    )
+    return "theirs" if continues(theirs, ours) else FORKED
+
+
+def _was_never_shown(unit: str, sides: Sides, journals: Mapping[str, str | None]) -> bool:
+    """Whether a night's book forked whose lines here were never pushed, nor anything in another book that may rest on them."""
+    forked = [path for path, side in journals.items() if side == FORKED]
+    rests = any(sides.ours(sides.paths(book)) for book in set(BOOKS) - set(OF_A_NIGHT))
+    return bool(forked) and unit in OF_A_NIGHT and not rests and all(_only_grew(sides, path) for path in forked)
+
+
+def _only_grew(sides: Sides, path: str) -> bool:
+    """Whether a journal is here what both last agreed on, and lines after it."""
+    base = sides.base.get(path)
+    if base is None:
+        return sides.since > 0
+    return stamp_of(sides.read_local(path, sides.local[path])[: base.size]) == base
 
 
 def _laid_aside(sides: Sides, path: str) -> list[bytes]:

@@ -25,6 +25,8 @@ LEFT_OUT = ("raw", "signals/online")
 RECORD = ".record"
 BOOKS = ("registry", "ledger", "shadow", "signals", "tuning")
 """Stages that go on by themselves: each is a whole of its own, beside the values that a night makes."""
+OF_A_NIGHT = ("ledger", "shadow")
+"""Books that a night alone writes: what one says is nothing to anybody until the verdict that rests on it is pushed."""
 GATHERED = (f"{SHARED}/registry",)
 """Units whose files are named after their content, by subject: those of all machines belong together."""
 JOURNAL_ENDING = ".jsonl"

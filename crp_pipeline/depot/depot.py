@@ -62,17 +62,20 @@ class Depot:
         *,
         stages: Iterable[str] | None = None,
         lay_aside: bool = False,
+        unattended: bool = False,
         run: str = "",
     ) -> Moved:
         """Bring a coin, or what belongs to none, to the newest generation: only what differs is fetched, each hash checked.
 
         `stages`: no others are fetched, unless the machine has them already. `run`: generations that were pushed by this run
-        may stand beside changes of its own. Files that were never pushed stay; with `lay_aside` they make way.
+        may stand beside changes of its own. Files that were never pushed stay; with `lay_aside` they make way, and so does a
+        ledger or shadow log that forked where the run is `unattended` and nobody was ever shown its lines.
         Raises `StorageError` where both sides have changed, and leaves everything as it was.
         """
         copy = WorkingCopy(places.root, coin or SHARED, self.store.url)
         with copy.alone():
-            return self._pull(copy, None if stages is None else frozenset(stages), run=run, lay_aside=lay_aside)
+            wanted = None if stages is None else frozenset(stages)
+            return self._pull(copy, wanted, run=run, lay_aside=lay_aside, unattended=unattended)
 
     def push(self, places: Places, coin: str | None, *, now: datetime | None = None, run: str = "") -> Moved:
         """Make what the machine has the newest generation, after a pull where others have pushed since.
@@ -86,11 +89,24 @@ class Depot:
                 before = copy.agreement()
                 if stamps(copy.scan(before.files)) == stamps(before.files):
                     return Moved(before.number, 0, 0)
-                pulled = self._pull(copy, before.stages, run=run, lay_aside=False)
+                pulled = self._pull(copy, before.stages, run=run)
                 moved = self._push(copy, pulled.generation, at, run)
                 if moved is not None:
                     return moved
         raise StorageError(f"{copy.subject}: others pushed, or files changed, {TRIES} times during a push; push again")
+
+    def restore(self, places: Places, coin: str | None) -> Moved:
+        """Put every file of the newest generation that is on the machine: objects that were lost or altered are whole again.
+
+        No generation is made. Raises `StorageError` where a file changes meanwhile.
+        """
+        copy = WorkingCopy(places.root, coin or SHARED, self.store.url)
+        with copy.alone():
+            newest, local = self._newest(copy.subject), stamps(copy.scan(copy.agreement().files))
+            held = {stamp: path for path, stamp in newest.files.items() if local.get(path) == stamp}
+            if not self._upload(copy, held):
+                raise StorageError(f"{copy.subject}: files changed while they were put back; restore it again")
+        return Moved(newest.number, len(held), sum(stamp.size for stamp in held))
 
     def pull_each(
         self, places: Places, coins: Iterable[str], *, stages: Iterable[str] | None = None, run: str = ""
@@ -133,7 +149,9 @@ class Depot:
         old = [name for name, at in objects.items() if at < before and name not in needed]
         return forgotten, sum(self.store.remove_object(name, before=before) for name in old)
 
-    def _pull(self, copy: WorkingCopy, stages: frozenset[str] | None, *, run: str, lay_aside: bool) -> Moved:
+    def _pull(
+        self, copy: WorkingCopy, stages: frozenset[str] | None, *, run: str, lay_aside: bool = False, unattended: bool = False
+    ) -> Moved:
         agreed, newest = copy.agreement(), self._newest(copy.subject)
         before = replace(agreed, stages=agreed.widened(stages))
         if newest.number < before.number:
@@ -152,7 +170,8 @@ class Depot:
             read_local=lambda path, _: copy.read(path),
             read_newest=lambda path, stamp: self.store.get(stamp, path),
         )
-        plan = agree(sides, one_run=self._is_of_run(run, before.number, newest), lay_aside=lay_aside)
+        of_run = self._is_of_run(run, before.number, newest)
+        plan = agree(sides, one_run=of_run, lay_aside=lay_aside, unattended=unattended)
         laid_aside = self._follow(copy, plan, newest, before, local)
         return Moved(newest.number, len(plan.take), sum(stamp.size for stamp in plan.take.values()), tuple(laid_aside))
 

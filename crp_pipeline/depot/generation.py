@@ -52,7 +52,7 @@ class Generation:
             files = {path: _stamp(path, *stamp) for path, stamp in document.pop("files").items()}
             return cls(**document, files=files)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StorageError(f"{where} is no generation: {error}") from error
+            raise StorageError(f"{where} is no generation: {error}") from None
 
 
 def nothing_yet(subject: str) -> Generation:

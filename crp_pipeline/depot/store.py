@@ -21,6 +21,7 @@ from crp_pipeline.storage import write_bytes
 OPTIONS: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
 S3_OPTIONS: dict[str, Any] = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3}}}
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
+RESTORE = "put it back by `crp depot push --restore` on a machine that has it"
 
 
 class Store:
@@ -33,6 +34,7 @@ class Store:
         self.url = url.rstrip("/")
         self._files, self._root = _filesystem(self.url)
         self._faults = _faults(self.url)
+        self._creates_once = False
 
     def newest(self, subject: str) -> Generation | None:
         """The latest generation, or None before the first."""
@@ -61,11 +63,12 @@ class Store:
         return found
 
     def publish(self, generation: Generation) -> bool:
-        """Make a generation the newest; False where somebody else has given its number already."""
-        path, content = self._index(generation.subject, generation.number), generation.to_bytes()
-        won = self._create(path, content)
-        if won and generation.number == 1 and self._create(path, content):
-            raise StorageError(f"{self.url} lets a file be created twice: two machines would overwrite one another there")
+        """Make a generation the newest; False where somebody else has given its number already.
+
+        Raises `StorageError`, and publishes nothing, where the store lets a file be created twice.
+        """
+        self._require_exclusive_creation()
+        won = self._create(self._index(generation.subject, generation.number), generation.to_bytes())
         # an answer may be lost on its way and the creation be tried once more
         return won or self.generation(generation.subject, generation.number) == generation
 
@@ -79,11 +82,11 @@ class Store:
 
     def get(self, stamp: Stamp, path: str) -> bytes:
         """What has this hash; raises `StorageError` naming the file that it is of where it is missing or altered."""
-        gone = f"{path}: its object {stamp.sha256[:12]} is missing in {self.url}; push it again from a machine that has it"
-        with self._asking(missing=gone):
+        which = f"{path}: its object {stamp.sha256[:12]} in {self.url}"
+        with self._asking(missing=f"{which} is missing; {RESTORE}"):
             content = cast("bytes", self._files.cat_file(self._object(stamp.sha256)))
         if hashlib.sha256(content).hexdigest() != stamp.sha256:
-            raise StorageError(f"{path}: its object {stamp.sha256[:12]} in {self.url} has been altered: its hash is another")
+            raise StorageError(f"{which} has been altered: its hash is another; {RESTORE}")
         return content
 
     def remove_generation(self, subject: str, number: int) -> None:
@@ -110,6 +113,15 @@ class Store:
     @property
     def _is_local(self) -> bool:
         return "file" in self._files.protocol
+
+    def _require_exclusive_creation(self) -> None:
+        """Asked once, by creating twice a file of its own, which then stays."""
+        if self._creates_once:
+            return
+        own = f"{self._root}/created-once"
+        if self._create(own, b"once\n") and self._create(own, b"twice\n"):
+            raise StorageError(f"{self.url} lets a file be created twice: two machines would overwrite one another there")
+        self._creates_once = True
 
     def _create(self, path: str, content: bytes) -> bool:
         """Create a file whole, unless there is one of that name."""
@@ -160,10 +172,10 @@ def _filesystem(url: str) -> tuple[Any, str]:
     options = {**OPTIONS, **(S3_OPTIONS if url.startswith("s3") else {})}
     try:
         files, root = url_to_fs(url, **options)
-    except ImportError as error:
-        raise StorageError(f"CRP_STORAGE is {url}, whose client is not installed: pip install 'crp-pipeline[s3]'") from error
+    except ImportError:
+        raise StorageError(f"CRP_STORAGE is {url}, whose client is not installed: pip install 'crp-pipeline[s3]'") from None
     except ValueError as error:
-        raise StorageError(f"CRP_STORAGE = {url} is not allowed: {error}") from error
+        raise StorageError(f"CRP_STORAGE = {url} is not allowed: {error}") from None
     return files, root.rstrip("/")
 
 

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -23,6 +25,7 @@ from crp_pipeline.explanation.coin import explain_coin
 from crp_pipeline.models.latency import measure_latency
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
+from crp_pipeline.signals.log import SignalLog
 from crp_pipeline_tests.e2e.corridor import corridor_of, small_settings
 from crp_pipeline_tests.e2e.s3_server import BUCKET, KEY, SECRET, s3_server
 
@@ -171,7 +174,56 @@ class TestANightOnTwoMachines:
 
 
 @pytest.mark.slow
+class TestARunOnAMachineThatHasNothing:
+    """... beside the same run on the machine that has everything."""
+
+    @pytest.fixture
+    def both(self, nights, tmp_path):
+        """Settings of a machine alone with all files of a night but those that these runs make, and of one that can fetch them."""
+        full, url = shutil.copytree(nights[2], tmp_path / "full"), f"memory://{uuid4().hex}"
+        for subject in (COIN, None):
+            Depot(url).push(Places(full), subject)
+        return [
+            small_settings(folder, storage=storage, clock=CLOCK) for folder, storage in ((full, None), (tmp_path / "bare", url))
+        ]
+
+    def test_the_summary_says_the_same(self, both):
+        pages = []
+        for settings in both:
+            assert _done(settings, "nightly_summary", None).success
+            places = Places(settings.data_dir)
+            pages.append((places.fleet_report.read_text(), (places.root / "reports" / "results.md").read_text()))
+        assert pages[0] == pages[1]
+        assert not Places(both[1].data_dir).features(COIN).exists()
+
+    def test_the_decision_is_the_same(self, both):
+        lines = []
+        for settings in both:
+            assert _done(settings, "after_each_bar", COIN).success
+            [signal] = SignalLog(Places(settings.data_dir).signals(COIN)).read()
+            lines.append({name: value for name, value in signal.to_dict().items() if not name.endswith("_ms")})
+        assert lines[0] == lines[1]
+        assert lines[0]["version"]
+        assert not Places(both[1].data_dir).features(COIN).exists()
+
+
+@pytest.mark.slow
 class TestAServerThatIsGone:
+    @pytest.mark.parametrize("asset", ["registry", "drift", "signals", "report"])
+    def test_what_is_written_beside_the_values_fails_the_run_where_it_cannot_be_pushed(
+        self, asset, nights, tmp_path, monkeypatch
+    ):
+        settings = small_settings(shutil.copytree(nights[2], tmp_path / "data"), storage=f"memory://{uuid4().hex}", clock=CLOCK)
+        job = floor_plan(settings).resolve_implicit_global_asset_job_def()
+        monkeypatch.setattr(Store, "publish", lambda *_: _gone())
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = job.execute_in_process(
+                asset_selection=[dg.AssetKey(asset)], partition_key=COIN, instance=instance, raise_on_error=False
+            )
+        assert not result.success
+        failure = next(event for event in result.all_events if event.is_step_failure).step_failure_data.error
+        assert "does not answer as it should: it is gone" in (failure.cause or failure).message
+
     @pytest.fixture
     def candles(self, url, tmp_path):
         return floor_plan(small_settings(tmp_path / "data", storage=url, clock=CLOCK)).resolve_job_def("nightly_candles")
@@ -203,6 +255,12 @@ class TestAServerThatIsGone:
 
 def _gone():
     raise StorageError("the storage does not answer as it should: it is gone")
+
+
+def _done(settings, job: str, coin: str | None):
+    """What became of a run of that job."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        return floor_plan(settings).resolve_job_def(job).execute_in_process(partition_key=coin, instance=instance)
 
 
 def _rooms(data_dir: Path, storage: str | None, are_wanted) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from crp_pipeline.candles.source import read_source
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs import candles, dead_runs
 from crp_pipeline.defs.automation import PHASES
-from crp_pipeline.defs.dead_runs import HOST, end_dead_runs, host_tag
+from crp_pipeline.defs.dead_runs import HOST, PID, end_dead_runs, host_tag
 from crp_pipeline.defs.pools import CPU_TRAINING, GPU
 from crp_pipeline.errors import DataContractError, SilentExchangeError
 from crp_pipeline_tests.e2e.corridor import small_settings
@@ -196,6 +197,34 @@ def test_a_run_whose_process_was_killed_is_ended_and_one_that_lives_is_not(sleep
     assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
     assert said == [f"run {run_id} of __ephemeral_asset_job__: its process is gone, and it is ended"]
     assert end_dead_runs(instance, log=said.append) == []
+
+
+def test_a_run_of_another_machine_is_left_alone_although_a_code_server_executes_it(sleeping, instance):
+    process, run_id = sleeping
+    process.kill()
+    process.wait()
+    instance.add_run_tags(run_id, {HOST: "another-machine", ".dagster/grpc_info": '{"host": "localhost"}'})
+    assert end_dead_runs(instance, log=print) == []
+    instance.add_run_tags(run_id, host_tag())
+    assert end_dead_runs(instance, log=print) == [run_id]
+
+
+def test_a_run_that_has_the_tags_of_the_one_it_repeats_is_not_taken_for_it(sleeping, instance):
+    process, run_id = sleeping
+    process.kill()
+    process.wait()
+    instance.add_run_tags(run_id, {PID: str(process.pid + 1)})
+    assert end_dead_runs(instance, log=print) == []
+    instance.add_run_tags(run_id, {PID: str(process.pid)})
+    assert end_dead_runs(instance, log=print) == [run_id]
+
+
+def test_a_run_tells_by_which_process_of_which_machine_it_is_executed(tmp_path):
+    job = floor_plan(small_settings(tmp_path)).resolve_job_def("nightly_candles")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(partition_key=COIN, instance=instance)
+        tags = instance.get_run_by_id(result.run_id).tags
+    assert (tags[HOST], tags[PID]) == (socket.gethostname(), str(os.getpid()))
 
 
 def test_a_process_that_came_later_by_the_same_number_is_another():

@@ -1,13 +1,17 @@
 """The job `rollback`: one coin, one reason, any earlier champion; the asset's page tells it."""
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 from crp_pipeline.defs.registry import rollback_job
-from crp_pipeline.errors import RegistryError
+from crp_pipeline.defs.sharing import stage_io_manager
+from crp_pipeline.depot import Depot
+from crp_pipeline.depot.store import Store
+from crp_pipeline.errors import RegistryError, StorageError
 from crp_pipeline.gate import Criterion, Stage, judge
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
@@ -32,9 +36,14 @@ def three(tmp_path):
     return places, versions
 
 
-def asked(places, instance=None, **config):
-    job = rollback_job(PipelineSettings(data_dir=places.root, clock="2024-06-03T00:15:00Z"), places)
-    return job.execute_in_process(run_config={"ops": {"restore_champion": {"config": config}}}, instance=instance)
+def asked(places, instance=None, storage=None, raise_on_error=True, **config):
+    settings = PipelineSettings(data_dir=places.root, clock="2024-06-03T00:15:00Z", storage=storage)
+    return rollback_job(settings, places).execute_in_process(
+        run_config={"ops": {"restore_champion": {"config": config}}},
+        instance=instance,
+        resources={"io_manager": stage_io_manager(settings, places)},
+        raise_on_error=raise_on_error,
+    )
 
 
 def test_the_champion_before_is_brought_back_for_a_reason_at_the_pipelines_own_time(three):
@@ -97,6 +106,29 @@ def test_the_mirror_follows_at_once(three, monkeypatch):
     monkeypatch.setenv("CRP_MLFLOW", "http://mlflow")
     assert asked(places, coin=COIN, reason="why").success
     assert seen == [versions[1]]
+
+
+def test_a_rollback_that_other_machines_cannot_be_told_of_fails_and_says_why(three, monkeypatch):
+    places, _ = three
+    storage = f"memory://{uuid4().hex}"
+    monkeypatch.setattr(Store, "publish", lambda *_: _gone())
+    result = asked(places, coin=COIN, reason="spread doubled", storage=storage, raise_on_error=False)
+    [failure] = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    assert "the storage is gone" in (failure.cause or failure).message
+    assert not result.success
+
+
+def test_a_rollback_is_told_to_the_other_machines(three, tmp_path_factory):
+    places, versions = three
+    storage = f"memory://{uuid4().hex}"
+    assert asked(places, coin=COIN, reason="spread doubled", storage=storage).success
+    elsewhere = Places(tmp_path_factory.mktemp("elsewhere"))
+    Depot(storage).pull(elsewhere, COIN)
+    assert Registry(elsewhere.registry).champion(COIN) == versions[1]
+
+
+def _gone():
+    raise StorageError("the storage is gone")
 
 
 @pytest.mark.parametrize("config", [{"coin": COIN}, {"coin": COIN, "reason": ""}, {"reason": "why"}])
