@@ -130,12 +130,13 @@ class Desk:
         return pd.Timestamp(waiting[0].open_time) - behind if waiting else None
 
     def _waiting(self, coin: str) -> list[Signal]:
-        """Decisions that came after the last one that was scored; no more of the log is read than holds them."""
-        outcomes, log, n = self.outcomes(coin), self.log(coin), RECENT
-        lines = log.latest(n)
-        while len(lines) == n and len(unscored(lines[:1], outcomes)):
-            n *= 4
-            lines = log.latest(n)
+        """Decisions that came after the last one that was scored; no more of the log is read than holds them.
+
+        All labels are equally long: of an earlier decision the label ended earlier, or a hole has taken it.
+        """
+        outcomes = self.outcomes(coin)
+        last = outcomes["open_time"].max() if len(outcomes) else None
+        lines = self.log(coin).back_until(lambda told: last is not None and told[0].open_time <= last)
         return unscored(lines, outcomes)
 
     def _kept(self, signal: Signal, features: dict[str, float]) -> Signal:

@@ -10,7 +10,7 @@ costs the same after years as on the first day, because the end of the chain is 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ LOG, HEAD, LOCK = "decisions.jsonl", "decisions.head", ".lock"
 BYTES_PER_LINE = 2_048
 """More than a line takes."""
 RECENT = 64
-"""Lines at the end of the chain that are read to add one."""
+"""Lines at the end of the chain that are read to add one, and at first by who looks back."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,15 @@ class SignalLog:
         """The last `n` lines, oldest first, each checked against the one after it; raises as `read` does."""
         with no_writer(self._folder / LOCK):
             return self._latest(n)
+
+    def back_until(self, is_enough: Callable[[list[Signal]], bool]) -> list[Signal]:
+        """The last lines, oldest first: so many that they are enough, or all of them; raises as `read` does."""
+        n = RECENT
+        lines = self.latest(n)
+        while len(lines) == n and not is_enough(lines):
+            n *= 4
+            lines = self.latest(n)
+        return lines
 
     def append(self, signal: Signal) -> Signal:
         """Write a decision down and return the one that stands: this one, or the first that was taken about its bar."""

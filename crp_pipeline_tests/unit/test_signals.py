@@ -14,9 +14,10 @@ from crp_pipeline.errors import DataContractError, RegistryError
 from crp_pipeline.labels import make_labels
 from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import INTERVALS
-from crp_pipeline.signals import SignalLog, live_numbers, outcome_frame, score
+from crp_pipeline.signals import Signal, SignalLog, live_numbers, outcome_frame, score
 from crp_pipeline.signals.decision import exits_at
 from crp_pipeline.signals.log import HEAD, LOG, RECENT
+from crp_pipeline.signals.signal import TIMES
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.live import COIN, HOUR, LEARNED, MARKET, OTHER, LiveCoin, closed_at, repaired, with_bars
 from crp_pipeline_tests.shadows import HORIZON
@@ -400,10 +401,34 @@ def test_a_damaged_file_of_outcomes_is_made_anew_from_the_log(followed):
     assert "cannot be read" in live.said[0]
 
 
-def test_after_a_long_silence_old_decisions_are_still_scored(live):
-    live.at(NEXT).decide()
-    live.clock.now += timedelta(days=365 * 4)
-    assert live.desk._since(COIN) < pd.Timestamp(closed_at(NEXT))
+def silence(line, n_bars):
+    """Lines about so many bars after this one of which nothing is to be had."""
+    for bar in range(1, n_bars + 1):
+        times = {name: getattr(line, name) + bar * HOUR for name in TIMES}
+        yield Signal(coin=COIN, **times, reason="the exchange is silent", latency_ms=7.0, compute_ms=0.0)
+
+
+@pytest.mark.parametrize("n_scored", [0, 1])
+def test_decisions_before_a_long_silence_are_scored_after_it(tmp_path, a_day, n_scored):
+    live, candles = LiveCoin(tmp_path), repaired(MARKET[COIN].iloc[: NEXT + RECENT + 20])
+    log = live.desk.log(COIN)
+    for line in a_day[:2]:
+        log.append(line)
+    assert len(live.desk.score(COIN, candles.iloc[: NEXT + HORIZON + n_scored])) == n_scored
+    for line in silence(a_day[1], RECENT + 6):
+        log.append(line)
+    assert live.desk._since(COIN) < a_day[n_scored].open_time
+    assert list(live.desk.score(COIN, candles)["open_time"]) == [line.open_time for line in a_day[:2]]
+    assert live.desk._since(COIN) is None
+
+
+def test_a_damaged_file_of_outcomes_is_made_anew_from_before_a_long_silence(followed, a_day):
+    live, candles = followed
+    made = live.desk.score(COIN, candles)
+    for line in silence(a_day[-1], RECENT + 6):
+        live.desk.log(COIN).append(line)
+    live.places.outcomes(COIN).write_bytes(b"broken")
+    pd.testing.assert_frame_equal(live.desk.score(COIN, candles), made)
 
 
 def test_the_lone_returns_are_those_of_the_trades_that_the_backtest_enters(live):
