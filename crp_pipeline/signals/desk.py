@@ -16,7 +16,7 @@ from crp_pipeline.registry.card import checked_coin
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals.champion import Champion, Seat
 from crp_pipeline.signals.decision import Inputs, decide, signal_about
-from crp_pipeline.signals.log import RECENT, SignalLog
+from crp_pipeline.signals.log import SignalLog
 from crp_pipeline.signals.newest import Tell, newest_inputs, newest_open
 from crp_pipeline.signals.outcomes import outcome_frame, score, unscored
 from crp_pipeline.signals.signal import Signal
@@ -61,9 +61,9 @@ class Desk:
         """
         now = self._clock()
         expected = newest_open(now, self._settings.interval)
-        recent = self.log(coin).latest(RECENT)
-        if recent and recent[-1].is_decided and recent[-1].open_time == expected:
-            return Visit(recent[-1])
+        last = self.log(coin).latest()
+        if last and last[-1].is_decided and last[-1].open_time == expected:
+            return Visit(last[-1])
         champion = self._seat(coin).champion()
         inputs = champion if isinstance(champion, str) else self._inputs(coin, champion, now)
         if isinstance(champion, str) or isinstance(inputs, str):
@@ -71,7 +71,7 @@ class Desk:
             now = self._clock()
             made = signal_about(expected, coin=coin, settings=self._settings, now=now, version=version, reason=str(inputs))
             return Visit(self._kept(made, {}))
-        return self._decided(coin, champion, inputs, recent)
+        return self._decided(coin, champion, inputs)
 
     def score(self, coin: str, candles: pd.DataFrame) -> pd.DataFrame:
         """Score every decision whose label has ended within these candles; all outcomes of the coin, as they are stored."""
@@ -92,18 +92,24 @@ class Desk:
         """The live decisions of a coin; raises `RegistryError` for what is no name of a coin."""
         return SignalLog(self._places.signals(checked_coin(coin)))
 
-    def _decided(self, coin: str, champion: Champion, inputs: Inputs, recent: list[Signal]) -> Visit:
+    def _decided(self, coin: str, champion: Champion, inputs: Inputs) -> Visit:
         signal, features = decide(
             champion,
             inputs,
             coin=coin,
             settings=self._settings,
             clock=self._clock,
-            earlier=[it for it in recent if it.is_decided],
+            earlier=self._decisions(coin),
             timer=self._timer,
         )
         row = {} if features is None else {str(name): float(value) for name, value in features.items()}
         return Visit(self._kept(signal, row), inputs.candles)
+
+    def _decisions(self, coin: str) -> list[Signal]:
+        """The last decisions, as many as may be alike, however many bars without one lie between them."""
+        n = self._settings.signals.max_repeats
+        told = self.log(coin).back_until(lambda lines: sum(it.is_decided for it in lines) >= n)
+        return [it for it in told if it.is_decided]
 
     def _seat(self, coin: str) -> Seat:
         return self._seats.setdefault(coin, Seat(self._book, coin))

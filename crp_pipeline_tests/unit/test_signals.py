@@ -211,6 +211,14 @@ def test_a_stack_that_repeats_itself_to_the_bit_gives_no_decision(live, monkeypa
     assert found[-1].reason == "the stack has given [0.2, 0.3, 0.5] 6 times in a row, to the bit: it no longer listens"
 
 
+@pytest.mark.parametrize("max_repeats", [5, 50])
+def test_a_stack_that_goes_on_repeating_itself_never_decides_again(tmp_path, live_parts, monkeypatch, max_repeats):
+    live = LiveCoin(tmp_path, live_parts, signals={"max_repeats": max_repeats})
+    say(monkeypatch, [0.2, 0.3, 0.5])
+    found = [live.at(NEXT + bar).decide().is_decided for bar in range(RECENT + 10)]
+    assert found == [True] * max_repeats + [False] * (RECENT + 10 - max_repeats)
+
+
 def test_a_side_that_no_stop_can_limit_is_not_taken(live, monkeypatch):
     live.raw = with_bars(MARKET, {row: [100.0, 100.0, 100.0, 100.0, 7.0 + row % 5] for row in range(NEXT - 30, NEXT)})
     say(monkeypatch, [0.2, 0.3, 0.5])
