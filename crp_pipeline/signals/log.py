@@ -3,9 +3,10 @@
 <folder>/decisions.jsonl    a hash chain: every decision, and every "no decision" with its reason
 <folder>/decisions.head     hash of its last line
 
-A bar keeps its first decision: one that came later, or about an earlier bar, is not written and the first one stands. "No
-decision" is none: it is written once per bar and reason, and a decision may follow it while the bar is young enough. A line
-costs the same after years as on the first day, because the end of the chain is enough to add to it; `read` checks all of it.
+A bar keeps its first decision: one that came later, or about an earlier bar, is not written. "No decision" is none: it is written
+once per bar and reason and never after a line about a later bar, and a decision may follow it while the bar is young enough. Who
+brings a line that is not written hears the last one, as every reader does. A line costs the same after years as on the first
+day, because the end of the chain is enough to add to it; `read` checks all of it.
 """
 
 import hashlib
@@ -65,7 +66,7 @@ class SignalLog:
         return lines
 
     def append(self, signal: Signal) -> Signal:
-        """Write a decision down and return the one that stands: this one, or the first that was taken about its bar."""
+        """Write a line down and return the one that stands: this one, or the last that keeps it from being written."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self._folder / LOCK):
             before = self._latest(RECENT)
@@ -108,13 +109,16 @@ class SignalLog:
 
 
 def _standing(signal: Signal, before: list[Signal]) -> Signal | None:
-    """What keeps a line from being written: a decision about its bar or a later one, or the same words about the same bar."""
-    decided = next((line for line in reversed(before) if line.is_decided), None)
-    if decided is not None and decided.open_time >= signal.open_time:
-        return decided
-    if before and (before[-1].open_time, before[-1].reason) == (signal.open_time, signal.reason) and not signal.is_decided:
-        return before[-1]
-    return None
+    """The last line where the signal is not to follow it, else None."""
+    if not before:
+        return None
+    if signal.is_decided:
+        is_late = any(line.is_decided and line.open_time >= signal.open_time for line in before)
+    else:
+        about_it = [line for line in before if line.open_time == signal.open_time]
+        is_told = any(line.is_decided or line.reason == signal.reason for line in about_it)
+        is_late = is_told or before[-1].open_time > signal.open_time
+    return before[-1] if is_late else None
 
 
 def _follow(lines: list[bytes], head: str) -> bool:

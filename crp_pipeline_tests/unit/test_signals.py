@@ -1,7 +1,9 @@
 """Live decisions: when there is one, when there is none and why, what is written down and what becomes of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -263,13 +265,41 @@ def test_a_bar_keeps_its_first_decision_whoever_asks_again(live):
 
 
 def test_of_two_that_decide_a_bar_at_once_the_first_stands_and_the_other_hears_it(tmp_path, a_day):
+    folder, start = tmp_path / COIN, Barrier(2)
+    for bar in range(8):
+        times = {name: getattr(a_day[0], name) + bar * HOUR for name in TIMES}
+        rivals = [replace(a_day[0], **times, signal=side) for side in (-1, 1)]
+        with ThreadPoolExecutor(2) as pool:
+            told = list(pool.map(lambda it: (start.wait(), SignalLog(folder).append(it))[1], rivals))
+        assert told[0] == told[1] == SignalLog(folder).latest()[-1]
+        assert told[0] in rivals
+    assert len(SignalLog(folder).read()) == 8
+
+
+def test_a_decision_that_comes_late_is_not_written_and_hears_the_last(tmp_path, a_day):
     log, first = SignalLog(tmp_path / COIN), a_day[0]
     other = replace(first, signal=-1, decided_at=first.decided_at + timedelta(seconds=1))
     assert (log.append(first), log.append(other), log.append(a_day[1]), log.append(other)) == (first, first, a_day[1], a_day[1])
     assert log.read() == [first, a_day[1]]
 
 
-def test_no_decision_is_written_once_per_bar_and_reason(tmp_path):
+def test_no_decision_is_written_once_per_bar_and_reason(tmp_path, a_day):
+    log, [first, second] = SignalLog(tmp_path / COIN), silence(a_day[0], 2)
+    other = replace(first, reason="the market is late")
+    told = [log.append(line) for line in (first, other, first, other, second, first, other, second)]
+    assert told == [first, other, other, other, *[second] * 4]
+    assert log.read() == [first, other, second]
+
+
+def test_a_decision_may_follow_no_decision_about_its_bar_or_a_later_one(tmp_path, a_day):
+    """A clock that was ahead for a moment keeps no bar from being decided."""
+    log, [ahead] = SignalLog(tmp_path / COIN), [*silence(a_day[0], 1_000)][-1:]
+    late = replace(ahead, open_time=a_day[0].open_time)
+    assert [log.append(line) for line in (ahead, a_day[0], late, a_day[1])] == [ahead, a_day[0], a_day[0], a_day[1]]
+    assert log.read() == [ahead, a_day[0], a_day[1]]
+
+
+def test_who_asks_again_without_a_champion_hears_the_same(tmp_path):
     live = LiveCoin(tmp_path)
     for seconds in (1, 2, 3):
         live.at(NEXT, seconds=seconds).decide()
