@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -51,6 +52,8 @@ from crp_pipeline.settings.parameters import (
     WalkForwardConfig,
 )
 
+STORE_SCHEMES = ("redis", "rediss", "unix")
+"""How the URL of an online store may begin."""
 _VARIABLES_OF_OTHERS = {"market_data", "dagster_pg_url", "serve_token"}
 """Variables that begin with CRP_ and are no settings: real candles for tests, Dagster's database, the token of `crp serve`."""
 _SECRETS = {"webhook", "smtp_password", "online_store", "mlflow", "notify"}
@@ -71,6 +74,7 @@ class PipelineSettings(BaseSettings):
         pyproject_toml_table_header=("tool", "crp_pipeline"),
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
     )
     is_of_an_installation: ClassVar[bool] = True
     """True: variables and pyproject.toml are read."""
@@ -159,6 +163,13 @@ class PipelineSettings(BaseSettings):
         """Whether a feature that predicts too well is kept from the models: not where the edge is planted."""
         return self.sentinels.quarantine and not self.edge_is_planted
 
+    @field_validator("online_store")
+    @classmethod
+    def _is_a_redis(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and not is_store_url(given.get_secret_value()):
+            raise ValueError("it must be a URL that begins with redis://, rediss:// or unix://")
+        return given
+
     @model_validator(mode="after")
     def _known_models(self) -> Self:
         if not self.roster or not set(self.roster) <= set(TRAINABLE) or len(set(self.roster)) < len(self.roster):
@@ -229,6 +240,15 @@ class ToldSettings(PipelineSettings):
     is_of_an_installation: ClassVar[bool] = False
     # the library warns of a table whose file is not read
     model_config = SettingsConfigDict(pyproject_toml_table_header=None)  # type: ignore[typeddict-item]
+
+
+def is_store_url(url: str) -> bool:
+    """Whether an online store may lie there: the scheme of Redis, and a port that is a number where there is one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in STORE_SCHEMES and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _named(given: object, section: Any) -> set[str]:

@@ -8,7 +8,7 @@ from time import perf_counter
 import pandas as pd
 
 from crp_pipeline.contracts import interval_length
-from crp_pipeline.errors import CrpError
+from crp_pipeline.errors import CrpError, DataContractError
 from crp_pipeline.gate.costs import cost_data
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
@@ -20,7 +20,7 @@ from crp_pipeline.signals.log import SignalLog
 from crp_pipeline.signals.newest import Tell, newest_inputs, newest_open
 from crp_pipeline.signals.outcomes import outcome_frame, score, unscored
 from crp_pipeline.signals.signal import Signal
-from crp_pipeline.signals.store import Newest, put_online
+from crp_pipeline.signals.store import FileStore, Newest, put_online
 from crp_pipeline.storage import read_if_sound, write_parquet
 
 
@@ -63,7 +63,10 @@ class Desk:
         expected = newest_open(now, self._settings.interval)
         last = self.log(coin).latest()
         if last and last[-1].is_decided and last[-1].open_time == expected:
-            return Visit(last[-1])
+            kept = self._online(coin)
+            if kept is not None and kept.signal == last[-1]:
+                self._put_online(kept)
+                return Visit(last[-1])
         champion = self._seat(coin).champion()
         inputs = champion if isinstance(champion, str) else self._inputs(coin, champion, now)
         if isinstance(champion, str) or isinstance(inputs, str):
@@ -146,14 +149,25 @@ class Desk:
         return unscored(lines, outcomes)
 
     def _kept(self, signal: Signal, features: dict[str, float]) -> Signal:
-        """Written down, put online, and told as it stands."""
+        """Written down, put online, and told as it stands; with the features only where it was made from these."""
         signal = signal.without(*_folders(self._settings))
         stands = self.log(signal.coin).append(signal)
-        if stands == signal:
-            trouble = put_online(self._settings, self._places.online, Newest(stands, features))
-            if trouble:
-                self._tell(trouble)
+        is_of_these = (stands.version, stands.data_hash) == (signal.version, signal.data_hash)
+        self._put_online(Newest(stands, features if is_of_these else {}))
         return stands
+
+    def _online(self, coin: str) -> Newest | None:
+        """What the files have; None also where they cannot be read."""
+        try:
+            return FileStore(self._places.online).get(coin)
+        except DataContractError:
+            return None
+
+    def _put_online(self, newest: Newest) -> None:
+        """Into every store that lacks it, one that was out of reach, or that a killed process did not get to, included."""
+        trouble = put_online(self._settings, self._places.online, newest)
+        if trouble:
+            self._tell(trouble)
 
 
 def _folders(settings: PipelineSettings) -> list[str]:

@@ -3,10 +3,10 @@
 <folder>/decisions.jsonl    a hash chain: every decision, and every "no decision" with its reason
 <folder>/decisions.head     hash of its last line
 
-A bar keeps its first decision: one that came later, or about an earlier bar, is not written. "No decision" is none: it is written
-once per bar and reason and never after a line about a later bar, and a decision may follow it while the bar is young enough. Who
-brings a line that is not written hears the last one, as every reader does. A line costs the same after years as on the first
-day, because the end of the chain is enough to add to it; `read` checks all of it.
+A bar keeps its first decision: one that came later, or about an earlier bar, is not written. "No decision" is none: it is
+written once per bar and reason and never after a line about a later bar, and a decision may follow it while the bar is young
+enough. Who brings a line that is not written hears the last one, as every reader does. A line costs the same after years as on
+the first day, because the end of the chain is enough to add to it; `read` checks all of it.
 """
 
 import hashlib

@@ -16,12 +16,12 @@ from crp_pipeline.errors import DataContractError, RegistryError
 from crp_pipeline.labels import make_labels
 from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import INTERVALS
-from crp_pipeline.signals import Signal, SignalLog, live_numbers, outcome_frame, score
+from crp_pipeline.signals import FileStore, Newest, Signal, SignalLog, live_numbers, outcome_frame, put_online, score
 from crp_pipeline.signals.decision import exits_at
 from crp_pipeline.signals.log import HEAD, LOG, RECENT
 from crp_pipeline.signals.signal import TIMES
 from crp_pipeline.storage import read_parquet
-from crp_pipeline_tests.live import COIN, HOUR, LEARNED, MARKET, OTHER, LiveCoin, closed_at, repaired, with_bars
+from crp_pipeline_tests.live import COIN, HOUR, LEARNED, MARKET, OTHER, LiveCoin, closed_at, repaired, whole_table, with_bars
 from crp_pipeline_tests.shadows import HORIZON
 
 NEXT = LEARNED + 40
@@ -370,6 +370,46 @@ def test_a_long_log_is_not_read_to_add_a_line(tmp_path, live, monkeypatch):
 def test_what_is_no_name_of_a_coin_has_no_log(live, coin):
     with pytest.raises(RegistryError, match="not the name of a coin"):
         live.desk.decide(coin)
+
+
+# where bots read it
+
+
+@pytest.mark.parametrize("n_kept", [0, 1])
+def test_a_decision_that_a_killed_process_only_wrote_down_is_put_online_by_who_asks_next(live, monkeypatch, n_kept):
+    for bar in range(n_kept):
+        live.at(NEXT - 1 + bar).decide()
+    with monkeypatch.context() as killed:
+        killed.setattr("crp_pipeline.signals.desk.put_online", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            live.at(NEXT).decide()
+    store, first = FileStore(live.places.online), live.lines()[-1]
+    assert store.get(COIN) is None or store.get(COIN).signal.open_time < first.open_time
+    assert live.at(NEXT, seconds=90).decide() == first
+    assert store.get(COIN) == Newest(first, features_at(NEXT))
+    assert live.lines()[n_kept:] == [first]
+
+
+def features_at(n_bars):
+    return {str(name): value for name, value in whole_table(MARKET.iloc[:n_bars]).iloc[-1].items()}
+
+
+def test_a_damaged_file_of_a_coin_costs_it_no_decision(live):
+    live.at(NEXT).decide()
+    (live.places.online / f"{COIN}.parquet").write_bytes(b"broken")
+    live.at(NEXT, seconds=90).decide()
+    assert FileStore(live.places.online).get(COIN).signal == live.lines()[-1]
+    (live.places.online / f"{COIN}.parquet").write_bytes(b"broken")
+    assert live.at(NEXT + 1).decide().is_decided
+    assert FileStore(live.places.online).get(COIN).signal == live.lines()[-1]
+
+
+def test_a_store_that_was_out_of_reach_is_offered_the_decision_again_by_who_asks_again(live, monkeypatch):
+    told = []
+    monkeypatch.setattr("crp_pipeline.signals.desk.put_online", lambda *it: told.append(it[-1]) or put_online(*it))
+    live.at(NEXT).decide()
+    live.at(NEXT, seconds=90).decide()
+    assert told == [Newest(live.lines()[0], features_at(NEXT))] * 2
 
 
 # outcomes
