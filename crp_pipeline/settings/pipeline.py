@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -192,6 +200,18 @@ class PipelineSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _settled_before_the_next_close(self) -> Self:
+        """A decision about a bar is due before the next one has closed; a schedule asks for it at a whole minute."""
+        minutes = int(self.interval.removesuffix("m")) if self.interval.endswith("m") else 60
+        most = max(60 * (minutes - 1), 59)
+        if self.exchange.settle_s > most:
+            raise ValueError(
+                f"exchange.settle_s = {self.exchange.settle_s:g} is not allowed: a bar of {self.interval} is decided before "
+                f"the next one has closed, so it must be at most {most}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _room_to_train(self) -> Self:
         """The first training block outlasts a label and the embargo, or no label would be left to learn from."""
         taken = self.horizon + 1 + self.walk_forward.embargo
@@ -245,10 +265,10 @@ class ToldSettings(PipelineSettings):
 def is_store_url(url: str) -> bool:
     """Whether an online store may lie there: the scheme of Redis, and a port that is a number where there is one."""
     try:
-        parts = urlsplit(url)
-        return parts.scheme in STORE_SCHEMES and parts.port != 0
+        scheme, port = urlsplit(url).scheme, urlsplit(url).port
     except ValueError:
         return False
+    return scheme in STORE_SCHEMES and port != 0
 
 
 def _named(given: object, section: Any) -> set[str]:

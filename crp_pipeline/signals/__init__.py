@@ -12,7 +12,7 @@ from crp_pipeline.signals.champion import Champion, Seat, champion_of, has_champ
 from crp_pipeline.signals.decision import Inputs, decide, live_features
 from crp_pipeline.signals.desk import Desk, Visit
 from crp_pipeline.signals.log import SignalLog
-from crp_pipeline.signals.newest import newest_inputs, newest_open
+from crp_pipeline.signals.newest import newest_inputs, newest_open, settle_s, unsettled_s
 from crp_pipeline.signals.outcomes import live_numbers, outcome_frame, score
 from crp_pipeline.signals.signal import Signal
 from crp_pipeline.signals.store import FileStore, Newest, RedisStore, put_online
@@ -38,4 +38,6 @@ __all__ = [
     "outcome_frame",
     "put_online",
     "score",
+    "settle_s",
+    "unsettled_s",
 ]

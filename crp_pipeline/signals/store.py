@@ -3,8 +3,8 @@
 <data>/signals/online/<coin>.parquet    one row: the fields of `Signal`, then each feature as `feature_<name>`; always written
 redis: crp:signal:<coin>                one hash with the same names, where the settings name such a store
 
-What is kept never gives way to an older decision; what is damaged, or was written by a release that wrote otherwise, is written
-anew. A hash is written in one transaction. It does not expire: `closed_at` and `valid_until` tell its age. Redis comes last and is
+What is kept never gives way to an older decision; what is damaged, or of a release that wrote otherwise, is written anew. A
+hash is written in one transaction. It does not expire: `closed_at` and `valid_until` tell its age. Redis comes last and is
 waited for a fraction of a second: a store that is out of reach costs that and a sentence, and the decision stands in the log
 and in the file.
 """

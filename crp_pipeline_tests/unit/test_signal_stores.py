@@ -322,12 +322,15 @@ def test_a_redis_that_does_not_answer_is_waited_for_a_moment(tmp_path, state):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://user:s3cret@host", "memcached://s3cret@host:1", "s3cret", "redis://s3cret@[::1", "redis://:s3cret@host:port"]
+    "url",
+    ["http://user:s3cret@host", "memcached://s3cret@host:1", "s3cret", "redis://s3cret@[::1", "redis://:s3cret@host:port"],
 )
 def test_another_kind_of_store_is_refused_when_settings_are_loaded_without_its_secret(url):
     with pytest.raises(DataContractError, match="must be a URL that begins with redis://"):
         RedisStore(url, timeout_s=0.1)
-    with pytest.raises(SettingsError, match="^online_store = what was given is not allowed: it must be a URL that begins") as caught:
+    with pytest.raises(
+        SettingsError, match=r"^online_store = what was given is not allowed: it must be a URL that begins"
+    ) as caught:
         settings_with(url)
     assert "s3cret" not in "".join(format_exception(caught.value))
 

@@ -15,8 +15,18 @@ from crp_pipeline.defs.signals import cron_after_close
 from crp_pipeline.errors import DataContractError, RegistryError
 from crp_pipeline.labels import make_labels
 from crp_pipeline.reporting.signals import decisions_figure
-from crp_pipeline.settings import INTERVALS
-from crp_pipeline.signals import FileStore, Newest, Signal, SignalLog, live_numbers, outcome_frame, put_online, score
+from crp_pipeline.settings import INTERVALS, load_settings
+from crp_pipeline.signals import (
+    FileStore,
+    Newest,
+    Signal,
+    SignalLog,
+    live_numbers,
+    outcome_frame,
+    put_online,
+    score,
+    unsettled_s,
+)
 from crp_pipeline.signals.decision import exits_at
 from crp_pipeline.signals.log import HEAD, LOG, RECENT
 from crp_pipeline.signals.signal import TIMES
@@ -214,11 +224,16 @@ def test_a_stack_that_repeats_itself_to_the_bit_gives_no_decision(live, monkeypa
 
 
 @pytest.mark.parametrize("max_repeats", [5, 50])
-def test_a_stack_that_goes_on_repeating_itself_never_decides_again(tmp_path, live_parts, monkeypatch, max_repeats):
+def test_a_stack_that_repeats_itself_is_refused_however_long_it_has_been_silent(tmp_path, live_parts, monkeypatch, max_repeats):
     live = LiveCoin(tmp_path, live_parts, signals={"max_repeats": max_repeats})
     say(monkeypatch, [0.2, 0.3, 0.5])
-    found = [live.at(NEXT + bar).decide().is_decided for bar in range(RECENT + 10)]
-    assert found == [True] * max_repeats + [False] * (RECENT + 10 - max_repeats)
+    first = live.at(NEXT).decide()
+    decisions = [later(first, bar) for bar in range(1, max_repeats)]
+    for line in (*decisions, *silence(decisions[-1], RECENT + 6)):
+        live.desk.log(COIN).append(line)
+    assert "it no longer listens" in reason_at(live, NEXT + max_repeats + RECENT + 6)
+    say(monkeypatch, [0.2, 0.31, 0.49])
+    assert live.at(NEXT + max_repeats + RECENT + 7).decide().is_decided
 
 
 def test_a_side_that_no_stop_can_limit_is_not_taken(live, monkeypatch):
@@ -267,8 +282,7 @@ def test_a_bar_keeps_its_first_decision_whoever_asks_again(live):
 def test_of_two_that_decide_a_bar_at_once_the_first_stands_and_the_other_hears_it(tmp_path, a_day):
     folder, start = tmp_path / COIN, Barrier(2)
     for bar in range(8):
-        times = {name: getattr(a_day[0], name) + bar * HOUR for name in TIMES}
-        rivals = [replace(a_day[0], **times, signal=side) for side in (-1, 1)]
+        rivals = [later(a_day[0], bar, signal=side) for side in (-1, 1)]
         with ThreadPoolExecutor(2) as pool:
             told = list(pool.map(lambda it: (start.wait(), SignalLog(folder).append(it))[1], rivals))
         assert told[0] == told[1] == SignalLog(folder).latest()[-1]
@@ -293,7 +307,7 @@ def test_no_decision_is_written_once_per_bar_and_reason(tmp_path, a_day):
 
 def test_a_decision_may_follow_no_decision_about_its_bar_or_a_later_one(tmp_path, a_day):
     """A clock that was ahead for a moment keeps no bar from being decided."""
-    log, [ahead] = SignalLog(tmp_path / COIN), [*silence(a_day[0], 1_000)][-1:]
+    log, ahead = SignalLog(tmp_path / COIN), silence(a_day[0], 1_000)[-1]
     late = replace(ahead, open_time=a_day[0].open_time)
     assert [log.append(line) for line in (ahead, a_day[0], late, a_day[1])] == [ahead, a_day[0], a_day[0], a_day[1]]
     assert log.read() == [ahead, a_day[0], a_day[1]]
@@ -479,11 +493,16 @@ def test_a_damaged_file_of_outcomes_is_made_anew_from_the_log(followed):
     assert "cannot be read" in live.said[0]
 
 
+def later(line, n_bars, **changes):
+    """The same line about a bar so much later."""
+    return replace(line, **{name: getattr(line, name) + n_bars * HOUR for name in TIMES}, **changes)
+
+
 def silence(line, n_bars):
     """Lines about so many bars after this one of which nothing is to be had."""
-    for bar in range(1, n_bars + 1):
-        times = {name: getattr(line, name) + bar * HOUR for name in TIMES}
-        yield Signal(coin=COIN, **times, reason="the exchange is silent", latency_ms=7.0, compute_ms=0.0)
+    told = {name: getattr(line, name) for name in TIMES}
+    nothing = Signal(coin=COIN, **told, reason="the exchange is silent", latency_ms=7.0, compute_ms=0.0)
+    return [later(nothing, bar) for bar in range(1, n_bars + 1)]
 
 
 @pytest.mark.parametrize("n_scored", [0, 1])
@@ -582,6 +601,38 @@ def test_outcomes_are_of_the_coins_own_costs(followed):
 )
 def test_the_schedule_follows_the_interval(interval, cron):
     assert cron_after_close(interval) == cron
+
+
+@pytest.mark.parametrize(
+    ("interval", "settle_s", "cron"),
+    [
+        ("5m", 60.0, "1-59/5 * * * *"),
+        ("5m", 61.0, "2-59/5 * * * *"),
+        ("15m", 840.0, "14-59/15 * * * *"),
+        ("1h", 600.0, "10 */1 * * *"),
+        ("4h", 3_540.0, "59 */4 * * *"),
+        ("1d", 90.0, "2 0 * * *"),
+    ],
+)
+def test_the_schedule_waits_for_an_exchange_that_books_trades_late(interval, settle_s, cron):
+    assert cron_after_close(interval, settle_s=settle_s) == cron
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds_after_close", "waits"),
+    [
+        ({}, 2.0, 8.0),
+        ({}, 10.0, 0.0),
+        ({}, 59.0, 0.0),
+        ({"interval": "5m"}, 2.0, 0.0),
+        ({"source": "demo", "coins": ()}, 2.0, 0.0),
+        ({"clock": closed_at(NEXT)}, 2.0, 0.0),
+    ],
+    ids=str,
+)
+def test_a_bar_of_one_minute_is_waited_for_until_the_exchange_gives_it(changes, seconds_after_close, waits):
+    settings = load_settings(**{"source": "exchange", "coins": (COIN,), "interval": "1m", **changes})
+    assert unsettled_s(closed_at(NEXT) + timedelta(seconds=seconds_after_close), settings) == waits
 
 
 def test_the_picture_counts_what_was_decided(followed):
