@@ -8,7 +8,7 @@
 reader (`crp predict`, `crp serve`, the online store) is told the same one.
 """
 
-from crp_pipeline.signals.champion import Champion, Seat, champion_of, has_champion
+from crp_pipeline.signals.champion import Champion, Seat, has_champion, made_ready
 from crp_pipeline.signals.decision import Inputs, decide, live_features
 from crp_pipeline.signals.desk import Desk, Visit
 from crp_pipeline.signals.log import SignalLog
@@ -28,11 +28,11 @@ __all__ = [
     "Signal",
     "SignalLog",
     "Visit",
-    "champion_of",
     "decide",
     "has_champion",
     "live_features",
     "live_numbers",
+    "made_ready",
     "newest_inputs",
     "newest_open",
     "outcome_frame",

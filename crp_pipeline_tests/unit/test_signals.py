@@ -94,10 +94,36 @@ def test_stop_and_target_lie_where_the_backtest_places_them_around_the_close(liv
 
 def test_the_data_hash_changes_with_any_price_that_was_read_and_with_nothing_else(live, tmp_path, live_parts):
     found = live.at(NEXT).decide()
-    longer, other = LiveCoin(tmp_path / "again", live_parts), LiveCoin(tmp_path / "other", live_parts)
-    assert longer.at(NEXT).decide().data_hash == found.data_hash
-    other.raw = with_bars(MARKET, {NEXT - 300: MARKET[COIN].iloc[NEXT - 300].to_numpy() * 1.0001})
-    assert other.at(NEXT).decide().data_hash != found.data_hash
+    own, others = dearer(MARKET, COIN, NEXT - 300), dearer(MARKET, OTHER, NEXT - 300)
+    told = {
+        name: hash_of(tmp_path / name, live_parts, raw) for name, raw in {"same": MARKET, "own": own, "others": others}.items()
+    }
+    assert told["same"] == found.data_hash
+    assert len(set(told.values())) == 3
+
+
+def test_the_data_hash_changes_with_a_feed_that_was_read(tmp_path, live_parts):
+    told = []
+    for name, rate in (("one", 1e-4), ("same", 1e-4), ("other", 2e-4)):
+        feed = pd.DataFrame({"funding_rate": 1e-4}, index=MARKET.index.rename("time"))
+        feed.iloc[NEXT - 300] = rate
+        feed.to_csv(tmp_path / f"{name}.csv")
+        config = {"path": str(tmp_path / f"{name}.csv"), "available_after": "0h"}
+        told.append(hash_of(tmp_path / name, live_parts, MARKET, feeds={"funding": config}))
+    assert told[0] == told[1] != told[2]
+
+
+def hash_of(folder, live_parts, raw, **settings):
+    live = LiveCoin(folder, live_parts, **settings)
+    live.raw = raw
+    return live.at(NEXT).decide().data_hash
+
+
+def dearer(raw, coin, row):
+    """The same market with one bar of a coin a little dearer."""
+    made = raw.copy()
+    made.loc[made.index[row], [(coin, name) for name in ("open", "high", "low", "close")]] *= 1.0001
+    return made
 
 
 def test_a_decision_is_for_the_moment_and_none_when_that_has_passed(live):
