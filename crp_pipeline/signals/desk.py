@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
@@ -171,6 +172,9 @@ class Desk:
 
 
 def _folders(settings: PipelineSettings) -> list[str]:
-    """Beginnings of paths that a message may name."""
-    told = (settings.data_dir, settings.files_dir)
-    return [f"{folder}/" for path in told for folder in {path, path.resolve()}]
+    """Folders that a message may name; a relative one only where the path goes on, or it could be any word."""
+    feeds = (Path(f"{feed.path.split('{')[0]}_").parent for feed in settings.feeds.values())
+    told = [settings.data_dir, settings.files_dir, *feeds, *filter(None, [settings.finer_dir])]
+    absolute = {str(path) for folder in told for path in (folder.absolute(), folder.resolve())} - {"/"}
+    relative = {str(folder) for folder in told} - {".", "/"}
+    return [*absolute, *(f"{path}/" for path in absolute | relative)]

@@ -196,6 +196,25 @@ def test_candles_that_are_not_to_be_had_give_no_decision_and_tell_no_path(live):
     assert found.closed_at == closed_at(NEXT)
 
 
+def test_a_missing_file_of_candles_is_told_without_its_folder(live):
+    live.at(NEXT)
+    (live.root / "files" / f"{COIN}.parquet").unlink()
+    assert live.decide().reason == (
+        f"the newest candles of {COIN} are not to be had: {COIN} has no file in ..., which has {OTHER}"
+    )
+
+
+@pytest.mark.parametrize("path", ["feeds/{coin}/funding.csv", "feeds/{base}.csv", "funding.csv"])
+@pytest.mark.parametrize("is_relative", [False, True], ids=["absolute", "relative"])
+def test_a_missing_feed_is_told_without_its_folder(tmp_path, live_parts, monkeypatch, path, is_relative):
+    monkeypatch.chdir(tmp_path)
+    given = path if is_relative else str(tmp_path / "elsewhere" / path)
+    live = LiveCoin(tmp_path / "live", live_parts, feeds={"funding": {"path": given, "available_after": "0h"}})
+    reason = live.at(NEXT).decide().reason
+    assert reason.startswith(f"the newest candles of {COIN} are not to be had: {COIN}: feed funding (")
+    assert not [word for word in (str(tmp_path), "elsewhere", "feeds/") if word in reason]
+
+
 def test_prices_of_another_coin_give_no_decision(live):
     from crp_pipeline.provenance import stamp
     from crp_pipeline.storage import write_parquet
