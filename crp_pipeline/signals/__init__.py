@@ -11,7 +11,7 @@ reader (`crp predict`, `crp serve`, the online store) is told the same one.
 from crp_pipeline.signals.champion import Champion, Seat, has_champion, made_ready
 from crp_pipeline.signals.decision import Inputs, decide, live_features
 from crp_pipeline.signals.desk import Desk, Visit
-from crp_pipeline.signals.log import SignalLog
+from crp_pipeline.signals.log import SignalLog, logged_coins
 from crp_pipeline.signals.newest import newest_inputs, newest_open, settle_s, unsettled_s
 from crp_pipeline.signals.outcomes import live_numbers, outcome_frame, score
 from crp_pipeline.signals.signal import Signal
@@ -32,6 +32,7 @@ __all__ = [
     "has_champion",
     "live_features",
     "live_numbers",
+    "logged_coins",
     "made_ready",
     "newest_inputs",
     "newest_open",

@@ -18,6 +18,7 @@ from typing import Any
 
 from crp_pipeline.chain import NO_ENTRY, Chain, no_writer, only_writer
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.registry.card import COIN
 from crp_pipeline.signals.signal import Signal
 from crp_pipeline.storage import write_text
 
@@ -97,7 +98,10 @@ class SignalLog:
         is_short = size > wanted and len(whole) < n
         if lines[-1] or is_short or not _follow(whole, self._chain.head):
             return None
-        return [_line(json.loads(line)).signal for line in whole[-n:]]
+        try:
+            return [_line(json.loads(line)).signal for line in whole[-n:]]
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def _mend(self) -> None:
         """Do what a write that was cut off had left to do."""
@@ -106,6 +110,17 @@ class SignalLog:
             last = self._chain.mend()
             if last != self._chain.head:
                 write_text(self._folder / HEAD, last)
+
+
+def logged_coins(folder: Path) -> list[str]:
+    """Coins with a log of live decisions below a folder, damaged ones included."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in paths if COIN.fullmatch(path.name) and _was_written(path))
+
+
+def _was_written(folder: Path) -> bool:
+    log = folder / LOG
+    return (folder / HEAD).exists() or (log.exists() and log.stat().st_size > 0)
 
 
 def _standing(signal: Signal, before: list[Signal]) -> Signal | None:
