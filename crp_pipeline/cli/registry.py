@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from crp_pipeline.registry.pointers import ROLES
 from crp_pipeline.reporting.model_card import card_page
 from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.settings import PipelineSettings, load_settings
+from crp_pipeline.signals import SignalLog, logged_coins
 
 Version = Annotated[str, typer.Option("--version", help="Its sixteen hex digits, as `history` tells them.")]
 AnyVersion = Annotated[str | None, typer.Option("--version", help="The champion, when none is named.")]
@@ -85,13 +87,15 @@ def show_card(coin: Coin, version: AnyVersion = None) -> None:
 
 @registry_app.command("verify")
 def verify(coin: AnyCoin = None) -> None:
-    """Check every byte of the versions, the journal and the pointers, of one coin or of all."""
-    registry = _registry()
-    coins = registry.coins() if coin is None else [coin]
-    if not coins:
+    """Check every byte of the versions, the journal, the pointers and the log of live decisions, of one coin or of all."""
+    registry, signals = _registry(), _places(load_settings()).online.parent
+    decided = set(logged_coins(signals))
+    coins = sorted({*registry.coins(), *decided}) if coin is None else [coin]
+    if coin is None and not registry.coins():
         typer.echo("the registry has no coins")
-    in_order = [_is_in_order(registry, name) for name in coins]
-    if not all(in_order):
+    of_versions = [_is_in_order(registry, name) for name in coins if name not in decided or name in registry.coins()]
+    of_signals = [_is_log_in_order(signals / name) for name in coins if name in decided]
+    if not all((*of_versions, *of_signals)):
         raise typer.Exit(1)
 
 
@@ -223,6 +227,16 @@ def _is_in_order(registry: Registry, coin: str) -> bool:
         complain(error)
         return False
     typer.echo(f"{coin}: every version and the journal are as they were written")
+    return True
+
+
+def _is_log_in_order(folder: Path) -> bool:
+    try:
+        lines = SignalLog(folder).read()
+    except CrpError as error:
+        complain(error)
+        return False
+    typer.echo(f"{folder.name}: the {len(lines):,} lines of the log of live decisions are as they were written")
     return True
 
 

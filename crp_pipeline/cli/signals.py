@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from crp_pipeline.candles.source import available_coins
 from crp_pipeline.cli.doors import app
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.predictor import load_predictor
+from crp_pipeline.registry.card import checked_coin
 from crp_pipeline.reporting.tables import to_text
-from crp_pipeline.settings import load_settings
+from crp_pipeline.settings import PipelineSettings, load_settings
 from crp_pipeline.signals import Desk, Signal
 
 
@@ -23,18 +25,24 @@ def predict(
     candles: Annotated[
         Path | None, typer.Option("--csv", help="With --from: a CSV or parquet file of candles, in any of the usual spellings.")
     ] = None,
-    last: Annotated[int, typer.Option("--last", min=1, help="With --from: how many bars to print.")] = 1,
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, help="With --from: how many bars to print, by default 1.")
+    ] = None,
 ) -> None:
     """Print what a coin's champion decides at the close of the newest bar, or what a saved model decides on a file's last bars.
 
     A decision of a champion is made and written down once; who asks again is told the same. The last bar of a file is taken as
     closed.
     """
+    if as_json and coin is None:
+        raise typer.BadParameter("--json goes with --coin")
+    if last is not None and folder is None:
+        raise typer.BadParameter("--last goes with --from and --csv")
     match (coin, folder, candles):
         case (str(), None, None):
             _champions(coin, as_json=as_json)
         case (None, Path(), Path()):
-            _saved_models(folder, candles, last)
+            _saved_models(folder, candles, last or 1)
         case _:
             raise typer.BadParameter("name either --coin, or --from and --csv")
 
@@ -52,12 +60,20 @@ def serve(
 
 def _champions(coin: str, *, as_json: bool) -> None:
     settings = load_settings()
-    if coin in settings.retired:
-        raise DataContractError(f"{coin} is retired and decides nothing")
+    _refuse_stranger(settings, coin)
     desk = Desk(settings, tell=lambda sentence: typer.echo(f"crp: {sentence}", err=True))
     now = settings.present()
     signal = desk.decide(coin).signal.as_of(now)
     typer.echo(json.dumps(signal.to_dict()) if as_json else _in_words(signal, age_s=signal.age_s(now)))
+
+
+def _refuse_stranger(settings: PipelineSettings, coin: str) -> None:
+    """Raises `CrpError` for what is no name of a coin, is retired or is none of the coins that there are."""
+    if checked_coin(coin) in settings.retired:
+        raise DataContractError(f"{coin} is retired and decides nothing")
+    known = available_coins(settings)
+    if coin not in known:
+        raise DataContractError(f"{coin} is not configured; there are {', '.join(known)}")
 
 
 def _in_words(signal: Signal, *, age_s: float) -> str:

@@ -1,6 +1,8 @@
 """Signals in Dagster: the champion's decision after each closed bar, on a job and a schedule of its own, beside any night."""
 
+import math
 from collections.abc import Iterator
+from time import sleep
 from typing import Any
 
 import dagster as dg
@@ -15,7 +17,7 @@ from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.signals import Desk, Signal, Visit, has_champion, live_numbers
+from crp_pipeline.signals import Desk, Signal, Visit, has_champion, live_numbers, settle_s, unsettled_s
 
 SCHEDULE, JOB = "signals", "after_each_bar"
 """An asset and a job cannot have one name."""
@@ -43,6 +45,7 @@ def assets(settings: PipelineSettings) -> list[dg.AssetsDefinition]:
     def signals(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         """The champion's decision on the newest closed bar, and what became of the ones before."""
         coin = context.partition_key
+        sleep(unsettled_s(settings.present(), settings))
         desk = Desk(settings, tell=context.log.warning)
         visit = desk.decide(coin)
         outcomes = desk.outcomes(coin) if visit.candles is None else desk.score(coin, visit.candles)
@@ -81,7 +84,7 @@ def schedule(settings: PipelineSettings, places: Places, signals_job: Unresolved
     @dg.schedule(
         name=SCHEDULE,
         job=signals_job,
-        cron_schedule=cron_after_close(settings.interval),
+        cron_schedule=cron_after_close(settings.interval, settle_s=settle_s(settings)),
         execution_timezone="UTC",
         default_status=ON if settings.automation.begins != "by_hand" else OFF,
         description="The decision on the bar that has just closed, of every coin that has a champion.",
@@ -95,14 +98,14 @@ def schedule(settings: PipelineSettings, places: Places, signals_job: Unresolved
     return after_each_bar
 
 
-def cron_after_close(interval: str) -> str:
-    """A minute after each close, UTC, when an exchange has booked the last trades; of one-minute bars every minute."""
-    minutes = int(interval_length(interval) / pd.Timedelta("1min"))
+def cron_after_close(interval: str, *, settle_s: float = 0.0) -> str:
+    """A minute after each close, UTC, or as many as an exchange books trades for; of one-minute bars every minute."""
+    minutes, after = int(interval_length(interval) / pd.Timedelta("1min")), max(math.ceil(settle_s / 60), 1)
     if minutes == 1:
         return "* * * * *"
     if minutes < 60:
-        return f"1-59/{minutes} * * * *"
-    return f"1 */{minutes // 60} * * *" if minutes < 24 * 60 else "1 0 * * *"
+        return f"{after}-59/{minutes} * * * *"
+    return f"{after} */{minutes // 60} * * *" if minutes < 24 * 60 else f"{after} 0 * * *"
 
 
 def _checks(signal: Signal, settings: PipelineSettings) -> list[dg.AssetCheckResult]:

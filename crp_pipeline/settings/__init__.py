@@ -35,7 +35,7 @@ from crp_pipeline.settings.parameters import (
     Sizing,
     WalkForwardConfig,
 )
-from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, ToldSettings, load_settings
+from crp_pipeline.settings.pipeline import PipelineSettings, SettingsError, ToldSettings, is_store_url, load_settings
 
 __all__ = [
     "INTERVALS",
@@ -66,5 +66,6 @@ __all__ = [
     "Sizing",
     "ToldSettings",
     "WalkForwardConfig",
+    "is_store_url",
     "load_settings",
 ]

@@ -367,8 +367,8 @@ class ExchangeConfig:
     """No bar before this day (UTC) is asked for."""
     recheck: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Stored bars that are asked for again, to see whether the exchange restates them."""
-    settle_s: Annotated[float, Field(ge=0, le=3_600)] = 10.0
-    """Seconds after its close before a bar is taken: trades may be booked late."""
+    settle_s: Annotated[float, Field(ge=0, le=3_540)] = 10.0
+    """Seconds after its close before a bar is taken: trades may be booked late. Of short bars fewer are allowed."""
     max_silence_days: Annotated[float, Field(gt=0)] = 30.0
     """A market whose last bar is older is dead, and an error."""
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 20.0

@@ -10,8 +10,17 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -52,6 +61,8 @@ from crp_pipeline.settings.parameters import (
     WalkForwardConfig,
 )
 
+STORE_SCHEMES = ("redis", "rediss", "unix")
+"""How the URL of an online store may begin."""
 _VARIABLES_OF_OTHERS = {"market_data", "dagster_pg_url", "serve_token"}
 """Variables that begin with CRP_ and are no settings: real candles for tests, Dagster's database, the token of `crp serve`."""
 _Section = TypeVar("_Section", ExecutionModel, Sizing)
@@ -159,6 +170,13 @@ class PipelineSettings(BaseSettings):
         """Whether a feature that predicts too well is kept from the models: not where the edge is planted."""
         return self.sentinels.quarantine and not self.edge_is_planted
 
+    @field_validator("online_store")
+    @classmethod
+    def _is_a_redis(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and not is_store_url(given.get_secret_value()):
+            raise ValueError("it must be a URL that begins with redis://, rediss:// or unix://")
+        return given
+
     @model_validator(mode="after")
     def _known_models(self) -> Self:
         if not self.roster or not set(self.roster) <= set(TRAINABLE) or len(set(self.roster)) < len(self.roster):
@@ -178,6 +196,18 @@ class PipelineSettings(BaseSettings):
         unknown = sorted(set(self.coin_overrides) - set(self.coins))
         if self.source != "demo" and self.coins and unknown:
             raise ValueError(f"coin_overrides.{unknown[0]} is not allowed: coins names {', '.join(self.coins)}")
+        return self
+
+    @model_validator(mode="after")
+    def _settled_before_the_next_close(self) -> Self:
+        """A decision about a bar is due before the next one has closed; a schedule asks for it at a whole minute."""
+        minutes = int(self.interval.removesuffix("m")) if self.interval.endswith("m") else 60
+        most = max(60 * (minutes - 1), 59)
+        if self.exchange.settle_s > most:
+            raise ValueError(
+                f"exchange.settle_s = {self.exchange.settle_s:g} is not allowed: a bar of {self.interval} is decided before "
+                f"the next one has closed, so it must be at most {most}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -229,6 +259,15 @@ class ToldSettings(PipelineSettings):
     is_of_an_installation: ClassVar[bool] = False
     # the library warns of a table whose file is not read
     model_config = SettingsConfigDict(pyproject_toml_table_header=None)  # type: ignore[typeddict-item]
+
+
+def is_store_url(url: str) -> bool:
+    """Whether an online store may lie there: the scheme of Redis, and a port that is a number where there is one."""
+    try:
+        scheme, port = urlsplit(url).scheme, urlsplit(url).port
+    except ValueError:
+        return False
+    return scheme in STORE_SCHEMES and port != 0
 
 
 def _named(given: object, section: Any) -> set[str]:

@@ -8,11 +8,11 @@
 reader (`crp predict`, `crp serve`, the online store) is told the same one.
 """
 
-from crp_pipeline.signals.champion import Champion, Seat, champion_of, has_champion
+from crp_pipeline.signals.champion import Champion, Seat, has_champion, made_ready
 from crp_pipeline.signals.decision import Inputs, decide, live_features
 from crp_pipeline.signals.desk import Desk, Visit
-from crp_pipeline.signals.log import SignalLog
-from crp_pipeline.signals.newest import newest_inputs, newest_open
+from crp_pipeline.signals.log import SignalLog, logged_coins
+from crp_pipeline.signals.newest import newest_inputs, newest_open, settle_s, unsettled_s
 from crp_pipeline.signals.outcomes import live_numbers, outcome_frame, score
 from crp_pipeline.signals.signal import Signal
 from crp_pipeline.signals.store import FileStore, Newest, RedisStore, put_online
@@ -28,14 +28,17 @@ __all__ = [
     "Signal",
     "SignalLog",
     "Visit",
-    "champion_of",
     "decide",
     "has_champion",
     "live_features",
     "live_numbers",
+    "logged_coins",
+    "made_ready",
     "newest_inputs",
     "newest_open",
     "outcome_frame",
     "put_online",
     "score",
+    "settle_s",
+    "unsettled_s",
 ]

@@ -34,7 +34,7 @@ class Champion:
         return any(feature.family is Family.CROSS_MARKET for feature in self.features)
 
 
-def champion_of(version: Version) -> Champion:
+def made_ready(version: Version) -> Champion:
     """A version made ready to decide."""
     models = {name: model.on_one_thread() for name, model in version.models.items()}
     read = {name for model in models.values() for name in (model.columns or (feature.name for feature in CATALOG))}
@@ -95,7 +95,7 @@ def _ready(book: Registry, coin: str, name: str) -> Champion | str:
     if not can_read(book.card_alone(coin, name), book.folder(coin, name), feature_set_id(CATALOG)):
         return f"version {name} learned from features that are no longer computed as they were"
     try:
-        return champion_of(load_version(book, coin, name))
+        return made_ready(load_version(book, coin, name))
     except CrpError as error:
         return f"version {name} no longer loads: {error}"
 

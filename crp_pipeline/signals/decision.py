@@ -82,18 +82,23 @@ def signal_about(
     bar: pd.Timestamp, *, coin: str, settings: PipelineSettings, now: datetime, compute_ms: float = 0.0, **numbers: Any
 ) -> Signal:
     """A signal about the bar that opened then, decided at `now`."""
-    length = interval_length(settings.interval)
-    closed = _moment(bar + length)
+    closed = _moment(bar + interval_length(settings.interval))
     return Signal(
         coin=coin,
         open_time=_moment(bar),
         closed_at=closed,
         decided_at=now.astimezone(UTC),
-        valid_until=closed + settings.signals.max_age_bars * timedelta(seconds=length.total_seconds()),
+        valid_until=valid_until(bar, settings),
         latency_ms=1e3 * (now - closed).total_seconds(),
         compute_ms=compute_ms,
         **numbers,
     )
+
+
+def valid_until(bar: pd.Timestamp, settings: PipelineSettings) -> datetime:
+    """The last moment at which a decision about the bar that opened then may be acted upon."""
+    length = interval_length(settings.interval)
+    return _moment(bar + length) + settings.signals.max_age_bars * timedelta(seconds=length.total_seconds())
 
 
 def live_features(champion: Champion, inputs: Inputs, interval: str) -> pd.DataFrame:
@@ -103,11 +108,18 @@ def live_features(champion: Champion, inputs: Inputs, interval: str) -> pd.DataF
     return features_since(first, inputs.candles, champion.features, market=inputs.market, feeds=inputs.feeds, interval=length)
 
 
-def candles_read(champion: Champion, candles: pd.DataFrame, interval: str) -> pd.DataFrame:
-    """The candles that the features of the last bar are made from: the same ones however many lie before them."""
+def bars_read(champion: Champion, inputs: Inputs, interval: str) -> pd.DataFrame:
+    """What the features of the last bar are made from: the same bars however many lie before them.
+
+    Of a champion that reads the market with the closes of the other coins, `close_<coin>`, and the feeds, `feed_<column>`.
+    """
+    candles = inputs.candles
     row = max(len(candles) - champion.reach, 0)
     made_of = blocks_of(candles, champion.features, interval_length(interval))
-    return candles.iloc[next(block.first for block in made_of if block.stop > row) :]
+    own = candles.iloc[next(block.first for block in made_of if block.stop > row) :][list(OHLCV)]
+    beside = {"close_": inputs.market, "feed_": inputs.feeds} if champion.reads_market else {}
+    told = (table.reindex(own.index).add_prefix(name) for name, table in beside.items() if table is not None)
+    return pd.concat([own, *told], axis=1)
 
 
 def _opinion(
@@ -131,7 +143,7 @@ def _refused_bars(champion: Champion, inputs: Inputs, own: PipelineSettings, now
     bars, bar = inputs.candles, inputs.candles.index[-1]
     closed = _moment(bar + interval_length(own.interval))
     limit = own.signals.max_age_bars
-    if now > signal_about(bar, coin="", settings=own, now=now).valid_until:
+    if now > valid_until(bar, own):
         return f"the newest bar closed at {told(closed)}, more than {limit:g} bars ago"
     if knows(champion.version, bar):
         until = told(champion.version.knows_until)
@@ -192,7 +204,7 @@ def _with_exits(
         "close": close,
         "stop": close * (1 - side * float(exits["stop_distance"])) if side else None,
         "target": close * (1 + side * float(exits["target_distance"])) if side else None,
-        "data_hash": frame_hash(candles_read(champion, bars, own.interval)[list(OHLCV)]),
+        "data_hash": frame_hash(bars_read(champion, inputs, own.interval)),
     }
     return Opinion(numbers, features)
 

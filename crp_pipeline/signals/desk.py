@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
 
 from crp_pipeline.contracts import interval_length
-from crp_pipeline.errors import CrpError
+from crp_pipeline.errors import CrpError, DataContractError
 from crp_pipeline.gate.costs import cost_data
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
@@ -16,11 +17,11 @@ from crp_pipeline.registry.card import checked_coin
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals.champion import Champion, Seat
 from crp_pipeline.signals.decision import Inputs, decide, signal_about
-from crp_pipeline.signals.log import RECENT, SignalLog
+from crp_pipeline.signals.log import SignalLog
 from crp_pipeline.signals.newest import Tell, newest_inputs, newest_open
 from crp_pipeline.signals.outcomes import outcome_frame, score, unscored
 from crp_pipeline.signals.signal import Signal
-from crp_pipeline.signals.store import Newest, put_online
+from crp_pipeline.signals.store import FileStore, Newest, put_online
 from crp_pipeline.storage import read_if_sound, write_parquet
 
 
@@ -61,9 +62,12 @@ class Desk:
         """
         now = self._clock()
         expected = newest_open(now, self._settings.interval)
-        recent = self.log(coin).latest(RECENT)
-        if recent and recent[-1].is_decided and recent[-1].open_time == expected:
-            return Visit(recent[-1])
+        last = self.log(coin).latest()
+        if last and last[-1].is_decided and last[-1].open_time == expected:
+            kept = self._online(coin)
+            if kept is not None and kept.signal == last[-1]:
+                self._put_online(kept)
+                return Visit(last[-1])
         champion = self._seat(coin).champion()
         inputs = champion if isinstance(champion, str) else self._inputs(coin, champion, now)
         if isinstance(champion, str) or isinstance(inputs, str):
@@ -71,7 +75,7 @@ class Desk:
             now = self._clock()
             made = signal_about(expected, coin=coin, settings=self._settings, now=now, version=version, reason=str(inputs))
             return Visit(self._kept(made, {}))
-        return self._decided(coin, champion, inputs, recent)
+        return self._decided(coin, champion, inputs)
 
     def score(self, coin: str, candles: pd.DataFrame) -> pd.DataFrame:
         """Score every decision whose label has ended within these candles; all outcomes of the coin, as they are stored."""
@@ -92,18 +96,24 @@ class Desk:
         """The live decisions of a coin; raises `RegistryError` for what is no name of a coin."""
         return SignalLog(self._places.signals(checked_coin(coin)))
 
-    def _decided(self, coin: str, champion: Champion, inputs: Inputs, recent: list[Signal]) -> Visit:
+    def _decided(self, coin: str, champion: Champion, inputs: Inputs) -> Visit:
         signal, features = decide(
             champion,
             inputs,
             coin=coin,
             settings=self._settings,
             clock=self._clock,
-            earlier=[it for it in recent if it.is_decided],
+            earlier=self._decisions(coin),
             timer=self._timer,
         )
         row = {} if features is None else {str(name): float(value) for name, value in features.items()}
         return Visit(self._kept(signal, row), inputs.candles)
+
+    def _decisions(self, coin: str) -> list[Signal]:
+        """The last decisions, as many as may be alike, however many bars without one lie between them."""
+        n = self._settings.signals.max_repeats
+        told = self.log(coin).back_until(lambda lines: sum(it.is_decided for it in lines) >= n)
+        return [it for it in told if it.is_decided]
 
     def _seat(self, coin: str) -> Seat:
         return self._seats.setdefault(coin, Seat(self._book, coin))
@@ -130,26 +140,41 @@ class Desk:
         return pd.Timestamp(waiting[0].open_time) - behind if waiting else None
 
     def _waiting(self, coin: str) -> list[Signal]:
-        """Decisions that came after the last one that was scored; no more of the log is read than holds them."""
-        outcomes, log, n = self.outcomes(coin), self.log(coin), RECENT
-        lines = log.latest(n)
-        while len(lines) == n and len(unscored(lines[:1], outcomes)):
-            n *= 4
-            lines = log.latest(n)
+        """Decisions that came after the last one that was scored; no more of the log is read than holds them.
+
+        All labels are equally long: of an earlier decision the label ended earlier, or a hole has taken it.
+        """
+        outcomes = self.outcomes(coin)
+        last = outcomes["open_time"].max() if len(outcomes) else None
+        lines = self.log(coin).back_until(lambda told: last is not None and told[0].open_time <= last)
         return unscored(lines, outcomes)
 
     def _kept(self, signal: Signal, features: dict[str, float]) -> Signal:
-        """Written down, put online, and told as it stands."""
+        """Written down, put online, and told as it stands; with the features only where it was made from these."""
         signal = signal.without(*_folders(self._settings))
         stands = self.log(signal.coin).append(signal)
-        if stands == signal:
-            trouble = put_online(self._settings, self._places.online, Newest(stands, features))
-            if trouble:
-                self._tell(trouble)
+        is_of_these = (stands.version, stands.data_hash) == (signal.version, signal.data_hash)
+        self._put_online(Newest(stands, features if is_of_these else {}))
         return stands
+
+    def _online(self, coin: str) -> Newest | None:
+        """What the files have; None also where they cannot be read."""
+        try:
+            return FileStore(self._places.online).get(coin)
+        except DataContractError:
+            return None
+
+    def _put_online(self, newest: Newest) -> None:
+        """Into every store that lacks it, one that was out of reach, or that a killed process did not get to, included."""
+        trouble = put_online(self._settings, self._places.online, newest)
+        if trouble:
+            self._tell(trouble)
 
 
 def _folders(settings: PipelineSettings) -> list[str]:
-    """Beginnings of paths that a message may name."""
-    told = (settings.data_dir, settings.files_dir)
-    return [f"{folder}/" for path in told for folder in {path, path.resolve()}]
+    """Folders that a message may name; a relative one only where the path goes on, or it could be any word."""
+    feeds = (Path(f"{feed.path.split('{')[0]}_").parent for feed in settings.feeds.values())
+    told = [settings.data_dir, settings.files_dir, *feeds, *filter(None, [settings.finer_dir])]
+    absolute = {str(path) for folder in told for path in (folder.absolute(), folder.resolve())} - {"/"}
+    relative = {str(folder) for folder in told} - {".", "/"}
+    return [*absolute, *(f"{path}/" for path in absolute | relative)]

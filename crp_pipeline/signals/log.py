@@ -3,20 +3,22 @@
 <folder>/decisions.jsonl    a hash chain: every decision, and every "no decision" with its reason
 <folder>/decisions.head     hash of its last line
 
-A bar keeps its first decision: one that came later, or about an earlier bar, is not written and the first one stands. "No
-decision" is none: it is written once per bar and reason, and a decision may follow it while the bar is young enough. A line
-costs the same after years as on the first day, because the end of the chain is enough to add to it; `read` checks all of it.
+A bar keeps its first decision: one that came later, or about an earlier bar, is not written. "No decision" is none: it is
+written once per bar and reason and never after a line about a later bar, and a decision may follow it while the bar is young
+enough. Who brings a line that is not written hears the last one, as every reader does. A line costs the same after years as on
+the first day, because the end of the chain is enough to add to it; `read` checks all of it.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crp_pipeline.chain import NO_ENTRY, Chain, no_writer, only_writer
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.registry.card import COIN
 from crp_pipeline.signals.signal import Signal
 from crp_pipeline.storage import write_text
 
@@ -24,7 +26,7 @@ LOG, HEAD, LOCK = "decisions.jsonl", "decisions.head", ".lock"
 BYTES_PER_LINE = 2_048
 """More than a line takes."""
 RECENT = 64
-"""Lines at the end of the chain that are read to add one."""
+"""Lines at the end of the chain that are read to add one, and at first by who looks back."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,17 @@ class SignalLog:
         with no_writer(self._folder / LOCK):
             return self._latest(n)
 
+    def back_until(self, is_enough: Callable[[list[Signal]], bool]) -> list[Signal]:
+        """The last lines, oldest first: so many that they are enough, or all of them; raises as `read` does."""
+        n = RECENT
+        lines = self.latest(n)
+        while len(lines) == n and not is_enough(lines):
+            n *= 4
+            lines = self.latest(n)
+        return lines
+
     def append(self, signal: Signal) -> Signal:
-        """Write a decision down and return the one that stands: this one, or the first that was taken about its bar."""
+        """Write a line down and return the one that stands: this one, or the last that keeps it from being written."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self._folder / LOCK):
             before = self._latest(RECENT)
@@ -87,7 +98,10 @@ class SignalLog:
         is_short = size > wanted and len(whole) < n
         if lines[-1] or is_short or not _follow(whole, self._chain.head):
             return None
-        return [_line(json.loads(line)).signal for line in whole[-n:]]
+        try:
+            return [_line(json.loads(line)).signal for line in whole[-n:]]
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def _mend(self) -> None:
         """Do what a write that was cut off had left to do."""
@@ -98,14 +112,28 @@ class SignalLog:
                 write_text(self._folder / HEAD, last)
 
 
+def logged_coins(folder: Path) -> list[str]:
+    """Coins with a log of live decisions below a folder, damaged ones included."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in paths if COIN.fullmatch(path.name) and _was_written(path))
+
+
+def _was_written(folder: Path) -> bool:
+    log = folder / LOG
+    return (folder / HEAD).exists() or (log.exists() and log.stat().st_size > 0)
+
+
 def _standing(signal: Signal, before: list[Signal]) -> Signal | None:
-    """What keeps a line from being written: a decision about its bar or a later one, or the same words about the same bar."""
-    decided = next((line for line in reversed(before) if line.is_decided), None)
-    if decided is not None and decided.open_time >= signal.open_time:
-        return decided
-    if before and (before[-1].open_time, before[-1].reason) == (signal.open_time, signal.reason) and not signal.is_decided:
-        return before[-1]
-    return None
+    """The last line where the signal is not to follow it, else None."""
+    if not before:
+        return None
+    if signal.is_decided:
+        is_late = any(line.is_decided and line.open_time >= signal.open_time for line in before)
+    else:
+        about_it = [line for line in before if line.open_time == signal.open_time]
+        is_told = any(line.is_decided or line.reason == signal.reason for line in about_it)
+        is_late = is_told or before[-1].open_time > signal.open_time
+    return before[-1] if is_late else None
 
 
 def _follow(lines: list[bytes], head: str) -> bool:

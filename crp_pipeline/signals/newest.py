@@ -31,6 +31,7 @@ from crp_pipeline.signals.decision import Inputs
 from crp_pipeline.storage import read_parquet
 
 Tell = Callable[[str], object]
+MINUTE = pd.Timedelta("1min")
 
 
 def newest_inputs(
@@ -76,6 +77,23 @@ def newest_open(now: datetime, interval: str) -> pd.Timestamp:
     return pd.Timestamp(now).floor(length) - length
 
 
+def settle_s(settings: PipelineSettings) -> float:
+    """Seconds after its close before the source gives a bar."""
+    return settings.exchange.settle_s if settings.source == "exchange" else 0.0
+
+
+def unsettled_s(now: datetime, settings: PipelineSettings) -> float:
+    """Seconds until the source gives the newest closed bar of one minute, which leaves a schedule of whole minutes no room.
+
+    0 of longer bars, and in a rehearsal, whose clock stands still.
+    """
+    length = interval_length(settings.interval)
+    if length > MINUTE or settings.clock is not None:
+        return 0.0
+    since_close = (pd.Timestamp(now) - newest_open(now, settings.interval) - length).total_seconds()
+    return max(settle_s(settings) - since_close, 0.0)
+
+
 def tail_start(now: datetime, settings: PipelineSettings) -> pd.Timestamp:
     """The bars from then on give the newest rows of a feature table to the bit, whatever came before."""
     length = interval_length(settings.interval)
@@ -90,7 +108,7 @@ def _raw(settings: PipelineSettings, coin: str, now: pd.Timestamp, since: pd.Tim
     """From the archive where it has the newest bar, which another coin's decision may have asked for; else from the source."""
     if settings.source == "exchange":
         archive = exchange_archive(settings, coin)
-        settled = now.to_pydatetime() - timedelta(seconds=settings.exchange.settle_s)
+        settled = now.to_pydatetime() - timedelta(seconds=settle_s(settings))
         last = archive.last_open_time()
         if last is not None and last >= newest_open(settled, settings.interval):
             return archive.read(since=since)

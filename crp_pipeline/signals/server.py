@@ -5,6 +5,7 @@ page asks for it, the description of the pages included. What goes wrong is one 
 """
 
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from hmac import compare_digest
@@ -20,13 +21,15 @@ from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.registry.card import COIN
 from crp_pipeline.settings import PipelineSettings
-from crp_pipeline.signals.log import SignalLog
+from crp_pipeline.signals.log import SignalLog, logged_coins
 from crp_pipeline.signals.signal import Signal
 
 TOKEN_VARIABLE = "CRP_SERVE_TOKEN"  # noqa: S105
 MOST_LINES = 1_000
+DAMAGED = "what is stored of this coin is not in order: crp registry verify tells"
 BAD_COIN = "a coin is capitals and digits parted by single dashes, such as BTC-USDT"
 CoinPath = Annotated[str, Path(pattern=f"^{COIN.pattern}$", max_length=64, description=BAD_COIN)]
+LOGGER = logging.getLogger(__name__)
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -41,9 +44,12 @@ class CoinPage(BaseModel):
     """A coin and its newest decision."""
 
     coin: str
-    closed_at: datetime
+    closed_at: datetime | None
+    """None where what is stored of the coin cannot be read."""
     signal: int | None
     version: str | None
+    reason: str
+    """Why there is no decision."""
 
 
 class ChampionPage(BaseModel):
@@ -95,7 +101,7 @@ def _guard(app: FastAPI, token: str | None) -> None:
 
     @app.middleware("http")
     async def ask_for_token(request: Request, answer: Answer) -> Response:
-        given = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
+        given = request.headers.get("authorization", "").encode("latin-1")
         if compare_digest(given, expected):
             return await answer(request)
         sentence = {"detail": "send the token as Authorization: Bearer"}
@@ -111,8 +117,9 @@ def _tell_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": sentence}, status_code=422)
 
     @app.exception_handler(CrpError)
-    async def damaged(_: Request, __: CrpError) -> JSONResponse:
-        return JSONResponse({"detail": "what is stored of this coin is not in order: crp registry verify tells"}, 503)
+    async def damaged(_: Request, error: CrpError) -> JSONResponse:
+        LOGGER.error(error)
+        return JSONResponse({"detail": DAMAGED}, 503)
 
     @app.exception_handler(Exception)
     async def broken(_: Request, __: Exception) -> JSONResponse:
@@ -123,13 +130,13 @@ def _add_pages(app: FastAPI, places: Places, clock: Callable[[], datetime]) -> N
     @app.get("/health")
     def health() -> Health:
         """Whether the server answers."""
-        return Health(status="ok", coins=len(_coins(places)))
+        return Health(status="ok", coins=len(logged_coins(places.online.parent)))
 
     @app.get("/coins")
     def coins() -> list[CoinPage]:
-        """Every coin that has a decision, with the newest."""
-        found = [_newest(places, coin).as_of(clock()) for coin in _coins(places)]
-        return [CoinPage(coin=it.coin, closed_at=it.closed_at, signal=it.signal, version=it.version) for it in found]
+        """Every coin that has a decision, with the newest; one whose log is damaged hides no other."""
+        found = (_page(places, coin, clock()) for coin in logged_coins(places.online.parent))
+        return [page for page in found if page is not None]
 
     @app.get("/signal/{coin}")
     def signal(coin: CoinPath, response: Response) -> Signal:
@@ -150,10 +157,17 @@ def _add_pages(app: FastAPI, places: Places, clock: Callable[[], datetime]) -> N
         return _champion(Registry(places.registry), coin)
 
 
-def _coins(places: Places) -> list[str]:
-    folder = places.online.parent
-    names = (path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
-    return sorted(name for name in names if COIN.fullmatch(name) and SignalLog(places.signals(name)).latest())
+def _page(places: Places, coin: str, now: datetime) -> CoinPage | None:
+    """The coin's newest decision; None where its first line was cut off."""
+    try:
+        found = SignalLog(places.signals(coin)).latest()
+    except CrpError as error:
+        LOGGER.error(error)  # noqa: TRY400
+        return CoinPage(coin=coin, closed_at=None, signal=None, version=None, reason=DAMAGED)
+    if not found:
+        return None
+    it = found[-1].as_of(now)
+    return CoinPage(coin=it.coin, closed_at=it.closed_at, signal=it.signal, version=it.version, reason=it.reason)
 
 
 def _newest(places: Places, coin: str) -> Signal:

@@ -39,7 +39,7 @@ class Signal:
     version: str | None = None
     """The champion that decided."""
     data_hash: str | None = None
-    """`storage.frame_hash` of the candles that were read for it."""
+    """`storage.frame_hash` of what was read for it: the coin's candles, the other coins' closes and the feeds."""
     latency_ms: float
     """From the bar's close to the decision."""
     compute_ms: float

@@ -3,13 +3,14 @@
 <data>/signals/online/<coin>.parquet    one row: the fields of `Signal`, then each feature as `feature_<name>`; always written
 redis: crp:signal:<coin>                one hash with the same names, where the settings name such a store
 
-A hash is written in one transaction and never takes an older decision for a newer one. It does not expire: `closed_at` and
-`valid_until` tell its age. Redis comes last and is waited for a fraction of a second: a store that is out of reach costs that
-and a sentence, and the decision stands in the log and in the file.
+What is kept never gives way to an older decision; what is damaged, or of a release that wrote otherwise, is written anew. A
+hash is written in one transaction. It does not expire: `closed_at` and `valid_until` tell its age. Redis comes last and is
+waited for a fraction of a second: a store that is out of reach costs that and a sentence, and the decision stands in the log
+and in the file.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,13 +20,12 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from crp_pipeline.errors import DataContractError
-from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.settings import PipelineSettings, is_store_url
 from crp_pipeline.signals.signal import Signal
 from crp_pipeline.storage import read_parquet, write_parquet
 
 FEATURE = "feature_"
 KEY = "crp:signal:"
-SCHEMES = ("redis", "rediss", "unix")
 ATTEMPTS = 3
 """Writes that another writer may come in between of."""
 NUMBERS = (
@@ -66,15 +66,14 @@ class FileStore:
 
     def put(self, newest: Newest) -> None:
         """Replace the coin's file, whole or not at all, unless it is about a later bar."""
-        kept = self.get(newest.signal.coin)
-        if kept is None or not _is_later(kept.signal, newest.signal):
+        if not _stays(_legible(lambda: self.get(newest.signal.coin)), newest):
             row = {**newest.signal.to_dict(), **_prefixed(newest.features)}
             write_parquet(self._path(newest.signal.coin), pd.DataFrame([row]))
 
     def get(self, coin: str) -> Newest | None:
         """The coin's file; raises `DataContractError` for one that cannot be read."""
         path = self._path(coin)
-        return _newest(read_parquet(path).iloc[0].to_dict()) if path.exists() else None
+        return _newest(read_parquet(path).to_dict("records"), place=str(path)) if path.exists() else None
 
     def _path(self, coin: str) -> Path:
         return self._folder / f"{coin}.parquet"
@@ -84,9 +83,9 @@ class RedisStore:
     """One hash per coin."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        """Nothing is connected yet; raises `DataContractError` for a URL of another kind of store."""
-        if urlsplit(url).scheme not in SCHEMES:
-            raise DataContractError("online_store must begin with redis://, rediss:// or unix://")
+        """Nothing is connected yet; raises `DataContractError` for a URL that is none of a Redis."""
+        if not is_store_url(url):
+            raise DataContractError("online_store must be a URL that begins with redis://, rediss:// or unix://")
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -113,9 +112,9 @@ class RedisStore:
                 return
 
     def get(self, coin: str) -> Newest | None:
-        """The coin's hash; raises `redis.RedisError`."""
+        """The coin's hash; raises `redis.RedisError`, and `DataContractError` for one that cannot be read."""
         stored: dict[str, str] = self._client.hgetall(KEY + coin)
-        return _newest(stored) if stored else None
+        return _newest([stored], place=KEY + coin) if stored else None
 
     def close(self) -> None:
         """Give the connections back."""
@@ -126,7 +125,7 @@ class RedisStore:
         with self._client.pipeline(transaction=True) as transaction:
             transaction.watch(key)
             stored: dict[str, str] = transaction.hgetall(key)
-            if stored and _is_later(_newest(stored).signal, newest.signal):
+            if stored and _stays(_legible(lambda: _newest([stored], place=key)), newest):
                 return
             transaction.multi()
             transaction.delete(key)
@@ -161,7 +160,10 @@ def put_online(settings: PipelineSettings, folder: Path, newest: Newest) -> str:
 
 def place_of(url: str) -> str:
     """Scheme, host and port of a URL, without user, password, database or query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no URL)"
     try:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
@@ -169,10 +171,24 @@ def place_of(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{port}"
 
 
-def _is_later(kept: Signal, other: Signal) -> bool:
-    """Whether what is kept must stay: it is about a later bar, or decides the bar that the other does not."""
-    same_bar = kept.open_time == other.open_time
-    return kept.open_time > other.open_time or (same_bar and kept.is_decided and not other.is_decided)
+def _legible(read: Callable[[], Newest | None]) -> Newest | None:
+    """What is kept; None also where it cannot be read: it is about to be written anew."""
+    try:
+        return read()
+    except DataContractError:
+        return None
+
+
+def _stays(kept: Newest | None, comes: Newest) -> bool:
+    """Whether what is kept is the same or the newer one; a decision is newer than none about its bar or a later one."""
+    if kept is None:
+        return False
+    if kept.signal == comes.signal:
+        return len(kept.features) >= len(comes.features)
+    is_later, is_as_late = kept.signal.open_time > comes.signal.open_time, kept.signal.open_time >= comes.signal.open_time
+    if comes.signal.is_decided:
+        return kept.signal.is_decided and is_later
+    return is_as_late if kept.signal.is_decided else is_later
 
 
 def _prefixed(features: Mapping[str, float]) -> dict[str, float]:
@@ -186,7 +202,16 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _newest(stored: Mapping[Any, Any]) -> Newest:
+def _newest(rows: Sequence[Mapping[Any, Any]], *, place: str) -> Newest:
+    """What a store's one row tells; raises `DataContractError` naming its place where that is no decision."""
+    try:
+        [row] = rows
+        return _read_back(row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataContractError(f"{place} holds no decision of this release: {error!r}") from error
+
+
+def _read_back(stored: Mapping[Any, Any]) -> Newest:
     told = {str(name): value for name, value in stored.items() if not _is_missing(value)}
     numbers = {name: float(told[name]) for name in NUMBERS if name in told}
     texts = {name: str(told[name]) for name in TEXTS if name in told}

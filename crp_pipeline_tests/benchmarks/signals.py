@@ -24,7 +24,7 @@ from crp_pipeline.registry import Registry
 from crp_pipeline.reporting.tables import to_text
 from crp_pipeline.settings import PipelineSettings, load_settings
 from crp_pipeline.shadow import load_version
-from crp_pipeline.signals import Champion, Inputs, Seat, Signal, SignalLog, champion_of, decide, live_features
+from crp_pipeline.signals import Champion, Inputs, Seat, Signal, SignalLog, decide, live_features, made_ready
 from crp_pipeline_tests.live import LiveCoin, learned, repaired
 from crp_pipeline_tests.shadows import COIN
 
@@ -63,7 +63,7 @@ def _trained(folder: Path, settings: PipelineSettings) -> Champion:
     models = [ModelSpec(name, params=ONE_EPOCH.get(name, {})) for name in settings.roster]
     raw = demo_market({COIN: 1.0, OTHER: 0.0}, n_bars=N_LEARNED, seed=11)
     live = LiveCoin(folder, learned(folder / "parts", *models, n_bars=N_LEARNED, raw=raw, features=features))
-    return champion_of(load_version(live.book, COIN, live.version))
+    return made_ready(load_version(live.book, COIN, live.version))
 
 
 def _stored(data: Path, coin: str) -> Champion:

@@ -10,6 +10,7 @@ from crp_pipeline.contracts import LiveOutcomeSchema, check_frame
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import CORRIDOR, PHASES
 from crp_pipeline.defs.signals import JOB
+from crp_pipeline.settings import ExchangeConfig
 from crp_pipeline.signals import FileStore, SignalLog
 from crp_pipeline.storage import read_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
@@ -101,6 +102,21 @@ def test_the_schedule_asks_for_every_coin_that_has_a_champion_once_per_bar(live)
     requests = list(schedule.evaluate_tick(context).run_requests)
     assert [(it.run_key, it.partition_key) for it in requests] == [(f"2026-03-03T05:01 signals {COIN}", COIN)]
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("1 */1 * * *", "UTC")
+
+
+def test_a_bar_that_the_exchange_does_not_give_yet_is_waited_for(live, instance, monkeypatch):
+    waited = []
+    monkeypatch.setattr("crp_pipeline.defs.signals.unsettled_s", lambda *_: 7.5)
+    monkeypatch.setattr("crp_pipeline.defs.signals.sleep", waited.append)
+    run(live, instance, LAST, seconds=90)
+    assert waited == [7.5]
+
+
+def test_the_schedule_follows_the_exchange(live):
+    plan = floor_plan(
+        live.settings.model_copy(update={"source": "exchange", "exchange": ExchangeConfig(settle_s=200.0), "coins": (COIN,)})
+    )
+    assert plan.resolve_schedule_def("signals").cron_schedule == "4 */1 * * *"
 
 
 def test_signals_are_no_part_of_a_night():

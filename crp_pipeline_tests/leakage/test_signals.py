@@ -10,7 +10,7 @@ import pytest
 from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.features.blocks import BLOCK_BARS
 from crp_pipeline.shadow import load_version
-from crp_pipeline.signals import Inputs, champion_of, decide, live_features
+from crp_pipeline.signals import Inputs, decide, live_features, made_ready
 from crp_pipeline.signals.newest import tail_start
 from crp_pipeline_tests.live import CHOSEN, COIN, LEARNED, MARKET, OTHER, LiveCoin, closed_at, repaired, whole_table, with_bars
 
@@ -26,7 +26,7 @@ def live(tmp_path_factory, live_parts):
 
 @pytest.fixture(scope="module")
 def champion(live):
-    return champion_of(load_version(live.book, COIN, live.version))
+    return made_ready(load_version(live.book, COIN, live.version))
 
 
 def known(n_bars, raw=MARKET):

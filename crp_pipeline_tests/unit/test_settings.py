@@ -169,6 +169,13 @@ def test_a_wrong_value_names_the_key_the_value_and_what_is_allowed(variable, val
         load_settings()
 
 
+@pytest.mark.parametrize(("interval", "most"), [("1m", 59), ("5m", 240), ("30m", 1_740), ("1h", 3_540), ("1d", 3_540)])
+def test_a_bar_settles_before_the_next_one_is_decided(interval, most):
+    assert load_settings(interval=interval, exchange={"settle_s": most}).exchange.settle_s == most
+    with pytest.raises(SettingsError, match=r"settle_s = .* is not allowed: .* (be at most|or equal to) " + str(most)):
+        load_settings(interval=interval, exchange={"settle_s": most + 0.5})
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [

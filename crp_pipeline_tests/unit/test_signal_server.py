@@ -1,5 +1,6 @@
 """`crp serve` and `crp predict`: the same value over HTTP and on the shell, and nothing for who must not have it."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from time import monotonic, sleep
@@ -20,10 +22,10 @@ import uvicorn
 
 from crp_pipeline.errors import DataContractError
 from crp_pipeline.signals import SignalLog
-from crp_pipeline.signals.log import LOG
+from crp_pipeline.signals.log import HEAD, LOG
 from crp_pipeline.signals.server import create_app, is_loopback, refuse_open_door, serve
 from crp_pipeline_tests.live import COIN, LEARNED, OTHER, LiveCoin, closed_at
-from crp_pipeline_tests.unit.test_signal_stores import decision, free_port, no_decision
+from crp_pipeline_tests.unit.test_signal_stores import CLOSED, decision, free_port, no_decision
 
 BARS = LEARNED + 30
 
@@ -89,7 +91,13 @@ def test_the_server_answers_and_counts_its_coins(served):
 
 def test_the_coins_are_listed_with_their_newest_decision(served, live):
     newest = live.lines()[-1]
-    told = {"coin": COIN, "closed_at": newest.to_dict()["closed_at"], "signal": newest.signal, "version": live.version}
+    told = {
+        "coin": COIN,
+        "closed_at": newest.to_dict()["closed_at"],
+        "signal": newest.signal,
+        "version": live.version,
+        "reason": "",
+    }
     assert served.ask("/coins")[1] == [told]
 
 
@@ -190,6 +198,64 @@ def test_damage_is_told_without_a_path_or_a_trace(tmp_path):
     assert "/" not in document["detail"]
 
 
+DAMAGE = {
+    "broken": lambda folder: (folder / LOG).write_bytes(b"broken\n"),
+    "gone": lambda folder: (folder / LOG).unlink(),
+    "of another release": lambda folder: rewrite(folder, later_field=1),
+    "cut short": lambda folder: rewrite(folder, open_time=None),
+}
+
+
+def rewrite(folder, **changes):
+    """The last line with other fields, its hash the head: nothing but its content is wrong."""
+    lines = (folder / LOG).read_bytes().split(b"\n")[:-1]
+    document = {name: value for name, value in {**json.loads(lines[-1]), **changes}.items() if value is not None}
+    last = json.dumps(document, sort_keys=True).encode()
+    (folder / LOG).write_bytes(b"\n".join([*lines[:-1], last, b""]))
+    (folder / HEAD).write_text(hashlib.sha256(last).hexdigest())
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_log_of_one_coin_hides_no_other_and_is_told_in_the_servers_own_log(tmp_path, damage, caplog):
+    live = LiveCoin(tmp_path)
+    for coin in (COIN, OTHER):
+        live.desk.log(coin).append(replace(decision().signal, coin=coin))
+    DAMAGE[damage](live.places.signals(COIN))
+    words = "what is stored of this coin is not in order: crp registry verify tells"
+    with site(live.settings, clock=lambda: CLOSED) as it:
+        assert it.ask("/health")[:2] == (200, {"status": "ok", "coins": 2})
+        status, [damaged, sound], _ = it.ask("/coins")
+        assert it.ask(f"/signal/{COIN}")[:2] == (503, {"detail": words})
+        assert it.ask(f"/signal/{OTHER}")[0] == 200
+    assert (status, sound["coin"], sound["signal"], sound["reason"]) == (200, OTHER, 1, "")
+    assert damaged == {"coin": COIN, "closed_at": None, "signal": None, "version": None, "reason": words}
+    own_log = [record.message for record in caplog.records if record.name == "crp_pipeline.signals.server"]
+    assert len(own_log) == 2
+    assert all(line.startswith(f"{COIN}: ") and "log of live decisions" in line for line in own_log)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_the_shell_tells_which_log_is_damaged(crp, monkeypatch, tmp_path, damage):
+    live = LiveCoin(tmp_path)
+    for coin in (COIN, OTHER):
+        live.desk.log(coin).append(replace(decision().signal, coin=coin))
+    DAMAGE[damage](live.places.signals(COIN))
+    monkeypatch.setenv("CRP_DATA_DIR", str(live.settings.data_dir))
+    code, out, err = crp("registry", "verify")
+    sound = f"{OTHER}: the 1 lines of the log of live decisions are as they were written"
+    assert (code, out.splitlines()) == (1, ["the registry has no coins", sound])
+    assert re.fullmatch(rf"crp: {COIN}: .*log of live decisions.*\n", err)
+
+
+def test_the_shell_verifies_versions_and_decisions_of_a_coin(crp, live):
+    lines = len(live.lines())
+    told = [
+        f"{COIN}: every version and the journal are as they were written",
+        f"{COIN}: the {lines} lines of the log of live decisions are as they were written",
+    ]
+    assert crp("registry", "verify", "--coin", COIN) == (0, "\n".join(told) + "\n", "")
+
+
 def test_an_error_of_ours_is_told_without_a_path_or_a_trace(tmp_path, monkeypatch):
     live = LiveCoin(tmp_path)
     live.desk.log(COIN).append(decision().signal)
@@ -218,6 +284,14 @@ def test_tokens_are_compared_in_constant_time(live, monkeypatch):
     with site(live.settings, token="s3cret") as it:
         assert it.ask("/health")[0] == 401
     assert asked == [(b"Bearer s3cret", b"Bearer s3cret")]
+
+
+def test_a_token_may_hold_any_letter(live):
+    with site(live.settings, token="Schlüssel 鍵") as it:
+        given = "Schlüssel 鍵".encode().decode("latin-1")
+        assert Site(it.url).ask("/health", token=given)[0] == 200
+        for other in ("Schl\xfcssel", "Schlussel"):
+            assert Site(it.url).ask("/health", token=other)[0] == 401
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
@@ -291,6 +365,26 @@ def test_what_is_no_coin_is_one_sentence_on_the_shell(crp, coin):
         "",
         f"crp: {coin!r} is not the name of a coin, which is capitals and digits parted by single dashes\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--coin", COIN, "--last", "3"], "--last goes with --from and --csv"),
+        (["--from", "x", "--csv", "y", "--json"], "--json goes with --coin"),
+    ],
+)
+def test_an_option_of_the_other_form_is_refused(crp, words, told):
+    code, _, err = crp("predict", *words)
+    assert code == 2
+    assert told in " ".join(err.replace("│", " ").split())
+
+
+def test_a_coin_that_nobody_knows_is_refused_and_leaves_nothing_behind(crp, live):
+    before = sorted(live.root.rglob("*"))
+    told = f"crp: BTC-UDST is not configured; there are {COIN}, {OTHER}\n"
+    assert crp("predict", "--coin", "BTC-UDST") == (1, "", told)
+    assert sorted(live.root.rglob("*")) == before
 
 
 def test_a_retired_coin_is_asked_nothing(crp, monkeypatch):

@@ -1,7 +1,9 @@
 """Live decisions: when there is one, when there is none and why, what is written down and what becomes of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,23 @@ from crp_pipeline.defs.signals import cron_after_close
 from crp_pipeline.errors import DataContractError, RegistryError
 from crp_pipeline.labels import make_labels
 from crp_pipeline.reporting.signals import decisions_figure
-from crp_pipeline.settings import INTERVALS
-from crp_pipeline.signals import SignalLog, live_numbers, outcome_frame, score
+from crp_pipeline.settings import INTERVALS, load_settings
+from crp_pipeline.signals import (
+    FileStore,
+    Newest,
+    Signal,
+    SignalLog,
+    live_numbers,
+    outcome_frame,
+    put_online,
+    score,
+    unsettled_s,
+)
 from crp_pipeline.signals.decision import exits_at
 from crp_pipeline.signals.log import HEAD, LOG, RECENT
+from crp_pipeline.signals.signal import TIMES
 from crp_pipeline.storage import read_parquet
-from crp_pipeline_tests.live import COIN, HOUR, LEARNED, MARKET, OTHER, LiveCoin, closed_at, repaired, with_bars
+from crp_pipeline_tests.live import COIN, HOUR, LEARNED, MARKET, OTHER, LiveCoin, closed_at, repaired, whole_table, with_bars
 from crp_pipeline_tests.shadows import HORIZON
 
 NEXT = LEARNED + 40
@@ -81,10 +94,36 @@ def test_stop_and_target_lie_where_the_backtest_places_them_around_the_close(liv
 
 def test_the_data_hash_changes_with_any_price_that_was_read_and_with_nothing_else(live, tmp_path, live_parts):
     found = live.at(NEXT).decide()
-    longer, other = LiveCoin(tmp_path / "again", live_parts), LiveCoin(tmp_path / "other", live_parts)
-    assert longer.at(NEXT).decide().data_hash == found.data_hash
-    other.raw = with_bars(MARKET, {NEXT - 300: MARKET[COIN].iloc[NEXT - 300].to_numpy() * 1.0001})
-    assert other.at(NEXT).decide().data_hash != found.data_hash
+    own, others = dearer(MARKET, COIN, NEXT - 300), dearer(MARKET, OTHER, NEXT - 300)
+    told = {
+        name: hash_of(tmp_path / name, live_parts, raw) for name, raw in {"same": MARKET, "own": own, "others": others}.items()
+    }
+    assert told["same"] == found.data_hash
+    assert len(set(told.values())) == 3
+
+
+def test_the_data_hash_changes_with_a_feed_that_was_read(tmp_path, live_parts):
+    told = []
+    for name, rate in (("one", 1e-4), ("same", 1e-4), ("other", 2e-4)):
+        feed = pd.DataFrame({"funding_rate": 1e-4}, index=MARKET.index.rename("time"))
+        feed.iloc[NEXT - 300] = rate
+        feed.to_csv(tmp_path / f"{name}.csv")
+        config = {"path": str(tmp_path / f"{name}.csv"), "available_after": "0h"}
+        told.append(hash_of(tmp_path / name, live_parts, MARKET, feeds={"funding": config}))
+    assert told[0] == told[1] != told[2]
+
+
+def hash_of(folder, live_parts, raw, **settings):
+    live = LiveCoin(folder, live_parts, **settings)
+    live.raw = raw
+    return live.at(NEXT).decide().data_hash
+
+
+def dearer(raw, coin, row):
+    """The same market with one bar of a coin a little dearer."""
+    made = raw.copy()
+    made.loc[made.index[row], [(coin, name) for name in ("open", "high", "low", "close")]] *= 1.0001
+    return made
 
 
 def test_a_decision_is_for_the_moment_and_none_when_that_has_passed(live):
@@ -157,6 +196,25 @@ def test_candles_that_are_not_to_be_had_give_no_decision_and_tell_no_path(live):
     assert found.closed_at == closed_at(NEXT)
 
 
+def test_a_missing_file_of_candles_is_told_without_its_folder(live):
+    live.at(NEXT)
+    (live.root / "files" / f"{COIN}.parquet").unlink()
+    assert live.decide().reason == (
+        f"the newest candles of {COIN} are not to be had: {COIN} has no file in ..., which has {OTHER}"
+    )
+
+
+@pytest.mark.parametrize("path", ["feeds/{coin}/funding.csv", "feeds/{base}.csv", "funding.csv"])
+@pytest.mark.parametrize("is_relative", [False, True], ids=["absolute", "relative"])
+def test_a_missing_feed_is_told_without_its_folder(tmp_path, live_parts, monkeypatch, path, is_relative):
+    monkeypatch.chdir(tmp_path)
+    given = path if is_relative else str(tmp_path / "elsewhere" / path)
+    live = LiveCoin(tmp_path / "live", live_parts, feeds={"funding": {"path": given, "available_after": "0h"}})
+    reason = live.at(NEXT).decide().reason
+    assert reason.startswith(f"the newest candles of {COIN} are not to be had: {COIN}: feed funding (")
+    assert not [word for word in (str(tmp_path), "elsewhere", "feeds/") if word in reason]
+
+
 def test_prices_of_another_coin_give_no_decision(live):
     from crp_pipeline.provenance import stamp
     from crp_pipeline.storage import write_parquet
@@ -210,6 +268,19 @@ def test_a_stack_that_repeats_itself_to_the_bit_gives_no_decision(live, monkeypa
     assert found[-1].reason == "the stack has given [0.2, 0.3, 0.5] 6 times in a row, to the bit: it no longer listens"
 
 
+@pytest.mark.parametrize("max_repeats", [5, 50])
+def test_a_stack_that_repeats_itself_is_refused_however_long_it_has_been_silent(tmp_path, live_parts, monkeypatch, max_repeats):
+    live = LiveCoin(tmp_path, live_parts, signals={"max_repeats": max_repeats})
+    say(monkeypatch, [0.2, 0.3, 0.5])
+    first = live.at(NEXT).decide()
+    decisions = [later(first, bar) for bar in range(1, max_repeats)]
+    for line in (*decisions, *silence(decisions[-1], RECENT + 6)):
+        live.desk.log(COIN).append(line)
+    assert "it no longer listens" in reason_at(live, NEXT + max_repeats + RECENT + 6)
+    say(monkeypatch, [0.2, 0.31, 0.49])
+    assert live.at(NEXT + max_repeats + RECENT + 7).decide().is_decided
+
+
 def test_a_side_that_no_stop_can_limit_is_not_taken(live, monkeypatch):
     live.raw = with_bars(MARKET, {row: [100.0, 100.0, 100.0, 100.0, 7.0 + row % 5] for row in range(NEXT - 30, NEXT)})
     say(monkeypatch, [0.2, 0.3, 0.5])
@@ -254,13 +325,40 @@ def test_a_bar_keeps_its_first_decision_whoever_asks_again(live):
 
 
 def test_of_two_that_decide_a_bar_at_once_the_first_stands_and_the_other_hears_it(tmp_path, a_day):
+    folder, start = tmp_path / COIN, Barrier(2)
+    for bar in range(8):
+        rivals = [later(a_day[0], bar, signal=side) for side in (-1, 1)]
+        with ThreadPoolExecutor(2) as pool:
+            told = list(pool.map(lambda it: (start.wait(), SignalLog(folder).append(it))[1], rivals))
+        assert told[0] == told[1] == SignalLog(folder).latest()[-1]
+        assert told[0] in rivals
+    assert len(SignalLog(folder).read()) == 8
+
+
+def test_a_decision_that_comes_late_is_not_written_and_hears_the_last(tmp_path, a_day):
     log, first = SignalLog(tmp_path / COIN), a_day[0]
     other = replace(first, signal=-1, decided_at=first.decided_at + timedelta(seconds=1))
     assert (log.append(first), log.append(other), log.append(a_day[1]), log.append(other)) == (first, first, a_day[1], a_day[1])
     assert log.read() == [first, a_day[1]]
 
 
-def test_no_decision_is_written_once_per_bar_and_reason(tmp_path):
+def test_no_decision_is_written_once_per_bar_and_reason(tmp_path, a_day):
+    log, [first, second] = SignalLog(tmp_path / COIN), silence(a_day[0], 2)
+    other = replace(first, reason="the market is late")
+    told = [log.append(line) for line in (first, other, first, other, second, first, other, second)]
+    assert told == [first, other, other, other, *[second] * 4]
+    assert log.read() == [first, other, second]
+
+
+def test_a_decision_may_follow_no_decision_about_its_bar_or_a_later_one(tmp_path, a_day):
+    """A clock that was ahead for a moment keeps no bar from being decided."""
+    log, ahead = SignalLog(tmp_path / COIN), silence(a_day[0], 1_000)[-1]
+    late = replace(ahead, open_time=a_day[0].open_time)
+    assert [log.append(line) for line in (ahead, a_day[0], late, a_day[1])] == [ahead, a_day[0], a_day[0], a_day[1]]
+    assert log.read() == [ahead, a_day[0], a_day[1]]
+
+
+def test_who_asks_again_without_a_champion_hears_the_same(tmp_path):
     live = LiveCoin(tmp_path)
     for seconds in (1, 2, 3):
         live.at(NEXT, seconds=seconds).decide()
@@ -333,6 +431,46 @@ def test_what_is_no_name_of_a_coin_has_no_log(live, coin):
         live.desk.decide(coin)
 
 
+# where bots read it
+
+
+@pytest.mark.parametrize("n_kept", [0, 1])
+def test_a_decision_that_a_killed_process_only_wrote_down_is_put_online_by_who_asks_next(live, monkeypatch, n_kept):
+    for bar in range(n_kept):
+        live.at(NEXT - 1 + bar).decide()
+    with monkeypatch.context() as killed:
+        killed.setattr("crp_pipeline.signals.desk.put_online", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            live.at(NEXT).decide()
+    store, first = FileStore(live.places.online), live.lines()[-1]
+    assert store.get(COIN) is None or store.get(COIN).signal.open_time < first.open_time
+    assert live.at(NEXT, seconds=90).decide() == first
+    assert store.get(COIN) == Newest(first, features_at(NEXT))
+    assert live.lines()[n_kept:] == [first]
+
+
+def features_at(n_bars):
+    return {str(name): value for name, value in whole_table(MARKET.iloc[:n_bars]).iloc[-1].items()}
+
+
+def test_a_damaged_file_of_a_coin_costs_it_no_decision(live):
+    live.at(NEXT).decide()
+    (live.places.online / f"{COIN}.parquet").write_bytes(b"broken")
+    live.at(NEXT, seconds=90).decide()
+    assert FileStore(live.places.online).get(COIN).signal == live.lines()[-1]
+    (live.places.online / f"{COIN}.parquet").write_bytes(b"broken")
+    assert live.at(NEXT + 1).decide().is_decided
+    assert FileStore(live.places.online).get(COIN).signal == live.lines()[-1]
+
+
+def test_a_store_that_was_out_of_reach_is_offered_the_decision_again_by_who_asks_again(live, monkeypatch):
+    told = []
+    monkeypatch.setattr("crp_pipeline.signals.desk.put_online", lambda *it: told.append(it[-1]) or put_online(*it))
+    live.at(NEXT).decide()
+    live.at(NEXT, seconds=90).decide()
+    assert told == [Newest(live.lines()[0], features_at(NEXT))] * 2
+
+
 # outcomes
 
 
@@ -400,10 +538,39 @@ def test_a_damaged_file_of_outcomes_is_made_anew_from_the_log(followed):
     assert "cannot be read" in live.said[0]
 
 
-def test_after_a_long_silence_old_decisions_are_still_scored(live):
-    live.at(NEXT).decide()
-    live.clock.now += timedelta(days=365 * 4)
-    assert live.desk._since(COIN) < pd.Timestamp(closed_at(NEXT))
+def later(line, n_bars, **changes):
+    """The same line about a bar so much later."""
+    return replace(line, **{name: getattr(line, name) + n_bars * HOUR for name in TIMES}, **changes)
+
+
+def silence(line, n_bars):
+    """Lines about so many bars after this one of which nothing is to be had."""
+    told = {name: getattr(line, name) for name in TIMES}
+    nothing = Signal(coin=COIN, **told, reason="the exchange is silent", latency_ms=7.0, compute_ms=0.0)
+    return [later(nothing, bar) for bar in range(1, n_bars + 1)]
+
+
+@pytest.mark.parametrize("n_scored", [0, 1])
+def test_decisions_before_a_long_silence_are_scored_after_it(tmp_path, a_day, n_scored):
+    live, candles = LiveCoin(tmp_path), repaired(MARKET[COIN].iloc[: NEXT + RECENT + 20])
+    log = live.desk.log(COIN)
+    for line in a_day[:2]:
+        log.append(line)
+    assert len(live.desk.score(COIN, candles.iloc[: NEXT + HORIZON + n_scored])) == n_scored
+    for line in silence(a_day[1], RECENT + 6):
+        log.append(line)
+    assert live.desk._since(COIN) < a_day[n_scored].open_time
+    assert list(live.desk.score(COIN, candles)["open_time"]) == [line.open_time for line in a_day[:2]]
+    assert live.desk._since(COIN) is None
+
+
+def test_a_damaged_file_of_outcomes_is_made_anew_from_before_a_long_silence(followed, a_day):
+    live, candles = followed
+    made = live.desk.score(COIN, candles)
+    for line in silence(a_day[-1], RECENT + 6):
+        live.desk.log(COIN).append(line)
+    live.places.outcomes(COIN).write_bytes(b"broken")
+    pd.testing.assert_frame_equal(live.desk.score(COIN, candles), made)
 
 
 def test_the_lone_returns_are_those_of_the_trades_that_the_backtest_enters(live):
@@ -479,6 +646,38 @@ def test_outcomes_are_of_the_coins_own_costs(followed):
 )
 def test_the_schedule_follows_the_interval(interval, cron):
     assert cron_after_close(interval) == cron
+
+
+@pytest.mark.parametrize(
+    ("interval", "settle_s", "cron"),
+    [
+        ("5m", 60.0, "1-59/5 * * * *"),
+        ("5m", 61.0, "2-59/5 * * * *"),
+        ("15m", 840.0, "14-59/15 * * * *"),
+        ("1h", 600.0, "10 */1 * * *"),
+        ("4h", 3_540.0, "59 */4 * * *"),
+        ("1d", 90.0, "2 0 * * *"),
+    ],
+)
+def test_the_schedule_waits_for_an_exchange_that_books_trades_late(interval, settle_s, cron):
+    assert cron_after_close(interval, settle_s=settle_s) == cron
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds_after_close", "waits"),
+    [
+        ({}, 2.0, 8.0),
+        ({}, 10.0, 0.0),
+        ({}, 59.0, 0.0),
+        ({"interval": "5m"}, 2.0, 0.0),
+        ({"source": "demo", "coins": ()}, 2.0, 0.0),
+        ({"clock": closed_at(NEXT)}, 2.0, 0.0),
+    ],
+    ids=str,
+)
+def test_a_bar_of_one_minute_is_waited_for_until_the_exchange_gives_it(changes, seconds_after_close, waits):
+    settings = load_settings(**{"source": "exchange", "coins": (COIN,), "interval": "1m", **changes})
+    assert unsettled_s(closed_at(NEXT) + timedelta(seconds=seconds_after_close), settings) == waits
 
 
 def test_the_picture_counts_what_was_decided(followed):
