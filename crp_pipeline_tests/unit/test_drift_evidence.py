@@ -97,15 +97,24 @@ def test_where_nobody_reigns_the_report_says_so(places, settings):
     save_report(places, report)
 
 
-def test_fresh_decisions_stand_in_until_there_is_a_live_one(places, settings, book):
+def test_fresh_decisions_stand_in_for_bars_without_a_live_one(places, settings, book):
     assert evidence_of(places, settings).source == NOTHING
     decide_all(places)
     found = evidence_of(places, settings)
-    assert found.source == FRESH
-    assert len(found.own) == LAST - LEARNED - HORIZON - 1
+    n = LAST - LEARNED - HORIZON - 1
+    assert (found.source, len(found.own)) == (f"{FRESH}: {n}", n)
+    signals = broken(book.champion(COIN), n=30)
+    live(places, signals)
+    filled = evidence_of(places, settings)
+    assert (filled.source, len(filled.own)) == (f"{LIVE}: 30, {FRESH}: {n - 30}", n)
+    is_live = filled.own["open_time"].isin(signals["open_time"])
+    assert_frame_equal(filled.own[is_live].reset_index(drop=True), signals, check_dtype=False)
+    assert_frame_equal(filled.own[~is_live], found.own[~is_live])
+
+
+def test_live_decisions_alone_are_told_as_such(places, settings, book):
     live(places, broken(book.champion(COIN), n=30))
-    found = evidence_of(places, settings)
-    assert (found.source, len(found.own)) == (LIVE, 30)
+    assert evidence_of(places, settings).source == f"{LIVE}: 30"
 
 
 def test_fresh_decisions_are_scored_as_their_labels_say(places, settings, book):
