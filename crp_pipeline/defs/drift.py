@@ -27,7 +27,7 @@ from crp_pipeline.drift import (
     save_report,
 )
 from crp_pipeline.drift.outcomes import no_outcomes
-from crp_pipeline.drift.report import ALL, CALIBRATION, DRIFTED_SHARE, FORECAST_SHIFT, HIT_RATE, VERSION
+from crp_pipeline.drift.report import ALL, CALIBRATION, DRAWDOWN, DRIFTED_SHARE, FORECAST_SHIFT, HIT_RATE, RECIPE, VERSION
 from crp_pipeline.features import ready_rows
 from crp_pipeline.gate.costs import cost_data
 from crp_pipeline.places import Places
@@ -38,12 +38,19 @@ from crp_pipeline.storage import frame_hash
 
 TOLD = 30
 """Rows of the report in a table of the page."""
-CHECKS = {
-    "features_stable": (DRIFTED_SHARE, ALL, "What the forecasts are made of is what the champion learned from."),
-    "forecasts_stable": (FORECAST_SHIFT, ALL, "Forecasts are spread as they were out of fold."),
-    "calibrated_live": (CALIBRATION, VERSION, "Confidences come true as they did out of fold."),
-    "hit_rate_as_promised": (HIT_RATE, VERSION, "Hits are no rarer than the confidences promised."),
+MEANINGS = {
+    (DRIFTED_SHARE, ALL): ("features_stable", "What the forecasts are made of is what the champion learned from."),
+    (FORECAST_SHIFT, ALL): ("forecasts_stable", "Forecasts are spread as they were out of fold."),
+    (CALIBRATION, VERSION): ("calibrated_live", "Confidences come true as they did out of fold."),
+    (HIT_RATE, VERSION): ("hit_rate_as_promised", "Hits are no rarer than the confidences promised."),
+    (HIT_RATE, RECIPE): (
+        "recipe_hit_rate_as_promised",
+        "Over the whole reign of its recipe, too, hits are no rarer than promised.",
+    ),
+    (DRAWDOWN, VERSION): ("drawdown_within_the_past", "Live equity falls no deeper than resampled past trades did."),
 }
+"""Name and meaning of the check of each measure and subject that a rule asks about."""
+CHECKS = {MEANINGS[pair][0]: pair for pair in SUMMARIES}
 
 
 def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefinition]:
@@ -58,7 +65,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         deps=["registry"],
         required_resource_keys={"io_manager"},
         dagster_type=cast("dg.DagsterType", dg.Nothing),
-        check_specs=[coin_check(name, "drift", coins, meaning) for name, (_, _, meaning) in CHECKS.items()],
+        check_specs=[coin_check(name, "drift", coins, MEANINGS[pair][1]) for name, pair in CHECKS.items()],
     )
     def drift(
         context: dg.AssetExecutionContext, candles: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame
@@ -70,7 +77,7 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
         market = Market(candles, labels, cost_data(settings, coin))
         evidence = gather_evidence(places, coin, ready, market, settings, now=now)
         report = measure(coin, evidence, settings.drift, now=now, seed=settings.seed)
-        history = save_report(places, report)
+        history = save_report(places, report, tell=context.log.warning)
         restored = fall_back(Registry(places.registry), report, settings.drift, now=now, tell=context.log.warning)
         context.resources.io_manager.settled(coin)
         context.log.info(report.sentence)
@@ -85,17 +92,17 @@ def assets(settings: PipelineSettings, places: Places) -> list[dg.AssetsDefiniti
                 "decided_by": evidence.source if evidence else "nobody reigns",
                 **({"picture": picture(drift_figure(history, coin=coin))} if has_values(history) else {}),
                 "report": table(report.table().head(TOLD)),
-                **numbers(_numbers(report, evidence)),
+                **numbers(_numbers(report, evidence, level=settings.gate.level)),
             },
         )
 
     return [drift]
 
 
-def _numbers(report: DriftReport, evidence: Evidence | None) -> dict[str, float]:
+def _numbers(report: DriftReport, evidence: Evidence | None, *, level: float) -> dict[str, float]:
     """Under names that stay, whatever is known of them."""
     values = {(it.measure, it.subject): it.value for it in report.summaries}
-    live = live_facts(evidence.own if evidence else no_outcomes())
+    live = live_facts(evidence.own if evidence else no_outcomes(), level=level)
     return {
         **{f"{measure}_of_{subject}": values.get((measure, subject), nan) for measure, subject in SUMMARIES},
         **{f"live_{name}": value for name, value in live.items()},
@@ -103,8 +110,7 @@ def _numbers(report: DriftReport, evidence: Evidence | None) -> dict[str, float]
 
 
 def _check(name: str, report: DriftReport) -> dg.AssetCheckResult:
-    measure, subject, _ = CHECKS[name]
-    reading = report.of(measure, subject) or Reading.unknown(measure, subject, n=0, missing=1)
+    reading = report.of(*CHECKS[name]) or Reading.unknown(*CHECKS[name], why="nobody reigns")
     told = {"value": reading.value, "warn": reading.warn, "limit": reading.limit}
     return dg.AssetCheckResult(
         check_name=name,

@@ -8,7 +8,7 @@ from crp_pipeline.drift.evidence import Evidence, gather_evidence
 from crp_pipeline.drift.measure import fall_back, measure
 from crp_pipeline.drift.outcomes import Market, live_facts, one_at_a_time, outcomes_of
 from crp_pipeline.drift.report import RULES, SUMMARIES, Action, DriftReport, Reading, Rule, State
-from crp_pipeline.drift.stored import read_history, read_report, save_report
+from crp_pipeline.drift.stored import measured_coins, read_history, read_report, save_report
 
 __all__ = [
     "RULES",
@@ -24,6 +24,7 @@ __all__ = [
     "gather_evidence",
     "live_facts",
     "measure",
+    "measured_coins",
     "one_at_a_time",
     "outcomes_of",
     "read_history",

@@ -17,6 +17,7 @@ from crp_pipeline.registry import Registry, Reign, Standing, standing
 from crp_pipeline.registry.candidate import DECISIONS, MODELS
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.shadow import ShadowLog, can_read, knows_until
+from crp_pipeline.signals.outcomes import outcome_frame
 from crp_pipeline.storage import read_manifest, read_parquet
 
 LIVE, FRESH, NOTHING = "live signals", "fresh decisions", "nothing"
@@ -40,7 +41,7 @@ class Evidence:
     of_recipe: pd.DataFrame
     """... and of those of every champion of its recipe in this reign."""
     source: str
-    """Where the decisions since come from: `LIVE`, `FRESH` or `NOTHING`."""
+    """Where the decisions since come from: how many are `LIVE` and how many `FRESH`, or `NOTHING`."""
 
 
 def gather_evidence(
@@ -125,15 +126,23 @@ def _decided(
     *,
     now: datetime,
 ) -> tuple[pd.DataFrame, str]:
-    """Outcomes of this reign and where they come from: live signals, or the log of fresh decisions where there are none."""
+    """Outcomes of this reign, one per bar, and where they come from.
+
+    Live signals; of a bar without one, the log of fresh decisions.
+    """
     [began, *_] = in_reign = [reign for reign in throne if reign.line >= place.reign]
     path = places.outcomes(coin)
     live = known_outcomes(read_parquet(path), now=now) if path.exists() else no_outcomes()
     is_own = live["version"].isin({reign.version for reign in in_reign}) & _closed_after(live, began.at, settings.interval)
-    if is_own.any():
-        return live[is_own].reset_index(drop=True), LIVE
-    fresh = _fresh(places, coin, place, market, settings, now=now)
-    return fresh, FRESH if len(fresh) else NOTHING
+    live, fresh = live[is_own], _fresh(places, coin, place, market, settings, now=now)
+    fresh = fresh[~fresh["open_time"].isin(live["open_time"])]
+    return outcome_frame(pd.concat([live, fresh], ignore_index=True)), _source(len(live), len(fresh))
+
+
+def _source(n_live: int, n_fresh: int) -> str:
+    """`live signals: 30, fresh decisions: 720`."""
+    told = [f"{what}: {n:,}" for what, n in ((LIVE, n_live), (FRESH, n_fresh)) if n]
+    return ", ".join(told) or NOTHING
 
 
 def _fresh(

@@ -18,7 +18,7 @@ def feature_readings(
     `weight` says how much each of them matters. A feature counts as drifted where its stability index is large
     (`DriftConfig.max_psi`) and beyond what any stretch of its history shows. Their weight is one number per night, however many
     features there are. By chance a feature goes beyond its `distance.STRETCHES` or more stretches in 1 of 21 nights that share
-    no bar; a quarter of the weight does so together as often at worst, where it hangs together without any slack.
+    no bar. If all features moved as one, the summed weight would cross the limit no more often than a single feature does.
     """
     if unknown := too_few(DRIFTED_SHARE, ALL, n_reference=len(reference), n_recent=len(recent)):
         return [unknown]

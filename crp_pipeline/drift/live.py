@@ -10,7 +10,7 @@ import pandas as pd
 
 from crp_pipeline.contracts import PROBABILITIES, Floats
 from crp_pipeline.drift.distance import USUAL, distances, recent_rows, too_few, usual_and_most
-from crp_pipeline.drift.outcomes import one_at_a_time, sides
+from crp_pipeline.drift.outcomes import one_at_a_time
 from crp_pipeline.drift.report import (
     ALL,
     CALIBRATION,
@@ -32,6 +32,7 @@ from crp_pipeline.metrics import (
 )
 from crp_pipeline.metrics.drift import stretch_starts
 from crp_pipeline.settings import DriftConfig
+from crp_pipeline.signals.outcomes import sides
 
 FEWEST_DECISIONS = 20
 """Live decisions, one at a time, below which a hit rate or a drawdown that breaks no limit is unknown and not ok."""
@@ -130,7 +131,7 @@ def drawdown_reading(past: pd.DataFrame, live: pd.DataFrame, *, seed: int) -> Re
     """
     before, alone = (one_at_a_time(frame)["net_return"].to_numpy(dtype=np.float64) for frame in (past, live))
     if len(before) < FEWEST_PAST:
-        return Reading.unknown(DRAWDOWN, VERSION, n=len(alone), missing=FEWEST_PAST - len(before))
+        return Reading.unknown(DRAWDOWN, VERSION, n=len(before), missing=FEWEST_PAST - len(before))
     shown = block_bootstrap(before, deepest_fall, block=TRADES_IN_A_BLOCK, n_resamples=N_RESAMPLES, seed=seed)
     usual, most = usual_and_most(shown[:, None])
     own = alone[-len(before) :]

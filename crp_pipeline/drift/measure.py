@@ -17,7 +17,7 @@ def measure(coin: str, evidence: Evidence | None, config: DriftConfig, *, now: d
     What has too few rows is unknown, with the number that is missing. Same evidence and seed, same report.
     """
     if evidence is None:
-        return DriftReport(coin, now, NOBODY, (Reading.unknown(CHAMPION, ALL, n=0, missing=1),))
+        return DriftReport(coin, now, NOBODY, (Reading.unknown(CHAMPION, ALL, why="nobody reigns"),))
     recent = recent_of(evidence.own, recent_days=config.recent_days, now=now)
     readings = [
         *_of_features(evidence, config),
@@ -58,5 +58,6 @@ def fall_back(
 
 def _of_features(evidence: Evidence, config: DriftConfig) -> list[Reading]:
     if not len(evidence.reference.columns):
-        return [Reading.unknown(DRIFTED_SHARE, ALL, n=0, missing=1)]
+        why = "features are no longer computed as they were when the champion learned"
+        return [Reading.unknown(DRIFTED_SHARE, ALL, why=why)]
     return feature_readings(evidence.reference, evidence.recent, evidence.weight, config)

@@ -6,13 +6,10 @@ from datetime import datetime
 import pandas as pd
 
 from crp_pipeline.backtest import CostData, lone_net_returns
-from crp_pipeline.contracts import PROBABILITIES
 from crp_pipeline.metrics import payoff_ratio
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals.decision import exits_at
-from crp_pipeline.signals.outcomes import live_numbers, outcome_frame
-
-DECIDED = ("signal", *PROBABILITIES, "confidence", "expected_return")
+from crp_pipeline.signals.outcomes import DECIDED, live_numbers, outcome_frame, sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +56,6 @@ def no_outcomes() -> pd.DataFrame:
     return outcome_frame(pd.DataFrame())
 
 
-def sides(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The outcomes of decisions that took a side."""
-    return outcomes[outcomes["signal"] != 0]
-
-
 def one_at_a_time(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Decisions that took a side, each taken when what became of the one before was known; in time order.
 
@@ -79,7 +71,7 @@ def one_at_a_time(outcomes: pd.DataFrame) -> pd.DataFrame:
     return own.iloc[kept].reset_index(drop=True)
 
 
-def live_facts(outcomes: pd.DataFrame, *, level: float = 0.95) -> dict[str, float]:
+def live_facts(outcomes: pd.DataFrame, *, level: float) -> dict[str, float]:
     """`signals.outcomes.live_numbers` with `coverage`, the share of decisions that took a side, and `payoff`.
 
     The payoff is mean win over mean loss of decisions `one_at_a_time`, of which there are `independent_sides`.

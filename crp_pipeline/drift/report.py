@@ -88,23 +88,27 @@ class Reading:
     """Rows, decisions or features behind it."""
     missing: int = 0
     """... and how many more it takes to tell."""
+    why: str = ""
+    """What keeps it unknown, where no number of them would do."""
 
     @classmethod
     def held(cls, measure: str, subject: str, value: float, *, warn: float, limit: float, n: int, worst: State) -> "Reading":
-        """A number in the state that its limits put it in; above `limit` it is in the `worst` one, NaN is unknown."""
-        return cls(measure, subject, float(value), float(warn), float(limit), _state(value, warn, limit, worst), n)
+        """A number in the state that its limits put it in; above `limit` it is in the `worst` one, unknown where one is NaN."""
+        state = _state(value, warn, limit, worst)
+        why = "the number or one of its limits is not a number" if state is State.UNKNOWN else ""
+        return cls(measure, subject, float(value), float(warn), float(limit), state, n, why=why)
 
     @classmethod
-    def unknown(cls, measure: str, subject: str, *, n: int, missing: int) -> "Reading":
-        """Too little to tell by: there were `n`, and `missing` more are needed."""
-        return cls(measure, subject, np.nan, np.nan, np.nan, State.UNKNOWN, n, missing)
+    def unknown(cls, measure: str, subject: str, *, n: int = 0, missing: int = 0, why: str = "") -> "Reading":
+        """Too little to tell by: there were `n`, and `missing` more are needed; or `why` none of them would do."""
+        return cls(measure, subject, np.nan, np.nan, np.nan, State.UNKNOWN, n, missing, why)
 
     @property
     def sentence(self) -> str:
-        """`drifted_share of all is 0.41 of 50, above 0.25: drifted`."""
+        """`drifted_share of all is 0.41 over 50, above 0.25: drifted`."""
         what = f"{self.measure} of {self.subject}"
         if self.state is State.UNKNOWN:
-            return f"{what} is unknown: {self.n:,} are there, {self.missing:,} more are needed"
+            return f"{what} is unknown: {self.why or f'{self.n:,} are there, {self.missing:,} more are needed'}"
         crossed = self.limit if self.state in {State.DRIFTED, State.BREACH} else self.warn
         side = "not above" if self.state is State.OK else "above"
         return f"{what} is {self.value:.4g} over {self.n:,}, {side} {crossed:.4g}: {self.state}"
@@ -157,7 +161,7 @@ class DriftReport:
         return next((it for it in self.readings if (it.measure, it.subject) == (measure, subject)), None)
 
     def table(self) -> pd.DataFrame:
-        """One row per reading: `measure`, `subject`, `value`, `warn`, `limit`, `state`, `n`, `missing`."""
+        """One row per reading: `measure`, `subject`, `value`, `warn`, `limit`, `state`, `n`, `missing`, `why`."""
         rows = [{**vars(reading), "state": str(reading.state)} for reading in self.readings]
         return pd.DataFrame(rows, columns=list(Reading.__dataclass_fields__))
 
@@ -168,7 +172,7 @@ class DriftReport:
 
 
 def _state(value: float, warn: float, limit: float, worst: State) -> State:
-    if np.isnan(value):
+    if np.isnan([value, warn, limit]).any():
         return State.UNKNOWN
     if value > limit:
         return worst

@@ -1,5 +1,6 @@
 """The reports of a coin as one table over time: a row per night, version and measure."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pandas as pd
 
 from crp_pipeline.contracts import OPEN_TIME_DTYPE
 from crp_pipeline.drift.report import DriftReport, Reading, State
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.places import Places
-from crp_pipeline.storage import read_parquet, write_parquet
+from crp_pipeline.registry.card import COIN
+from crp_pipeline.storage import named, read_parquet, write_parquet
 
-STAGE = "drift"
+STAGE, DAMAGED = "drift", "damaged"
 COLUMNS = {
     "at": OPEN_TIME_DTYPE,
     "version": "str",
@@ -22,6 +25,7 @@ COLUMNS = {
     "state": "str",
     "n": "int64",
     "missing": "int64",
+    "why": "str",
 }
 
 
@@ -30,12 +34,19 @@ def drift_file(places: Places, coin: str) -> Path:
     return places.frame(STAGE, coin=coin)
 
 
-def save_report(places: Places, report: DriftReport) -> pd.DataFrame:
-    """Add a report to the coin's history and return that; an earlier one of the same UTC day and version gives way to it."""
-    path = drift_file(places, report.coin)
-    earlier = read_parquet(path) if path.exists() else _rows()
-    history = with_report(earlier, report)
-    write_parquet(path, history)
+def measured_coins(places: Places) -> list[str]:
+    """Every coin of which a report is stored, retired ones included."""
+    names = (path.stem for path in (places.root / STAGE).glob("*.parquet"))
+    return sorted(name for name in names if COIN.fullmatch(name))
+
+
+def save_report(places: Places, report: DriftReport, *, tell: Callable[[str], object] = lambda _: None) -> pd.DataFrame:
+    """Add a report to the coin's history and return that; an earlier one of the same UTC day and version gives way to it.
+
+    A damaged history is laid aside as `<coin>.damaged.parquet`, which is told, and another one begins.
+    """
+    history = with_report(_earlier(drift_file(places, report.coin), tell), report)
+    write_parquet(drift_file(places, report.coin), history)
     return history
 
 
@@ -53,7 +64,7 @@ def read_history(places: Places, coin: str) -> pd.DataFrame | None:
     Raises `DataContractError` for a damaged file.
     """
     path = drift_file(places, coin)
-    return _typed(read_parquet(path)) if path.exists() else None
+    return _read(path) if path.exists() else None
 
 
 def read_report(places: Places, coin: str) -> DriftReport | None:
@@ -72,6 +83,29 @@ def latest_report(coin: str, history: pd.DataFrame) -> DriftReport:
 def _readings(rows: pd.DataFrame) -> list[Reading]:
     told = rows.drop(columns=["at", "version"]).to_dict("records")
     return [Reading(**{**{str(name): value for name, value in row.items()}, "state": State(row["state"])}) for row in told]
+
+
+def _earlier(path: Path, tell: Callable[[str], object]) -> pd.DataFrame:
+    """What was stored until now; nothing where that is damaged, which makes way."""
+    if not path.exists():
+        return _rows()
+    try:
+        return _read(path)
+    except DataContractError as error:
+        aside = path.with_name(f"{path.stem}.{DAMAGED}{path.suffix}")
+        with named(aside):
+            path.replace(aside)
+        tell(f"{error}; it is laid aside as {aside.name}, and another history of drift begins")
+        return _rows()
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A stored history; `why` is empty where it was stored without one."""
+    stored = read_parquet(path)
+    try:
+        return _typed(stored.assign(why=stored.get("why", ""))[list(COLUMNS)])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataContractError(f"{path} holds no history of drift: {error}") from error
 
 
 def _rows(*reports: DriftReport) -> pd.DataFrame:

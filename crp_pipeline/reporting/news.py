@@ -1,7 +1,7 @@
 """What is worth a notice since the last look: verdicts and champions that changed, candles that are stale, drift.
 
 Each function is given what it returned the last time, by coin, so that an occasion is told once however often one looks. A coin
-that is seen for the first time has no yesterday to differ from; one that is gone is forgotten.
+that is gone is forgotten.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +28,10 @@ NONE, CALM = "none", "ok"
 
 
 def verdict_news(told: Told, places: Places, coins: Iterable[str]) -> News:
-    """Coins whose verdict or champion is another than the last time; a rollback by hand is one as well."""
+    """Coins whose verdict or champion is another than the last time; a rollback by hand is one as well.
+
+    A coin that is seen for the first time has no yesterday to differ from.
+    """
     book = Registry(places.registry)
 
     def standing(coin: str) -> str:

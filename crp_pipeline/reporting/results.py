@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from crp_pipeline.gate import Verdict
 from crp_pipeline.gate.verdict import read_verdict
 from crp_pipeline.models.catalog import MODEL_CLASSES
 from crp_pipeline.places import Places
+from crp_pipeline.settings import GateConfig
 from crp_pipeline.storage import MANIFEST, read_manifest, read_parquet
 from crp_pipeline.tuning import tuned_table
 
@@ -53,6 +55,13 @@ class CoinResults:
     def verdict(self) -> Verdict:
         """The verdict on the night's candidate, with every number measured."""
         return read_verdict(self.places.verdict(self.coin))
+
+    @property
+    def level(self) -> float:
+        """Confidence level of the night's intervals; the house's where no verdict tells it."""
+        is_judged = self.places.verdict(self.coin).exists()
+        told = self.verdict.evidence.get("confidence_level", nan) if is_judged else nan
+        return GateConfig().level if isnan(told) else told
 
     @cached_property
     def candles(self) -> pd.DataFrame:

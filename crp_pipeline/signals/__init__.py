@@ -4,13 +4,14 @@
                                    -> store (files, Redis)
                                    -> server (HTTP)
 
-`desk` puts them together for all coins; `signal` is the value that travels. A decision is made once, written down, and every
-reader (`crp predict`, `crp serve`, the online store) is told the same one.
+`desk` puts them together for all coins, `follow` keeps one open, bar after bar; `signal` is the value that travels. A decision
+is made once, written down, and every reader (`crp predict`, `crp serve`, the online store) is told the same one.
 """
 
 from crp_pipeline.signals.champion import Champion, Seat, has_champion, made_ready
 from crp_pipeline.signals.decision import Inputs, decide, live_features
 from crp_pipeline.signals.desk import Desk, Visit
+from crp_pipeline.signals.follow import Follower, until_asked_to_end
 from crp_pipeline.signals.log import SignalLog, logged_coins
 from crp_pipeline.signals.newest import newest_inputs, newest_open, settle_s, unsettled_s
 from crp_pipeline.signals.outcomes import live_numbers, outcome_frame, score
@@ -21,6 +22,7 @@ __all__ = [
     "Champion",
     "Desk",
     "FileStore",
+    "Follower",
     "Inputs",
     "Newest",
     "RedisStore",
@@ -41,4 +43,5 @@ __all__ = [
     "score",
     "settle_s",
     "unsettled_s",
+    "until_asked_to_end",
 ]

@@ -33,6 +33,8 @@ class Visit:
     """The newest decision that stands, or why there is none."""
     candles: pd.DataFrame | None = None
     """The newest closed bars, where they were looked at."""
+    recorded_ms: float | None = None
+    """From the bars being known to the decision written down and put online; None where an earlier one stands."""
 
 
 class Desk:
@@ -77,6 +79,10 @@ class Desk:
             return Visit(self._kept(made, {}))
         return self._decided(coin, champion, inputs)
 
+    def warm(self, coin: str) -> None:
+        """Load whoever decides for the coin now, where that is another one than before, so that no decision waits for it."""
+        self._seat(coin).champion()
+
     def score(self, coin: str, candles: pd.DataFrame) -> pd.DataFrame:
         """Score every decision whose label has ended within these candles; all outcomes of the coin, as they are stored."""
         known, waiting = self.outcomes(coin), self._waiting(coin)
@@ -97,6 +103,7 @@ class Desk:
         return SignalLog(self._places.signals(checked_coin(coin)))
 
     def _decided(self, coin: str, champion: Champion, inputs: Inputs) -> Visit:
+        known_at = self._clock()
         signal, features = decide(
             champion,
             inputs,
@@ -107,7 +114,9 @@ class Desk:
             timer=self._timer,
         )
         row = {} if features is None else {str(name): float(value) for name, value in features.items()}
-        return Visit(self._kept(signal, row), inputs.candles)
+        stands = self._kept(signal, row)
+        took_ms = 1e3 * (self._clock() - known_at).total_seconds()
+        return Visit(stands, inputs.candles, took_ms if stands.decided_at == signal.decided_at else None)
 
     def _decisions(self, coin: str) -> list[Signal]:
         """The last decisions, as many as may be alike, however many bars without one lie between them."""

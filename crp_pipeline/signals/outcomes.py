@@ -66,6 +66,11 @@ def decided_frame(signals: Sequence[Signal]) -> pd.DataFrame:
     )
 
 
+def sides(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The outcomes of decisions that took a side."""
+    return outcomes[outcomes["signal"] != 0]
+
+
 def live_numbers(outcomes: pd.DataFrame, *, level: float) -> dict[str, float]:
     """What scored decisions add up to; NaN where nothing can be said.
 
@@ -73,23 +78,23 @@ def live_numbers(outcomes: pd.DataFrame, *, level: float) -> dict[str, float]:
     the same sides dealt at random would have; `expected_hit_rate` is what their confidence promised. `net_return` adds up
     what each side earned by itself, as a share of its notional.
     """
-    sides = outcomes[outcomes["signal"] != 0]
-    effective_n = effective_labels(sides)
-    rate = _mean(sides["hit"])
+    own = sides(outcomes)
+    effective_n = effective_labels(own)
+    rate = _mean(own["hit"])
     low, high = share_interval(rate, effective_n, level=level)
     return {
         "scored": float(len(outcomes)),
-        "sides": float(len(sides)),
+        "sides": float(len(own)),
         "effective_n": effective_n,
         "hit_rate": rate,
         "hit_rate_low": low,
         "hit_rate_high": high,
-        "zero_skill_hit_rate": _zero_skill(sides),
-        "expected_hit_rate": _mean(sides["confidence"]),
+        "zero_skill_hit_rate": _zero_skill(own),
+        "expected_hit_rate": _mean(own["confidence"]),
         "calibration_error": expected_calibration_error(outcomes["confidence"], outcomes["hit"]),
-        "win_rate": win_rate(sides["net_return"].to_numpy()),
-        "net_return": float(sides["net_return"].sum()),
-        "net_return_bps": 1e4 * _mean(sides["net_return"]),
+        "win_rate": win_rate(own["net_return"].to_numpy()),
+        "net_return": float(own["net_return"].sum()),
+        "net_return_bps": 1e4 * _mean(own["net_return"]),
     }
 
 
@@ -98,11 +103,11 @@ def effective_labels(outcomes: pd.DataFrame) -> float:
     return float(average_uniqueness(outcomes["open_time"], outcomes["label_end"]).sum()) if len(outcomes) else 0.0
 
 
-def _zero_skill(sides: pd.DataFrame) -> float:
+def _zero_skill(own: pd.DataFrame) -> float:
     """Chance of a hit when as many longs and shorts are dealt at random to the same bars."""
-    if not len(sides):
+    if not len(own):
         return math.nan
-    return sum(_mean(sides["signal"] == side) * _mean(sides["outcome"] == side) for side in (-1, 1))
+    return sum(_mean(own["signal"] == side) * _mean(own["outcome"] == side) for side in (-1, 1))
 
 
 def _mean(values: "pd.Series[float] | pd.Series[bool]") -> float:

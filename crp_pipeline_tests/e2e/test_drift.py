@@ -21,7 +21,10 @@ MARKET = market(LAST, seed=1)
 BARS = MARKET.candles.index
 CROWNED = (BARS[LEARNED] + pd.Timedelta(15, "min")).to_pydatetime()
 SUCCEEDED = CROWNED + pd.Timedelta(1, "D")
-CHECKS = {"features_stable", "forecasts_stable", "calibrated_live", "hit_rate_as_promised"}
+CHECKS = {
+    *("features_stable", "forecasts_stable", "calibrated_live", "hit_rate_as_promised"),
+    *("recipe_hit_rate_as_promised", "drawdown_within_the_past"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,7 @@ def test_without_a_champion_the_asset_says_so_and_holds_up_nobody(places):
     assert told["sentence"] == f"{COIN}: nobody reigns, so there is nothing to measure"
     assert set(checks) == CHECKS
     assert {it.metadata["state"].value for it in checks.values()} == {"unknown"}
+    assert all(it.description.endswith("is unknown: nobody reigns") for it in checks.values())
     assert "picture" not in told
 
 
@@ -102,6 +106,15 @@ def test_what_is_told_of_a_champion_stays_when_another_is_looked_at_the_same_day
     proved = history[(history["measure"] == HIT_RATE) & (history["state"] == "breach")]
     assert set(proved["version"]) == {second}
     assert set(history["version"]) == {first, second}
+
+
+def test_a_damaged_history_of_drift_holds_up_no_rollback(places, parts, capfd):
+    book, first, _ = two_champions(places, parts)
+    places.frame("drift", coin=COIN).parent.mkdir(parents=True)
+    places.frame("drift", coin=COIN).write_bytes(b"torn")
+    told, _ = measured(places, automatic_rollback=True)
+    assert (told["rolled_back_to"], book.champion(COIN)) == (first, first)
+    assert f"is laid aside as {COIN}.damaged.parquet" in capfd.readouterr().err
 
 
 def test_the_report_comes_after_the_drift_and_the_drift_after_the_throne_is_settled(tmp_path):

@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 
 from crp_pipeline.contracts import PROBABILITIES, LiveOutcomeSchema, check_frame
-from crp_pipeline.drift import RULES, SUMMARIES, Action, DriftReport, Reading, State, one_at_a_time, read_history, read_report
+from crp_pipeline.drift import (
+    RULES,
+    Action,
+    DriftReport,
+    Reading,
+    State,
+    measured_coins,
+    one_at_a_time,
+    read_history,
+    read_report,
+)
 from crp_pipeline.drift.distance import FEWEST_ROWS, STRETCHES, recent_rows
 from crp_pipeline.drift.features import feature_readings
 from crp_pipeline.drift.live import (
@@ -33,9 +43,11 @@ from crp_pipeline.drift.report import (
     VERSION,
 )
 from crp_pipeline.drift.stored import save_report, with_report
+from crp_pipeline.errors import DataContractError
 from crp_pipeline.metrics import shortfall_e_process
 from crp_pipeline.places import Places
 from crp_pipeline.settings import DriftConfig
+from crp_pipeline.storage import write_parquet
 from crp_pipeline_tests.drifting import alike, autoregressive, decided
 
 CONFIG = DriftConfig()
@@ -276,6 +288,20 @@ def test_a_state_begins_above_its_limit(value, state):
     assert Reading.held(HIT_RATE, VERSION, value, warn=0.1, limit=0.25, n=1, worst=State.BREACH).state is state
 
 
+@pytest.mark.parametrize(("warn", "limit"), [(math.nan, 0.25), (0.1, math.nan)])
+def test_a_number_without_a_limit_to_hold_it_against_is_unknown_and_never_ok(warn, limit):
+    found = Reading.held(HIT_RATE, VERSION, 0.05, warn=warn, limit=limit, n=50, worst=State.BREACH)
+    assert found.state is State.UNKNOWN
+    assert found.sentence.endswith("is unknown: the number or one of its limits is not a number")
+
+
+def test_what_no_number_of_rows_would_tell_says_why_also_when_it_is_read_back(tmp_path):
+    places, found = Places(tmp_path), Reading.unknown(DRIFTED_SHARE, ALL, why="features are computed otherwise")
+    assert found.sentence == "drifted_share of all is unknown: features are computed otherwise"
+    save_report(places, report(found))
+    assert read_report(places, "BTC-USDT").readings[0].sentence == found.sentence
+
+
 # ---- history --------------------------------------------------------------------------------------------------------
 
 
@@ -301,10 +327,34 @@ def test_the_latest_report_comes_back_as_it_was(tmp_path):
     pd.testing.assert_frame_equal(found.table(), told.table())
 
 
+@pytest.mark.parametrize("damage", ["torn", "another table"])
+def test_a_damaged_history_makes_way_and_tonights_report_is_kept(tmp_path, damage):
+    places, told = Places(tmp_path), []
+    path = places.frame("drift", coin="BTC-USDT")
+    write_parquet(path, pd.DataFrame({"other": [1.0]}))
+    if damage == "torn":
+        path.write_bytes(path.read_bytes()[:40])
+    before = path.read_bytes()
+    with pytest.raises(DataContractError, match=r"BTC-USDT\.parquet"):
+        read_report(places, "BTC-USDT")
+    save_report(places, report(reading()), tell=told.append)
+    assert len(read_history(places, "BTC-USDT")) == 1
+    assert path.with_name("BTC-USDT.damaged.parquet").read_bytes() == before
+    assert ["is laid aside as BTC-USDT.damaged.parquet" in it for it in told] == [True]
+    assert measured_coins(places) == ["BTC-USDT"]
+
+
+def test_a_history_that_was_stored_without_reasons_reads_as_one_without(tmp_path):
+    places = Places(tmp_path)
+    history = save_report(places, report(reading()))
+    write_parquet(places.frame("drift", coin="BTC-USDT"), history.drop(columns="why"))
+    pd.testing.assert_frame_equal(read_history(places, "BTC-USDT"), history)
+    assert len(save_report(places, report(reading(), at=NOW + timedelta(days=1)))) == 2
+
+
 def test_one_row_is_kept_per_night_and_measure():
     history = with_report(
         with_report(pd.DataFrame(columns=["at", "version"]).astype({"at": "datetime64[ns, UTC]"}), report(reading())),
         report(reading()),
     )
     assert len(history) == 1
-    assert set(SUMMARIES) >= {(DRIFTED_SHARE, ALL)}

@@ -93,19 +93,29 @@ def test_where_nobody_reigns_the_report_says_so(places, settings):
     report = report_of(places, settings)
     assert report.action is Action.OK
     assert report.of(CHAMPION, ALL).state is State.UNKNOWN
+    assert report.of(CHAMPION, ALL).sentence == "champion of all is unknown: nobody reigns"
     assert report.sentence == f"{COIN}: nobody reigns, so there is nothing to measure"
     save_report(places, report)
 
 
-def test_fresh_decisions_stand_in_until_there_is_a_live_one(places, settings, book):
+def test_fresh_decisions_stand_in_for_bars_without_a_live_one(places, settings, book):
     assert evidence_of(places, settings).source == NOTHING
     decide_all(places)
     found = evidence_of(places, settings)
-    assert found.source == FRESH
-    assert len(found.own) == LAST - LEARNED - HORIZON - 1
+    n = LAST - LEARNED - HORIZON - 1
+    assert (found.source, len(found.own)) == (f"{FRESH}: {n}", n)
+    signals = broken(book.champion(COIN), n=30)
+    live(places, signals)
+    filled = evidence_of(places, settings)
+    assert (filled.source, len(filled.own)) == (f"{LIVE}: 30, {FRESH}: {n - 30}", n)
+    is_live = filled.own["open_time"].isin(signals["open_time"])
+    assert_frame_equal(filled.own[is_live].reset_index(drop=True), signals, check_dtype=False)
+    assert_frame_equal(filled.own[~is_live], found.own[~is_live])
+
+
+def test_live_decisions_alone_are_told_as_such(places, settings, book):
     live(places, broken(book.champion(COIN), n=30))
-    found = evidence_of(places, settings)
-    assert (found.source, len(found.own)) == (LIVE, 30)
+    assert evidence_of(places, settings).source == f"{LIVE}: 30"
 
 
 def test_fresh_decisions_are_scored_as_their_labels_say(places, settings, book):
@@ -142,7 +152,9 @@ def test_features_that_are_computed_otherwise_than_the_champion_learned_are_unkn
     tables.features.attrs["feature_set_id"] = "set-2"
     found = gather_evidence(places, COIN, tables.features, Market(MARKET.candles, MARKET.labels), settings, now=NOW)
     assert found.reference.shape[1] == 0
-    assert measure(COIN, found, ROLLS_BACK, now=NOW).of(DRIFTED_SHARE, ALL).state is State.UNKNOWN
+    unknown = measure(COIN, found, ROLLS_BACK, now=NOW).of(DRIFTED_SHARE, ALL)
+    assert unknown.state is State.UNKNOWN
+    assert unknown.sentence.endswith("unknown: features are no longer computed as they were when the champion learned")
 
 
 def test_evidence_belongs_to_the_version_that_decided_and_to_its_reign(places, settings, book, parts):
@@ -301,7 +313,7 @@ def test_live_facts_are_worked_out_by_hand():
     outcomes = decided(4, horizon=1, confidence=0.6).assign(
         signal=[1, 1, 0, -1], outcome=[1, -1, 0, 1], hit=[True, False, True, False], net_return=[0.03, -0.01, 0.0, -0.02]
     )
-    facts = live_facts(outcomes)
+    facts = live_facts(outcomes, level=0.95)
     assert (facts["scored"], facts["sides"], facts["coverage"]) == (4, 3, 0.75)
     assert facts["hit_rate"] == pytest.approx(1 / 3)
     # two of three sides are long, and so are two of their three outcomes

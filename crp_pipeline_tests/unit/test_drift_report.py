@@ -9,11 +9,13 @@ from crp_pipeline.cli import app
 from crp_pipeline.drift import SUMMARIES, Reading, State, read_history, read_report
 from crp_pipeline.drift.report import DRIFTED_SHARE, FEATURE_PSI, HIT_RATE, VERSION
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.gate import Criterion, judge
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.document import Table, Words
 from crp_pipeline.reporting.drift import drift_figure, drift_page, fleet_drift, has_values, nearness
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.sections.live import drift_plot, live_section
+from crp_pipeline.storage import write_json
 from crp_pipeline_tests.drifting import store_live
 
 COIN = "BTC-USDT"
@@ -38,6 +40,18 @@ def test_the_section_shows_drift_over_time_and_live_results_with_what_they_are_h
     assert "retrain" in words
     for told in ("promised", "without skill", "payoff", "a side taken in 100.0% of 200 decisions", "independent"):
         assert told in words
+
+
+def test_live_intervals_are_told_at_the_level_of_the_nights_verdict(places):
+    def width():
+        [table] = [block for block in section_of(places).blocks if isinstance(block, Table) and block.key == "live"]
+        return table.frame["hit_rate_high"][0] - table.frame["hit_rate_low"][0]
+
+    by_default = width()
+    for level in (0.95, 0.8):
+        verdict = judge({"confidence_level": level}, [Criterion("confidence_level", ">=", 0.5)])
+        write_json(places.verdict(COIN), verdict.to_dict())
+        assert (width() < by_default) == (level < 0.95)
 
 
 def test_a_coin_of_which_nothing_was_measured_is_told_so_in_two_sentences(tmp_path):
@@ -87,9 +101,20 @@ def test_crp_drift_prints_the_latest_report_and_says_where_there_is_none(places,
     told = CliRunner().invoke(app, ["drift", "--coin", COIN], catch_exceptions=False)
     assert told.exit_code == 0
     assert "drifted_share" in told.stdout
-    missing = CliRunner().invoke(app, ["drift"])
+    whole = CliRunner().invoke(app, ["drift"], catch_exceptions=False)
+    assert whole.stdout == told.stdout, "every coin that was measured, whatever the settings name"
+    missing = CliRunner().invoke(app, ["drift", "--coin", "ETH-USDT"])
     assert isinstance(missing.exception, DataContractError)
     assert "materialize the asset drift first" in str(missing.exception)
+
+
+def test_crp_drift_complains_of_a_report_that_cannot_be_read_and_prints_the_others(places, monkeypatch):
+    monkeypatch.setenv("CRP_DATA_DIR", str(places.root))
+    places.frame("drift", coin="AAA-USDT").write_bytes(b"torn")
+    told = CliRunner().invoke(app, ["drift"], catch_exceptions=False)
+    assert told.exit_code == 1
+    assert "AAA-USDT.parquet cannot be read" in told.stderr
+    assert told.stdout.startswith(f"2024-03-04 00:20 UTC  {COIN}: champion")
 
 
 def test_the_summary_names_the_coins_whose_drift_asks_for_something_and_a_file_that_cannot_be_read(places):

@@ -1,10 +1,11 @@
 """What is known since the champion was registered: drift night by night, and what live decisions came to."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from crp_pipeline.drift import SUMMARIES, live_facts, one_at_a_time
-from crp_pipeline.drift.outcomes import sides
 from crp_pipeline.drift.stored import latest_report
 from crp_pipeline.metrics import calibration_curve, expected_calibration_error
 from crp_pipeline.reporting.document import Block, Grid, Section, Table, Words
@@ -28,6 +29,7 @@ from crp_pipeline.reporting.plots import (
 from crp_pipeline.reporting.results import CoinResults
 from crp_pipeline.reporting.sections.trading import MOST_POINTS
 from crp_pipeline.reporting.tables import counted, percent, percent_with_interval
+from crp_pipeline.signals.outcomes import sides
 
 KEY, TITLE = "live", "Since then: drift and live decisions"
 MOST_ROWS = 20
@@ -85,18 +87,18 @@ def _live(results: CoinResults) -> list[Block]:
     own = sides(outcomes)
     if own.empty:
         return [Words(f"No live decision of {results.coin} that took a side has been scored yet.")]
-    by_version = {str(version): live_facts(of) for version, of in outcomes.groupby("version", sort=False)}
-    facts = pd.DataFrame({"all": live_facts(outcomes), **by_version}).T.rename_axis("version").reset_index()
+    whole = live_facts(outcomes, level=results.level)
+    by_version = {str(it): live_facts(of, level=results.level) for it, of in outcomes.groupby("version", sort=False)}
+    facts = pd.DataFrame({"all": whole, **by_version}).T.rename_axis("version").reset_index()
     return [
-        Words(live_sentence(results.coin, outcomes)),
+        Words(live_sentence(results.coin, whole)),
         Grid([equity_plot(outcomes), calibration_plot(own)], is_wide=True),
         Table("live", f"live decisions by version, n {len(outcomes):,}", facts, _facts_view),
     ]
 
 
-def live_sentence(coin: str, outcomes: pd.DataFrame) -> str:
+def live_sentence(coin: str, facts: Mapping[str, float]) -> str:
     """Hit rate with its interval and what it must be held against."""
-    facts = live_facts(outcomes)
     rate, low, high, promised, chance, coverage = (percent(facts[name]) for name in TOLD)
     payoff = "unknown" if np.isnan(facts["payoff"]) else f"{facts['payoff']:.2f}"
     return (
