@@ -107,7 +107,7 @@ def test_a_notice_that_cannot_be_delivered_is_told_without_them(monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     lines = []
-    tell(Notice("failure", COIN, "title", "text"), load_settings(coins=(COIN,)).notify, log=lines.append)
+    tell([Notice("failure", COIN, "title", "text")], load_settings(coins=(COIN,)).notify, log=lines.append)
     assert len(lines) > 1
     assert [line for line in map(str, lines) if CANARY in line] == []
 
