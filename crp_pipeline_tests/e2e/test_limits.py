@@ -198,6 +198,18 @@ def test_a_run_whose_process_was_killed_is_ended_and_one_that_lives_is_not(sleep
     assert end_dead_runs(instance, log=said.append) == []
 
 
+def test_a_dead_run_is_ended_though_nobody_begins_the_nights(sleeping, instance):
+    process, run_id = sleeping
+    process.kill()
+    process.wait()
+    plan = floor_plan(small_settings(Path("unused"), automation={"begins": "by_hand"}))
+    [sensor] = [it for it in plan.sensors if it.name == "dead_runs"]
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+    tick = sensor.evaluate_tick(dg.build_sensor_context(instance, repository_def=plan.get_repository_def()))
+    assert tick.skip_message == f"ended: {run_id}"
+    assert instance.get_run_by_id(run_id).status is dg.DagsterRunStatus.FAILURE
+
+
 def test_a_process_that_came_later_by_the_same_number_is_another():
     assert dead_runs._lives(time.time(), os.getpid())
     assert not dead_runs._lives(time.time() - 86_400 * 365, os.getpid())
