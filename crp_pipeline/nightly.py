@@ -21,6 +21,7 @@ from crp_pipeline.candles.source import available_coins
 from crp_pipeline.definitions import defs
 from crp_pipeline.defs.automation import PHASES
 from crp_pipeline.defs.dead_runs import end_dead_runs
+from crp_pipeline.depot import Depot
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.tables import to_blocks
 from crp_pipeline.reporting.verdicts import where_to_look
@@ -93,6 +94,13 @@ def runner_of(
     return nullcontext(ThisProcess(defs, instance))
 
 
+def verdicts_of_the_night(settings: PipelineSettings, places: Places) -> str:
+    """The table of the summary, fetched first where another machine may have made it."""
+    if settings.storage is not None:
+        Depot(settings.storage).pull(places, None, stages=("summary",), lay_aside=True)
+    return to_blocks(read_parquet(places.frame("summary"))) or "no coin has a verdict"
+
+
 def main(
     coins: Annotated[list[str] | None, typer.Option("--coin", help="Only this coin; may be given again.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Coins at a time, each in a process of its own.")] = 1,
@@ -112,8 +120,7 @@ def main(
         end_dead_runs(instance, log=typer.echo)
         failed = run_phases(runner, list(dict.fromkeys(coins or known)))
     if "summary" not in failed:
-        verdicts = read_parquet(places.frame("summary"))
-        typer.echo("\n" + (to_blocks(verdicts) or "no coin has a verdict"))
+        typer.echo("\n" + verdicts_of_the_night(settings, places))
     typer.echo(f"\n{where_to_look(settings.data_dir)}")
     gc.freeze()  # else the interpreter looks through a whole night's objects, for seconds, before it leaves
     if failed:

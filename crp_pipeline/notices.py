@@ -1,15 +1,21 @@
 """Who is told what: the log always, a webhook or a mailbox where the settings name one.
 
 A notice that cannot be delivered is one more line of the log, without a password, a token or the path of the webhook, which is
-as good as one. Nobody is stopped by it, and it is not sent again: the log has it.
+as good as one. Nobody is stopped by it, and it is not sent again: the log has it. Who does not answer in time is not waited
+for, however slowly the bytes come: whoever tells has seconds, and tells everything again when it does not end in them.
 """
 
 import json
 import smtplib
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from email.message import EmailMessage
+from functools import partial
 from http.client import HTTPException
+from threading import Thread
+from time import monotonic
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
@@ -24,6 +30,7 @@ CUT = " ..."
 REDIRECTS = range(300, 400)
 TLS_PORT = 465
 """Where a mail server encrypts from the first byte on (RFC 8314)."""
+HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)
@@ -40,15 +47,55 @@ class Notice:
         object.__setattr__(self, "text", _cut(_printable(self.text), MAX_TEXT))
 
 
-def tell(notice: Notice, config: NotifyConfig, *, log: Log) -> None:
-    """Write the notice into the log, and send it to whom the settings name for its occasion; a failure raises nothing."""
-    log(f"{notice.occasion}: {notice.title}")
-    if notice.occasion not in config.on:
+def tell(notices: Sequence[Notice], config: NotifyConfig, *, log: Log) -> None:
+    """Write each into the log, and send those that are asked for as one to whom the settings name; a failure raises nothing.
+
+    It takes `timeout_s` at most, whoever answers or does not.
+    """
+    for notice in notices:
+        log(f"{notice.occasion}: {notice.title}")
+    asked_for = [notice for notice in notices if notice.occasion in config.on]
+    if not asked_for:
         return
+    until = monotonic() + config.timeout_s
+    for whom, sent in [(whom, _begun(send)) for whom, send in _channels(together(asked_for), config)]:
+        try:
+            sent.result(max(0.0, until - monotonic()))
+        except (OSError, HTTPException, smtplib.SMTPException, ValueError) as error:
+            log(f"{whom} did not take a notice: {_reason(error)}")
+
+
+def together(notices: Sequence[Notice]) -> Notice:
+    """Several as one: of no coin, and cut as any other; one stays as it is."""
+    first, *others = notices
+    if not others:
+        return first
+    text = "\n".join("\n".join(filter(None, (notice.title, notice.text))) for notice in notices)
+    return Notice(first.occasion, None, f"{len(notices)} notices: {'; '.join(notice.title for notice in notices)}", text)
+
+
+def _channels(notice: Notice, config: NotifyConfig) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Whom the settings name, and how the notice is sent there."""
     if config.webhook is not None:
-        _attempt(lambda: _post(notice, config), f"the webhook at {_host(config)}", log)
+        yield f"the webhook at {_host(config)}", partial(_post, notice, config)
     if config.email_to:
-        _attempt(lambda: _mail(notice, config), f"the mail server {config.smtp_host}:{config.smtp_port}", log)
+        yield f"the mail server {config.smtp_host}:{config.smtp_port}", partial(_mail, notice, config)
+
+
+def _begun(send: Callable[[], None]) -> Future[None]:
+    """What becomes of sending, in a thread that keeps no process from ending."""
+    sent = Future[None]()
+
+    def attempt() -> None:
+        try:
+            send()
+        except Exception as error:  # noqa: BLE001
+            sent.set_exception(error)
+        else:
+            sent.set_result(None)
+
+    Thread(target=attempt, daemon=True).start()
+    return sent
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -64,9 +111,13 @@ def _post(notice: Notice, config: NotifyConfig) -> None:
     told = asdict(notice) | {"text": "\n".join(filter(None, (notice.title, notice.text)))}
     body, kind = json.dumps(told).encode(), {"Content-Type": "application/json", "User-Agent": "crp-pipeline"}
     request = Request(config.webhook.get_secret_value(), data=body, headers=kind, method="POST")  # noqa: S310
-    # a local webhook is not asked for by way of a proxy that the environment names
-    with build_opener(_NoRedirect, ProxyHandler()).open(request, timeout=config.timeout_s):
-        pass
+    # a proxy that the environment names cannot reach this machine's own webhook
+    no_proxy = [ProxyHandler({})] if _host(config) in HERE else []
+    try:
+        build_opener(_NoRedirect, *no_proxy).open(request, timeout=config.timeout_s).close()
+    except HTTPError as answer:
+        answer.close()
+        raise
 
 
 def _mail(notice: Notice, config: NotifyConfig) -> None:
@@ -75,18 +126,29 @@ def _mail(notice: Notice, config: NotifyConfig) -> None:
     message["Subject"] = f"crp_pipeline {notice.occasion}: {notice.title}"
     message["From"], message["To"] = config.email_from, ", ".join(config.email_to)
     message.set_content("\n\n".join(filter(None, (notice.title, notice.text))))
-    door = smtplib.SMTP_SSL if config.smtp_port == TLS_PORT else smtplib.SMTP
-    with door(config.smtp_host, config.smtp_port, timeout=config.timeout_s) as server:
+    with _door(config) as server:
         _log_in(server, config)
         server.send_message(message)
 
 
+def _door(config: NotifyConfig) -> smtplib.SMTP:
+    """A connection to the mail server; one that encrypts from the first byte on has shown whose it is."""
+    if config.smtp_port == TLS_PORT:
+        context = ssl.create_default_context()
+        return smtplib.SMTP_SSL(config.smtp_host, config.smtp_port, timeout=config.timeout_s, context=context)
+    return smtplib.SMTP(config.smtp_host, config.smtp_port, timeout=config.timeout_s)
+
+
 def _log_in(server: smtplib.SMTP, config: NotifyConfig) -> None:
-    """Encrypt where the server can, and give the password to none that cannot."""
+    """Encrypt where the server can, once its certificate has shown whose it is; give the password to none that cannot.
+
+    What this machine's own server is told without a password leaves no machine, and is told in the clear.
+    """
     server.ehlo()
     encrypted = isinstance(server, smtplib.SMTP_SSL)
-    if not encrypted and server.has_extn("starttls"):
-        server.starttls()
+    is_here = config.smtp_host in HERE and config.smtp_password is None
+    if not encrypted and not is_here and server.has_extn("starttls"):
+        server.starttls(context=ssl.create_default_context())
         server.ehlo()
         encrypted = True
     if config.smtp_user is None or config.smtp_password is None:
@@ -94,13 +156,6 @@ def _log_in(server: smtplib.SMTP, config: NotifyConfig) -> None:
     if not encrypted:
         raise smtplib.SMTPNotSupportedError("it does not encrypt, and the password is not sent in the clear")
     server.login(config.smtp_user, config.smtp_password.get_secret_value())
-
-
-def _attempt(send: Callable[[], None], whom: str, log: Log) -> None:
-    try:
-        send()
-    except (OSError, HTTPException, smtplib.SMTPException, ValueError) as error:
-        log(f"{whom} did not take a notice: {_reason(error)}")
 
 
 def _reason(error: BaseException | str) -> str:
@@ -118,6 +173,8 @@ def _reason(error: BaseException | str) -> str:
             words = f"SMTP {', '.join(sorted({str(code) for code, _ in error.recipients.values()}))}"
         case smtplib.SMTPServerDisconnected():
             words = "it does not answer, or not as a mail server does"
+        case ssl.SSLCertVerificationError():
+            words = f"its certificate is not trusted: {error.verify_message}"
         case TimeoutError():
             words = "no answer in time"
         case OSError(strerror=str() as told):

@@ -5,6 +5,9 @@ import logging
 import dagster as dg
 from dagster._core.events import EngineEventData
 
+from crp_pipeline.defs.causes import cause_of
+from crp_pipeline.defs.turn import PARTITION
+
 
 class _Line(logging.Formatter):
     """`12:01:21  BTC-USDT  models/xgboost  fold 3 of 6 ...`, since lines of several coins may follow one another."""
@@ -12,7 +15,7 @@ class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
         step = str(meta.get("step_key") or meta.get("job_name") or "").replace("__", "/")
-        coin = (meta.get("job_tags") or {}).get("dagster/partition", "")
+        coin = (meta.get("job_tags") or {}).get(PARTITION, "")
         message = str(meta.get("orig_message") or record.getMessage())
         return "  ".join(filter(None, (self.formatTime(record, "%H:%M:%S"), coin, step, f"{message}{_reason(record)}")))
 
@@ -21,9 +24,7 @@ def _reason(record: logging.LogRecord) -> str:
     """Why a resource could not be opened or closed; the reason of a failed step is told at the end of the night."""
     data = getattr(getattr(record, "dagster_event", None), "event_specific_data", None)
     error = data.error if isinstance(data, EngineEventData) else None
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return "" if error is None else f" {error.message.strip()}"
+    return "" if error is None else f" {cause_of(error)}"
 
 
 class _Worth(logging.Filter):

@@ -11,10 +11,11 @@ from crp_pipeline.settings import LimitsConfig
 
 @contextmanager
 def asked_again(context: dg.AssetExecutionContext, limits: LimitsConfig) -> Iterator[None]:
-    """Has the asset begun anew after a pause that doubles, give or take chance, when the exchange in it was silent.
+    """Has the asset begun anew after a pause when the exchange in it was silent.
 
-    Every other error, and the last silence, passes as it is: a broken contract is not mended by waiting. The run waits with
-    its asset. These pauses outlast an outage of minutes; a request that fails is repeated within seconds by `candles.exchange`.
+    Pause n is `exchange_pause_s` times 2**n - 1, one more or less by chance. Every other error, and the last silence, passes as
+    it is: a broken contract is not mended by waiting. The run waits with its asset. These pauses outlast an outage of minutes;
+    a request that fails is repeated within seconds by `candles.exchange`.
     """
     try:
         yield

@@ -14,6 +14,7 @@ import dagster as dg
 from crp_pipeline.places import Places
 
 PARTITION = "dagster/partition"
+"""Tag by which Dagster says of which coin a run is."""
 BESIDE = "crp/beside_the_night"
 """Tag of a run that writes nothing of a night and so takes no turn."""
 

@@ -11,9 +11,11 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from threadpoolctl import threadpool_limits
 
+from crp_pipeline.defs.causes import cause_of
 from crp_pipeline.defs.dead_runs import host_tag
 from crp_pipeline.settings import PipelineSettings
 
+ENDED_EARLY = "the night was ended before this run was done"
 PlanOf = Callable[[PipelineSettings], dg.Definitions]
 
 
@@ -72,7 +74,7 @@ def execute(floor_plan: dg.Definitions, instance: dg.DagsterInstance, task: Task
         partition_key=task.coin, instance=instance, raise_on_error=False, run_id=task.run_id, tags=host_tag()
     )
     errors = (
-        f"{event.step_key}: {(error.cause or error).message.strip()}"
+        f"{event.step_key}: {cause_of(error)}"
         for event in result.all_events
         if event.is_step_failure and (error := event.step_failure_data.error) is not None
     )

@@ -2,7 +2,8 @@
 
 Dagster's own executor for Ray starts a process per step, some three seconds each, for twenty steps; here a coin pays for one
 process, and later coins of the same process not even for that. Every node needs this package, the data folder under the same
-name (or `CRP_STORAGE`) and Dagster's history (`CRP_DAGSTER_PG_URL`, or the same disk).
+name (or `CRP_STORAGE`) and Dagster's history (`CRP_DAGSTER_PG_URL`, or the same disk). Whoever looks at the cluster sees what
+it is given, so no secret is: a run takes those of its node's own settings.
 """
 
 import os
@@ -15,8 +16,8 @@ from typing import Any, Self
 import dagster as dg
 
 from crp_pipeline.definitions import floor_plan
-from crp_pipeline.runners.one_run import Assignment, Ended, PlanOf, Task, execute, pinned, report_lost, tasks_of
-from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.runners.one_run import ENDED_EARLY, Assignment, Ended, PlanOf, Task, execute, pinned, report_lost, tasks_of
+from crp_pipeline.settings import PipelineSettings, load_settings
 
 COIN_DIED = "the process of this run died on the Ray cluster"
 
@@ -30,8 +31,9 @@ class RayCluster:
     def __init__(
         self, settings: PipelineSettings, instance: dg.DagsterInstance, *, address: str, plan_of: PlanOf = floor_plan
     ) -> None:
-        self._assignment = Assignment(plan_of, settings, instance.get_ref(), Path.cwd())
+        self._assignment = Assignment(plan_of, settings.without_secrets(), instance.get_ref(), Path.cwd())
         self._instance, self._address = instance, address
+        self._waiting: dict[Any, Task] = {}
 
     def __enter__(self) -> Self:
         import ray
@@ -41,9 +43,13 @@ class RayCluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Let the cluster go, which ends what still runs there: these runs are reported as failed."""
         import ray
 
         ray.shutdown()
+        for task in self._waiting.values():
+            report_lost(self._instance, task, ENDED_EARLY)
+        self._waiting = {}
 
     def run(self, job: str, coins: Sequence[str | None]) -> Iterator[Ended]:
         """Run the job once per coin, wherever the cluster has room, and tell of each run as it ends."""
@@ -52,26 +58,35 @@ class RayCluster:
         started = perf_counter()
         remote = ray.remote(num_cpus=self._assignment.settings.threads, max_retries=0)(execute_remotely)
         assignment = ray.put(self._assignment)
-        waiting = {remote.remote(assignment, task): task for task in tasks_of(job, coins)}
-        while waiting:
-            [done], _ = ray.wait(list(waiting), num_returns=1)
-            yield self._outcome(done, waiting.pop(done), started)
+        self._waiting = {remote.remote(assignment, task): task for task in tasks_of(job, coins)}
+        while self._waiting:
+            [done], _ = ray.wait(list(self._waiting), num_returns=1)
+            yield self._outcome(done, self._waiting.pop(done), started)
 
     def _outcome(self, done: Any, task: Task, started: float) -> Ended:
         import ray
 
         try:
             ended = ray.get(done)
-        except (ray.exceptions.RayError, ray.exceptions.RayTaskError) as error:
-            first = str(error).strip().splitlines()[0]
-            lost = report_lost(self._instance, task, f"{COIN_DIED}: {first}")
+        except ray.exceptions.RayError as error:
+            lost = report_lost(self._instance, task, _why(error))
             return Ended(lost.task, lost.succeeded, perf_counter() - started, lost.errors)
         assert isinstance(ended, Ended)
         return ended
 
 
+def _why(error: Exception) -> str:
+    """What was raised on the cluster before the run could begin; otherwise how its process died."""
+    import ray
+
+    if isinstance(error, ray.exceptions.RayTaskError):
+        return f"{type(error.cause).__name__}: {error.cause}"
+    return f"{COIN_DIED}: {str(error).strip().splitlines()[0]}"
+
+
 def execute_remotely(assignment: Assignment, task: Task) -> Ended:
-    """Run the task in this process of the cluster."""
+    """Run the task in this process of the cluster, with the secrets of this node."""
     os.chdir(assignment.folder)
-    with dg.DagsterInstance.from_ref(assignment.instance) as instance, pinned(assignment.settings):
-        return execute(assignment.plan_of(assignment.settings), instance, task)
+    settings = assignment.settings.with_secrets_of(load_settings())
+    with dg.DagsterInstance.from_ref(assignment.instance) as instance, pinned(settings):
+        return execute(assignment.plan_of(settings), instance, task)

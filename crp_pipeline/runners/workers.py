@@ -25,7 +25,7 @@ from typing import Self
 import dagster as dg
 
 from crp_pipeline.definitions import floor_plan
-from crp_pipeline.runners.one_run import Assignment, Ended, PlanOf, Task, execute, pinned, report_lost, tasks_of
+from crp_pipeline.runners.one_run import ENDED_EARLY, Assignment, Ended, PlanOf, Task, execute, pinned, report_lost, tasks_of
 from crp_pipeline.settings import PipelineSettings
 
 BOOSTERS = ("xgboost", "lightgbm", "catboost")
@@ -79,14 +79,10 @@ class Workers:
             busy.worker.process.terminate()
         for busy in self._busy.values():
             _leave(busy.worker)
-            report_lost(self._instance, busy.task, "the night was ended before this run was done")
+            report_lost(self._instance, busy.task, ENDED_EARLY)
         for worker in self._idle:
             _leave(worker)
         self._busy, self._idle = {}, []
-
-    def process_of(self, coin: str) -> int | None:
-        """Id of the process that works on a coin at this moment."""
-        return next((it.worker.process.pid for it in self._busy.values() if it.task.coin == coin), None)
 
     def run(self, job: str, coins: Sequence[str | None]) -> Iterator[Ended]:
         """Run the job once per coin, as many at a time as there are workers, and tell of each run as it ends."""

@@ -69,8 +69,9 @@ class NotifyConfig:
     smtp_port: Annotated[int, Field(ge=1, le=65_535)] = 25
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
-    """Given to a server that encrypts and to no other."""
-    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    """Given to a server that encrypts, under a certificate that this machine trusts (`SSL_CERT_FILE` may name more)."""
+    timeout_s: Annotated[float, Field(gt=0, le=5)] = 3.0
+    """How long notices may keep whoever tells them; a sensor, which may tell of five failed runs at a time, has 60 seconds."""
     stale_hours: Annotated[float, Field(gt=0)] = 30.0
     """Hours since the newest stored bar closed at which a coin's candles are stale: a night late, and some hours more."""
 
@@ -107,6 +108,6 @@ class LimitsConfig:
     exchange_retries: Annotated[int, Field(ge=0, le=10)] = 3
     """Times that the candles of a coin are asked for again when the exchange was silent; nothing else is repeated."""
     exchange_pause_s: Annotated[float, Field(ge=0, le=3_600)] = 60.0
-    """Seconds before the first of these; twice as long before each next, give or take chance."""
+    """Unit of the pauses: the n-th is 2**n - 1 of it, one more or less by chance; of 60 they are at most 2, 4 and 8 minutes."""
     networks_on_gpu: bool = False
     """True: networks wait for one another in the pool `gpu`, not with all other training in `cpu_training`."""

@@ -156,6 +156,19 @@ class PipelineSettings(BaseSettings):
         labels = replace(self.labels, round_trip_cost_bps=2 * execution.cost_per_side_bps)
         return self.model_copy(update={"execution": execution, "sizing": sizing, "labels": labels})
 
+    def without_secrets(self) -> Self:
+        """The same settings as another machine may see them: it has secrets of its own, or none."""
+        return self._with_secrets(None, None, None, None)
+
+    def with_secrets_of(self, other: "PipelineSettings") -> Self:
+        """The same settings with the secrets of others, those that are not set there included."""
+        return self._with_secrets(other.online_store, other.mlflow, other.notify.webhook, other.notify.smtp_password)
+
+    def _with_secrets(self, *of: SecretStr | None) -> Self:
+        online_store, mlflow, webhook, smtp_password = of
+        notify = replace(self.notify, webhook=webhook, smtp_password=smtp_password)
+        return self.model_copy(update={"online_store": online_store, "mlflow": mlflow, "notify": notify})
+
     def present(self) -> datetime:
         """The present moment in UTC, or the one that `clock` tells."""
         return (self.clock or datetime.now(UTC)).astimezone(UTC)

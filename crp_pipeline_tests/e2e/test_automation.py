@@ -1,5 +1,6 @@
 """The unattended night: who starts what, and what one coin's trouble costs the others."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from crp_pipeline.candles.source import available_coins
 from crp_pipeline.definitions import floor_plan
 from crp_pipeline.defs.automation import NIGHT, PHASE, PHASES, next_requests
+from crp_pipeline.defs.automation.night import first_requests
 from crp_pipeline.defs.automation.schedules import begin_night
 from crp_pipeline.nightly import run_night
 from crp_pipeline_tests.e2e.corridor import small_settings
@@ -257,6 +259,33 @@ def test_last_night_is_none_of_tonights_business(instance):
         instance, (CANDLES, "A", OK), (MARKET, None, OK), (CONTROLS, None, OK), (CORRIDOR, "A", RUNNING), night="2026-03-02"
     )
     assert with_runs(instance, (CANDLES, "A", OK), night="2026-03-03") == [(MARKET, None), (CONTROLS, None)]
+
+
+def test_a_coin_that_is_added_during_the_night_waits_for_the_next_one(instance):
+    coins, with_another = ["A", "B"], ["A", "B", "NEW"]
+    [first, *others] = first_requests("2026-03-03", coins)
+    assert "crp/coins" not in {name for it in others for name in it.tags}, "a thousand coins name a thousand coins once"
+    for request in (first, *others):
+        run = dg.DagsterRun(job_name=CANDLES, run_id=request.partition_key, status=RUNNING)
+        instance.add_run(run.with_tags({**request.tags, "dagster/partition": request.partition_key}))
+        assert next_requests(instance, with_another) == []
+        instance.report_run_failed(instance.get_run_by_id(request.partition_key))
+    assert [it.job_name for it in next_requests(instance, with_another)] == [SUMMARY]
+
+
+def test_a_night_waits_for_every_coin_that_it_asked_for_and_that_is_still_configured(instance):
+    tags = {NIGHT: "2026-03-03", PHASE: CANDLES, "crp/coins": json.dumps(["A", "B"]), "dagster/partition": "A"}
+    instance.add_run(dg.DagsterRun(job_name=CANDLES, run_id="A", tags=tags, status=OK))
+    assert next_requests(instance, ["A", "B", "C"]) == []
+    assert [it.job_name for it in next_requests(instance, ["A", "C"])] == [MARKET, CONTROLS]
+
+
+def test_a_run_of_last_night_that_is_executed_again_does_not_stop_tonight(instance):
+    with_runs(instance, (CANDLES, "A", BAD), (SUMMARY, None, OK), night="2026-03-02")
+    with_runs(instance, (CANDLES, "A", OK), night="2026-03-03")
+    again = with_runs(instance, (CANDLES, "A", OK), night="2026-03-02")
+    assert again == [(MARKET, None), (CONTROLS, None)]
+    assert {it.tags[NIGHT] for it in next_requests(instance, ["A"])} == {"2026-03-03"}
 
 
 def test_a_phase_is_asked_for_under_one_key(instance):

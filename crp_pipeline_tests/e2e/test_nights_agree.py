@@ -17,6 +17,7 @@ from crp_pipeline.storage import frame_hash, read_parquet, sha256
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.night_process import home_of_a_night
 from crp_pipeline_tests.e2e.ray_cluster import cluster_of_two
+from crp_pipeline_tests.e2e.test_workers import process_of
 
 pytestmark = pytest.mark.slow
 COINS = (EDGE, NOISE) = ("EDGE-DEMO", "NOISE-DEMO")
@@ -57,7 +58,7 @@ def test_coins_at_a_time_and_one_that_is_killed_and_run_again_leave_the_same(ser
 
     def kill_once(line: str) -> None:
         if not killed and NOISE in line and "models/lightgbm" in line:
-            killed.append(workers.process_of(NOISE))
+            killed.append(process_of(workers, NOISE))
             os.kill(killed[0], signal.SIGKILL)
 
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:

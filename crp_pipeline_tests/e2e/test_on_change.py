@@ -169,7 +169,7 @@ def test_schedule_and_declarative_automation_are_alternatives():
         told = [*plan.schedules, *plan.sensors]
         return {it.name for it in told if it.default_status.value == "RUNNING"}
 
-    watchers = {"tell_failures", "tell_summaries", "tell_verdicts", "tell_stale_candles", "tell_drift"}
+    watchers = {"dead_runs", "tell_failures", "tell_summaries", "tell_verdicts", "tell_stale_candles", "tell_drift"}
     assert statuses("nightly") == {"nightly", "signals", "weekly_controls", "night_watch", *watchers}
     assert statuses("on_change") == {"on_change", "signals", "weekly_controls", "night_watch", *watchers}
     assert statuses("by_hand") == watchers

@@ -9,7 +9,7 @@ import pytest
 from crp_pipeline.runners import RayCluster
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.ray_cluster import cluster_of_two
-from crp_pipeline_tests.e2e.toy_plan import COINS, DIES, FAILS, toy_plan
+from crp_pipeline_tests.e2e.toy_plan import COINS, DIES, FAILS, WAITS, no_plan, toy_plan
 
 pytest.importorskip("ray", reason="ray is missing: pip install 'crp-pipeline[ray]'")
 pytestmark = [
@@ -56,3 +56,17 @@ def test_a_process_that_dies_on_the_cluster_costs_its_coin_and_no_other(phase, i
 def test_the_nodes_work_at_the_same_time(phase, folder):
     processes = {(folder / "data" / coin).read_text() for coin in COINS}
     assert 2 <= len(processes) < len(COINS)
+
+
+def test_why_a_run_could_not_begin_is_told(address, folder, instance):
+    with RayCluster(small_settings(folder / "data"), instance, address=address, plan_of=no_plan) as runner:
+        [ended] = runner.run("toy", ["A"])
+    assert (ended.succeeded, ended.errors) == (False, ("ValueError: roster is empty\non this node",))
+
+
+def test_a_night_that_is_broken_off_ends_its_runs(address, folder, instance):
+    with RayCluster(small_settings(folder / "data"), instance, address=address, plan_of=toy_plan) as runner:
+        first = next(runner.run("sleep", [WAITS, "A"]))
+    assert (first.task.coin, first.succeeded) == ("A", True)
+    [run] = instance.get_runs(dg.RunsFilter(job_name="sleep", tags={"dagster/partition": WAITS}))
+    assert run.status is dg.DagsterRunStatus.FAILURE

@@ -1,16 +1,19 @@
 """Nothing that the project writes holds a secret: every one is a canary, and everything written is searched for it."""
 
 import json
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
 
+import dagster as dg
 import pytest
 from pydantic import SecretStr
 
 from crp_pipeline.notices import Notice, tell
+from crp_pipeline.runners import RayCluster
 from crp_pipeline.settings import load_settings
 from crp_pipeline.settings.pipeline import PipelineSettings
 from crp_pipeline_tests.e2e.corridor import small_settings
@@ -115,9 +118,20 @@ def test_a_notice_that_cannot_be_delivered_is_told_without_them(monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     lines = []
-    tell(Notice("failure", COIN, "title", "text"), load_settings(coins=(COIN,)).notify, log=lines.append)
+    tell([Notice("failure", COIN, "title", "text")], load_settings(coins=(COIN,)).notify, log=lines.append)
     assert len(lines) > 1
     assert [line for line in map(str, lines) if CANARY in line] == []
+
+
+def test_a_ray_cluster_is_given_none_and_its_nodes_take_their_own(monkeypatch, tmp_path):
+    for name, value in {**SECRETS, "CRP_MLFLOW": f"http://{CANARY}@127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(coins=(COIN,))
+    assert CANARY.encode() in pickle.dumps(settings)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assignment = RayCluster(settings, instance, address="nowhere")._assignment
+    assert CANARY.encode() not in pickle.dumps(assignment)
+    assert assignment.settings.with_secrets_of(load_settings()) == settings
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Who is told of failed runs, verdicts, stale candles, drift and summaries, and that each is told once."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +152,21 @@ def test_a_sensor_posts_what_it_found_and_remembers_it(tmp_path):
     ]
     [(_, _, body)] = server.got
     assert json.loads(body)["title"] == "EDGE-DEMO: PROMOTE, champion none"
+
+
+def test_a_sensor_tells_all_that_it_found_in_one_post_and_ends_in_time_where_nobody_answers(tmp_path):
+    for coin in COINS:
+        candles_until(Places(tmp_path), coin, "2026-03-01 00:00")
+
+    with serving(Webhook(pause_s=30.0)) as server, dg.DagsterInstance.ephemeral() as instance:
+        notify = {"webhook": server.url, "email_to": ("a@b.org",), "smtp_port": server.server_port, "timeout_s": 0.5}
+        plan, began = floor_plan(small_settings(tmp_path, clock=NOW, notify=notify)), time.monotonic()
+        tick = watched(plan, "tell_stale_candles", instance)
+        assert time.monotonic() - began < 5
+        server.pause.set()
+    assert set(json.loads(tick.cursor)) == set(COINS)
+    [(_, _, body)] = server.got
+    assert json.loads(body)["title"].startswith("2 notices: EDGE-DEMO: the newest bar closed")
 
 
 def test_a_sensor_whose_webhook_is_down_goes_on(tmp_path):

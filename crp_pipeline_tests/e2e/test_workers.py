@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 
-from crp_pipeline.nightly import progress_phrase, run_phases, runner_of
+from crp_pipeline.depot import Depot
+from crp_pipeline.nightly import progress_phrase, run_phases, runner_of, verdicts_of_the_night
+from crp_pipeline.places import Places
 from crp_pipeline.runners import Ended, Task, ThisProcess, Workers
 from crp_pipeline.runners.workers import PATIENCE_S
+from crp_pipeline.storage import write_parquet
 from crp_pipeline_tests.e2e.corridor import small_settings
 from crp_pipeline_tests.e2e.toy_plan import COINS, DIES, FAILS, TALKS, WAITS, toy_plan
 from crp_pipeline_tests.e2e.web_server import wait_until
@@ -33,6 +37,12 @@ def instance(folder):
 
 def workers_of(folder, instance, *, jobs, tell=lambda _: None):
     return Workers(small_settings(folder / "data"), instance, jobs=jobs, tell=tell, plan_of=toy_plan)
+
+
+def process_of(workers, coin):
+    """Id of the process that works on a coin at this moment."""
+    [busy] = [it for it in workers._busy.values() if it.task.coin == coin]
+    return busy.worker.process.pid
 
 
 def processes(folder):
@@ -76,16 +86,18 @@ def test_lines_of_two_coins_do_not_mix(folder, instance):
     with workers_of(folder, instance, jobs=2, tell=lines.append) as workers:
         assert all(it.succeeded for it in workers.run("talk", ["A", "B"]))
     printed = [line for line in lines if line.startswith(("AA", "BB"))]
+    assert len(printed) == 2 * (TALKS + 1)
     assert sorted(printed) == sorted(f"{coin * 500} {end}" for coin in "AB" for end in [*range(TALKS), "from below"])
     logged = [line for line in lines if re.fullmatch(r"\d\d:\d\d:\d\d  [AB]  talk  line \d+", line)]
     assert len(logged) == 2 * TALKS
-    assert [line for line in lines if line.endswith("without an end")] == [line for line in lines if "without" in line]
+    unended = [line for line in lines if "without" in line]
+    assert sorted(unended) == [f"{coin} without an end" for coin in "AB"]
 
 
 def test_a_night_that_is_broken_off_ends_its_runs(folder, instance):
     with workers_of(folder, instance, jobs=2) as workers:
         first = next(workers.run("sleep", [WAITS, "A"]))
-        process = workers.process_of(WAITS)
+        process = process_of(workers, WAITS)
     assert (first.task.coin, first.succeeded) == ("A", True)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
@@ -133,6 +145,16 @@ def test_one_job_needs_no_other_process(folder, instance):
         assert isinstance(runner, ThisProcess)
     with runner_of(settings, instance, jobs=2) as runner:
         assert isinstance(runner, Workers)
+
+
+def test_the_table_of_a_night_is_the_one_that_another_machine_made(tmp_path):
+    here, elsewhere = Places(tmp_path / "here"), Places(tmp_path / "elsewhere")
+    depot, settings = Depot(f"file://{tmp_path}/depot"), small_settings(here.root, storage=f"file://{tmp_path}/depot")
+    for coin in ("YESTERDAY", "TONIGHT"):
+        write_parquet(elsewhere.frame("summary"), pd.DataFrame({"coin": [coin], "verdict": ["REJECT"]}))
+        depot.push(elsewhere, None)
+        assert coin in verdicts_of_the_night(settings, here)
+    assert "YESTERDAY" not in verdicts_of_the_night(settings, here)
 
 
 class OnPaper:

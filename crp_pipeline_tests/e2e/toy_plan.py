@@ -55,3 +55,8 @@ def toy_plan(settings: PipelineSettings) -> dg.Definitions:
         for name in ("toy", "talk", "sleep")
     ]
     return dg.Definitions(assets=[toy, talk, sleep], jobs=jobs, loggers={"console": console}, executor=dg.in_process_executor)
+
+
+def no_plan(settings: PipelineSettings) -> dg.Definitions:
+    """A node whose settings allow no floor plan."""
+    raise ValueError("roster is empty\non this node")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -25,7 +26,8 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 HELM = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
 GPU = yaml.safe_load((DEPLOY / "helm" / "gpu.yaml").read_text())
-EXAMPLE = (DEPLOY / "secrets.env.example").read_text()
+CLAIM = yaml.safe_load((DEPLOY / "helm" / "data.yaml").read_text())
+EXAMPLES = {path.stem: path.read_text() for path in sorted(DEPLOY.glob("*.env.example"))}
 CRP = set(typer.main.get_command(app).commands)
 OURS = {name: it for name, it in COMPOSE["services"].items() if it["image"].startswith("crp-pipeline:")}
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in sorted(DEPLOY.rglob("*")) if path.is_file()}
@@ -52,7 +54,7 @@ CHART = {
 """What the values may say, from the schema of Dagster's chart."""
 DEPLOYMENT = {
     *("name", "image", "dagsterApiGrpcArgs", "port", "includeConfigInLaunchedRuns", "env", "envSecrets"),
-    *("nodeSelector", "podSecurityContext", "securityContext", "resources"),
+    *("nodeSelector", "podSecurityContext", "securityContext", "resources", "volumes", "volumeMounts"),
 }
 
 
@@ -132,10 +134,11 @@ def test_a_secret_is_found(text):
 
 
 def test_the_file_of_secrets_is_kept_out_of_git_and_of_the_image():
-    assert run("git", "check-ignore", "-q", DEPLOY / "secrets.env").returncode == 0
+    for name in EXAMPLES:
+        assert run("git", "check-ignore", "-q", DEPLOY / name).returncode == 0
     allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert allowed[0] == "*"
-    assert not [line for line in allowed if line.startswith("!") and "secret" in line]
+    assert not [line for line in allowed if line.startswith("!") and (".env" in line or line == "!deploy")]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -243,14 +246,39 @@ def test_what_a_run_is_launched_with_is_kubernetes(values):
     assert known.pod_spec_config["node_selector"].keys() == {"crp-pipeline/pool"}
 
 
-def test_what_a_run_mounts_is_a_volume_of_it():
-    told = HELM["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
-    mounted = {it["name"]: it["mountPath"] for it in told["containerConfig"]["volumeMounts"]}
-    assert mounted.keys() == {it["name"] for it in told["podSpecConfig"]["volumes"]}
+def test_code_server_and_runs_mount_one_volume_that_many_pods_may_write():
     [deployment] = HELM["dagster-user-deployments"]["deployments"]
-    assert list(mounted.values()) == [deployment["env"]["CRP_DATA_DIR"]]
+    assert deployment["includeConfigInLaunchedRuns"] == {"enabled": True}
+    assert deployment["volumeMounts"] == [{"name": "data", "mountPath": deployment["env"]["CRP_DATA_DIR"]}]
+    [volume] = deployment["volumes"]
+    assert volume == {"name": "data", "persistentVolumeClaim": {"claimName": CLAIM["metadata"]["name"]}}
+    assert CLAIM["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert "CRP_STORAGE" not in deployment["env"], "one or the other"
+    of_runs = HELM["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    assert "volumes" not in of_runs["podSpecConfig"], "runs inherit them, and a pod has one volume of a name"
+    assert "volumeMounts" not in of_runs["containerConfig"]
 
 
-def test_every_secret_of_the_example_is_empty_and_the_rest_is_not():
-    pairs = dict(line.split("=", 1) for line in EXAMPLE.splitlines() if line and not line.startswith("#"))
+def example(name: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in EXAMPLES[name].splitlines() if line and not line.startswith("#"))
+
+
+def test_every_secret_of_the_examples_is_empty_and_the_rest_is_not():
+    pairs = {name: value for file in EXAMPLES for name, value in example(file).items()}
     assert {name for name, value in pairs.items() if value} == {"POSTGRES_USER", "POSTGRES_DB"}
+
+
+def test_nobody_is_given_the_secrets_of_another():
+    given = {name: it["env_file"] for name, it in COMPOSE["services"].items() if "env_file" in it}
+    assert given == {"postgres": ["postgres.env"], "objects": ["objects.env"], **{name: ["secrets.env"] for name in OURS}}
+    names = [name for file in EXAMPLES for name in example(file)]
+    assert len(names) == len(set(names))
+    assert all(name.startswith(("CRP_", "AWS_")) for name in example("secrets.env"))
+
+
+def test_decisions_are_written_where_they_are_read():
+    writes, reads = (COMPOSE["services"][name]["environment"]["CRP_ONLINE_STORE"] for name in ("code", "signals"))
+    assert writes == reads
+    store = urlsplit(writes).hostname
+    assert "profiles" not in COMPOSE["services"][store], "runs write whether or not anybody serves"
+    assert {"code", "signals"} <= {name for name, it in OURS.items() if store in it["depends_on"]}

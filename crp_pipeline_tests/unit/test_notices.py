@@ -3,7 +3,8 @@
 import json
 import socketserver
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -67,6 +68,7 @@ class MailServer(socketserver.ThreadingTCPServer):
     def __init__(self, refuses=()):
         super().__init__(("127.0.0.1", 0), MailHandler)
         self.refuses, self.commands, self.mails = refuses, [], []
+        self.answers = {"EHLO": "250 AUTH LOGIN"}
 
     @property
     def port(self):
@@ -76,6 +78,9 @@ class MailServer(socketserver.ThreadingTCPServer):
 class MailHandler(socketserver.StreamRequestHandler):
     def handle(self):
         self.say("220 test")
+        self.converse()
+
+    def converse(self):
         for line in self.rfile:
             command = line.decode().strip()
             self.server.commands.append(command)
@@ -90,7 +95,7 @@ class MailHandler(socketserver.StreamRequestHandler):
                 self.say("221 bye")
                 return
             else:
-                self.say("250 AUTH LOGIN" if verb == "EHLO" else "250 ok")
+                self.say(self.server.answers.get(verb, "250 ok"))
 
     def line_of_mail(self):
         line = self.rfile.readline()
@@ -100,10 +105,32 @@ class MailHandler(socketserver.StreamRequestHandler):
         self.wfile.write(f"{line}\r\n".encode())
 
 
-def told(notice, **config):
+class DrippingServer(socketserver.ThreadingTCPServer):
+    """Answers whatever it is asked with a byte now and then, and never with a line."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), DrippingHandler)
+        self.asked, self.is_over = 0, threading.Event()
+
+    @property
+    def port(self):
+        return self.server_address[1]
+
+
+class DrippingHandler(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.server.asked += 1
+        with suppress(OSError):
+            while not self.server.is_over.wait(0.02):
+                self.wfile.write(b"2")
+
+
+def told(*notices, **config):
     """Lines of the log."""
     lines = []
-    tell(notice, NotifyConfig(**{"timeout_s": 2.0, **config}), log=lines.append)
+    tell(notices, NotifyConfig(**{"timeout_s": 2.0, **config}), log=lines.append)
     return lines
 
 
@@ -141,6 +168,46 @@ def test_every_mailbox_gets_one_plain_mail():
         "rcpt TO:<desk@example.org>",
         "rcpt TO:<night@example.org>",
     ]
+
+
+def test_several_notices_are_one_post_and_one_mail():
+    fine = Notice("failure", "ETH-USDT", "ETH-USDT: no candles")
+    with serving(Webhook()) as server, serving(MailServer()) as mail:
+        lines = told(
+            FAILED, fine, webhook=server.url, email_to=("desk@example.org",), smtp_host="127.0.0.1", smtp_port=mail.port
+        )
+    assert lines == ["failure: BTC-USDT: candles failed", "failure: ETH-USDT: no candles"]
+    title = "2 notices: BTC-USDT: candles failed; ETH-USDT: no candles"
+    [(_, _, body)], [mailed] = server.got, mail.mails
+    assert json.loads(body) == {
+        "occasion": "failure",
+        "coin": None,
+        "title": title,
+        "text": f"{title}\nBTC-USDT: candles failed\nthe exchange is silent\nETH-USDT: no candles",
+    }
+    assert mailed["Subject"] == f"crp_pipeline failure: {title}"
+
+
+def test_a_server_that_answers_byte_by_byte_keeps_nobody_waiting():
+    with serving(DrippingServer()) as server:
+        url, began = f"http://127.0.0.1:{server.port}/SECRET-TOKEN", time.monotonic()
+        notices = [Notice("stale", f"C{number}", f"C{number}: old") for number in range(50)]
+        lines = told(*notices, webhook=url, email_to=("a@b.org",), smtp_host="127.0.0.1", smtp_port=server.port, timeout_s=0.5)
+        seconds = time.monotonic() - began
+        server.is_over.set()
+    assert (seconds < 1.0, server.asked) == (True, 2)
+    assert lines[50:] == [
+        "the webhook at 127.0.0.1 did not take a notice: no answer in time",
+        f"the mail server 127.0.0.1:{server.port} did not take a notice: no answer in time",
+    ]
+
+
+def test_a_webhook_of_this_machine_is_not_looked_for_behind_a_proxy(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with serving(Webhook()) as server:
+        assert len(told(FAILED, webhook=server.url)) == 1
+    assert len(server.got) == 1
 
 
 def test_an_occasion_that_is_not_asked_for_is_only_logged():
@@ -187,7 +254,7 @@ def test_a_server_that_does_not_speak_the_protocol_is_one_sentence():
         assert line == "the webhook at 127.0.0.1 did not take a notice: BadStatusLine"
     with serving(Webhook()) as server:
         [_, line] = told(FAILED, email_to=("a@b.org",), smtp_host="127.0.0.1", smtp_port=server.server_port, timeout_s=0.3)
-    assert line.endswith("did not take a notice: it does not answer, or not as a mail server does")
+    assert line.endswith(("did not take a notice: no answer in time", "it does not answer, or not as a mail server does"))
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT"])

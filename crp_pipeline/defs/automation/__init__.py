@@ -3,7 +3,7 @@
     jobs        one per phase of a night, each with the time it may take
     night       what of the latest night has been run, and what it needs next
     schedules   the night at 00:15 UTC, the control suite every week
-    sensors     the watch over a night; declarative automation as its alternative
+    sensors     the end of dead runs; the watch over a night; declarative automation as its alternative
     conditions  what is rebuilt when something changed
     watch       failed runs, verdicts, stale candles, drift and summaries, told once each
 

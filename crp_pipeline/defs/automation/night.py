@@ -4,16 +4,21 @@ Candles of every coin, then market and controls, then one run per coin, then the
 of its night and holds up nobody; when the market fails nobody trains, and the summary follows at once. When the controls fail
 every coin trains and is judged without them, which promotes nothing that they did not vouch for before. A run that was canceled
 has ended as one that failed has. A night is told by the tag `crp/night`, its date: runs launched by hand have none and are none
-of its business, while one that is re-executed keeps its tags and takes the place of the one before.
+of its business, while one that is re-executed keeps its tags and takes the place of the one before. The latest night
+is that of the latest date, whichever run was asked for last.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
 
+from crp_pipeline.defs.turn import PARTITION
+
 NIGHT, PHASE = "crp/night", "crp/phase"
-PARTITION = "dagster/partition"
+COINS = "crp/coins"
+"""Tag of the first run of a night: the coins that candles are asked for of, so that none is waited for that was added since."""
 WILL_RETRY, RETRIED_BY = "dagster/will_retry", "dagster/auto_retry_run_id"
 """Tags by which Dagster says that a crashed run will be repeated, and then by which run."""
 PHASES = ("nightly_candles", "nightly_market", "nightly_controls", "nightly", "nightly_summary")
@@ -30,9 +35,9 @@ def next_requests(instance: dg.DagsterInstance, coins: Sequence[str]) -> list[dg
     candles, market, controls, corridor, _ = (
         {coin: run for (of, coin), run in runs.items() if of == phase} for phase in PHASES
     )
-    if not set(coins) <= set(candles) or not all(map(_has_ended, runs.values())):
+    if not _asked_for(coins, candles.values()) <= set(candles) or not all(map(_has_ended, runs.values())):
         return []
-    with_candles = [coin for coin in coins if candles[coin].status is dg.DagsterRunStatus.SUCCESS]
+    with_candles = [coin for coin in coins if coin in candles and candles[coin].status is dg.DagsterRunStatus.SUCCESS]
     to_come = [phase for phase, found in zip(PHASES[1:3], (market, controls), strict=True) if not found]
     if with_candles and to_come:
         return [request for phase in to_come for request in requests_of(phase, night, [None])]
@@ -41,6 +46,12 @@ def next_requests(instance: dg.DagsterInstance, coins: Sequence[str]) -> list[dg
     if waiting:
         return requests_of(PHASES[3], night, waiting)
     return _summary_request(night, runs)
+
+
+def _asked_for(coins: Sequence[str], candles: Iterable[dg.DagsterRun]) -> set[str]:
+    """The configured coins that belong to the night; all of them where no run says which do."""
+    told = [run.tags[COINS] for run in candles if COINS in run.tags]
+    return set(coins) & set(json.loads(told[0])) if told else set(coins)
 
 
 def _has_ended(run: dg.DagsterRun) -> bool:
@@ -71,6 +82,13 @@ def unfinished(instance: dg.DagsterInstance, *, limit: timedelta, now: datetime)
     return night, [record.dagster_run for record in alive]
 
 
+def first_requests(night: str, coins: Sequence[str]) -> list[dg.RunRequest]:
+    """The runs that a night begins with: candles of every coin."""
+    requests = requests_of(PHASES[0], night, coins)
+    told = {COINS: json.dumps(list(coins))}
+    return [*(it.with_replaced_attrs(tags={**it.tags, **told}) for it in requests[:1]), *requests[1:]]
+
+
 def requests_of(phase: str, night: str, coins: Sequence[str | None]) -> list[dg.RunRequest]:
     """One run per coin, or the one of all coins."""
     return [
@@ -86,10 +104,10 @@ def requests_of(phase: str, night: str, coins: Sequence[str | None]) -> list[dg.
 
 def _latest_night(instance: dg.DagsterInstance) -> tuple[str, Runs]:
     """Date of the latest night, and the latest run of each of its phases and coins."""
-    latest = instance.get_runs(dg.RunsFilter(tags={PHASE: PHASES[0]}), limit=1)
-    if not latest:
+    nights = dict(instance.get_run_tags([NIGHT])).get(NIGHT)
+    if not nights:
         return "", {}
-    night, runs = latest[0].tags[NIGHT], dict[tuple[str, str | None], dg.DagsterRun]()
+    night, runs = max(nights), dict[tuple[str, str | None], dg.DagsterRun]()
     for run in reversed(instance.get_runs(dg.RunsFilter(tags={NIGHT: night}))):
         key = (run.tags[PHASE], run.tags.get(PARTITION))
         runs.pop(key, None)

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from crp_pipeline.defs.automation.night import PARTITION, PHASES, requests_of, unfinished
+from crp_pipeline.defs.automation.night import first_requests, unfinished
 from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.turn import PARTITION
 from crp_pipeline.settings import PipelineSettings
 
 NIGHTLY = "15 0 * * *"
@@ -53,7 +54,7 @@ def begin_night(
     if going_on:
         told = f"the night of {before} still has {len(going_on)} to run, {_named(going_on[0])} among them"
         return dg.SkipReason(f"{told}: a night begins when the one before has ended, and downloads the bars of both")
-    return requests_of(PHASES[0], f"{scheduled:%Y-%m-%d}", coins)
+    return first_requests(f"{scheduled:%Y-%m-%d}", coins)
 
 
 def _weekly_controls(settings: PipelineSettings, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:

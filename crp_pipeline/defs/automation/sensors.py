@@ -17,8 +17,23 @@ from crp_pipeline.settings import PipelineSettings
 def sensors(
     settings: PipelineSettings, places: Places, night_jobs: Sequence[UnresolvedAssetJobDefinition]
 ) -> list[dg.SensorDefinition]:
-    """`night_watch`, `on_change`, and those that tell what happened."""
-    return [_night_watch(settings, night_jobs), _on_change(settings), *watchers(settings, places)]
+    """`dead_runs`, `night_watch`, `on_change`, and those that tell what happened."""
+    return [_dead_runs(), _night_watch(settings, night_jobs), _on_change(settings), *watchers(settings, places)]
+
+
+def _dead_runs() -> dg.SensorDefinition:
+    """On whoever begins the nights: a run from the web UI holds its place in the queue as well."""
+
+    @dg.sensor(
+        minimum_interval_seconds=30,
+        default_status=_status(is_on=True),
+        description="Ends runs of this machine whose process is gone.",
+    )
+    def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_dead_runs(context.instance, log=context.log.warning)
+        return dg.SkipReason(f"ended: {', '.join(ended)}" if ended else "no run without a process")
+
+    return dead_runs
 
 
 def _night_watch(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
@@ -28,10 +43,9 @@ def _night_watch(settings: PipelineSettings, night_jobs: Sequence[UnresolvedAsse
         jobs=list(night_jobs[1:]),
         minimum_interval_seconds=30,
         default_status=_status(is_on=settings.automation.begins != "by_hand"),
-        description="Ends runs whose process is gone, and starts each phase of a night when the one before has ended.",
+        description="Starts each phase of a night when the one before has ended.",
     )
     def night_watch(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
-        end_dead_runs(context.instance, log=context.log.warning)
         yield from next_requests(context.instance, coins.get_partition_keys())
 
     return night_watch

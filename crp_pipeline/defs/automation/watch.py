@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from crp_pipeline.defs.automation.night import PARTITION
+from crp_pipeline.defs.causes import cause_of
 from crp_pipeline.defs.partitions import coin_partitions
+from crp_pipeline.defs.turn import PARTITION
 from crp_pipeline.notices import Notice, tell
 from crp_pipeline.places import Places
 from crp_pipeline.reporting.news import News, Told, drift_news, stale_news, verdict_news
@@ -58,8 +59,7 @@ def _watcher(
     def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         told = json.loads(context.cursor) if context.cursor else {}
         seen, notices = news(told)
-        for notice in notices:
-            tell(notice, settings.notify, log=context.log.warning)
+        tell(notices, settings.notify, log=context.log.warning)
         sentence = f"told: {'; '.join(notice.title for notice in notices)}" if notices else "nothing that was not told"
         return dg.SensorResult(skip_reason=dg.SkipReason(sentence), cursor=json.dumps(seen, sort_keys=True))
 
@@ -75,7 +75,7 @@ def _failures(settings: PipelineSettings) -> dg.SensorDefinition:
         description="Tells of every failed run: which job and coin, which asset, and why.",
     )
     def tell_failures(context: dg.RunFailureSensorContext) -> None:
-        tell(_notice_of(context), settings.notify, log=context.log.warning)
+        tell([_notice_of(context)], settings.notify, log=context.log.warning)
 
     return tell_failures
 
@@ -83,7 +83,7 @@ def _failures(settings: PipelineSettings) -> dg.SensorDefinition:
 def _notice_of(context: dg.RunFailureSensorContext) -> Notice:
     run, coin = context.dagster_run, context.dagster_run.tags.get(PARTITION)
     causes = {
-        str(event.step_key): (error.cause or error).message.strip()
+        str(event.step_key): cause_of(error)
         for event in context.get_step_failure_events()
         if (error := event.step_failure_data.error) is not None
     }
@@ -105,7 +105,8 @@ def _summaries(settings: PipelineSettings) -> dg.SensorDefinition:
         assert materialized is not None
         said = {name: str(value.value) for name, value in materialized.metadata.items() if name in {"fleet", "without_verdict"}}
         missing = said.get("without_verdict", "none")
-        tell(Notice("summary", None, said["fleet"], f"without a verdict: {missing}"), settings.notify, log=context.log.info)
+        notice = Notice("summary", None, said["fleet"], f"without a verdict: {missing}")
+        tell([notice], settings.notify, log=context.log.info)
         return dg.SkipReason("told")
 
     return tell_summaries
