@@ -21,7 +21,7 @@ from crp_pipeline.contracts import interval_length
 from crp_pipeline.errors import CrpError
 from crp_pipeline.settings import PipelineSettings
 from crp_pipeline.signals.desk import Desk, Visit
-from crp_pipeline.signals.newest import Tell, newest_open
+from crp_pipeline.signals.newest import Tell, newest_open, settle_s
 
 FIRST_PAUSE_S = 2.0
 """Before a bar without a decision is asked about again; twice as long before each next time."""
@@ -153,9 +153,7 @@ class Follower:
 
 def settled_at(bar: pd.Timestamp, settings: PipelineSettings) -> datetime:
     """When the bar that opens then may be asked for: at its close, of an exchange when its last trades are booked."""
-    length = interval_length(settings.interval)
-    settle_s = settings.exchange.settle_s if settings.source == "exchange" else 0
-    settled: datetime = (bar + length + min(pd.Timedelta(settle_s, "s"), length / 2)).to_pydatetime()
+    settled: datetime = (bar + interval_length(settings.interval) + pd.Timedelta(settle_s(settings), "s")).to_pydatetime()
     return settled
 
 
