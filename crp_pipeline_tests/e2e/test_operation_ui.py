@@ -18,6 +18,9 @@ SWITCHES = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
   schedules { name scheduleState { status } } sensors { name sensorState { status } }
 } } } }"""
 
+SWITCHED_ON = '[data-index]:has(a[href$="s/{}"]) input[type=checkbox]:checked'
+"""The switch in the row of a schedule or sensor, where it is on."""
+
 
 def spoil(folder):
     """A file whose prices nobody could have traded at."""
@@ -85,11 +88,11 @@ def test_schedules_and_sensors_are_on(page, server):
     [repository] = server.ask(SWITCHES)["repositoriesOrError"]["nodes"]
     states = {it["name"]: it["scheduleState"]["status"] for it in repository["schedules"]}
     states |= {it["name"]: it["sensorState"]["status"] for it in repository["sensors"]}
-    print(states)
-    assert {"nightly", "weekly_controls", "night_watch"} <= {name for name, status in states.items() if status == "RUNNING"}
+    assert {name for name, status in states.items() if status != "RUNNING"} == {"on_change"}, "the alternative to the schedule"
     page.goto("/automation", wait_until="domcontentloaded")
-    for path in ("schedules/nightly", "sensors/night_watch"):
-        page.locator(f'a[href$="/{path}"]').wait_for()
+    for name in states.keys() - {"on_change"}:
+        page.locator(SWITCHED_ON.format(name)).wait_for(state="attached")
+    assert page.locator(SWITCHED_ON.format("on_change")).count() == 0
 
 
 def test_a_backfill_over_all_coins_runs_each_by_itself(backfilled):
@@ -110,9 +113,9 @@ def test_the_failed_coin_is_re_executed_from_its_failure_by_a_click(page, backfi
     [failed] = backfilled[BAD]
     mend(server.home / "raw")
     page.goto(f"/runs/{failed['runId']}", wait_until="domcontentloaded")
-    page.get_by_role("button", name="Re-execute").first.wait_for()
-    page.screenshot(path=server.home / "run.png")
-    page.get_by_text("Re-execute from failure").or_(page.get_by_text("From failure")).first.click()
+    page.get_by_role("button", name="Re-execute all").locator("xpath=following::button[1]").click()
+    page.get_by_role("menuitem", name="From failure").click()
+    page.get_by_role("button", name="Confirm").click()
     wait_until(lambda: len(runs_by_coin(server)[BAD]) == 2, seconds=60, what="the re-execution")
     wait_until(lambda: finished_runs(server), seconds=SECONDS_TO_FINISH, what="the re-execution")
     again = runs_by_coin(server)[BAD][-1]
