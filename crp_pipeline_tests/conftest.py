@@ -30,6 +30,15 @@ def live_parts(tmp_path_factory):
     return learned(tmp_path_factory.mktemp("live"))
 
 
+@pytest.fixture(scope="module")
+def a_day(tmp_path_factory, live_parts):
+    """A day of live decisions, bar by bar."""
+    from crp_pipeline_tests.live import NEXT, LiveCoin
+
+    live = LiveCoin(tmp_path_factory.mktemp("day"), live_parts)
+    return [live.at(n_bars).decide() for n_bars in range(NEXT, NEXT + 24)]
+
+
 @pytest.fixture
 def crp(monkeypatch, capsys):
     """Run `crp` with some words: (exit code, stdout, stderr)."""

@@ -1,6 +1,6 @@
 """A coin with a champion of real features, and a folder of candle files that goes on bar by bar: for tests of live decisions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from crp_pipeline.places import Places
 from crp_pipeline.provenance import stamp
 from crp_pipeline.registry import Registry
 from crp_pipeline.settings import LabelConfig, PipelineSettings, WalkForwardConfig, load_settings
-from crp_pipeline.signals import Desk
+from crp_pipeline.signals import Desk, Signal
+from crp_pipeline.signals.signal import TIMES
 from crp_pipeline.storage import write_parquet
 from crp_pipeline_tests.quick import quick_params
 from crp_pipeline_tests.shadows import COIN, HORIZON, candidate, register
@@ -24,6 +25,8 @@ from crp_pipeline_tests.shadows import COIN, HORIZON, candidate, register
 OTHER = "ETH-USDT"
 LEARNED = 1_000
 """Bars that the champion learned from."""
+NEXT = LEARNED + 40
+"""Bars after which tests have the next decision made."""
 HOUR = timedelta(hours=1)
 SIZES = WalkForwardConfig(train_size=600, test_size=130, embargo=HORIZON)
 LABELS = LabelConfig(horizon=HORIZON, volatility_window=20)
@@ -153,3 +156,15 @@ def with_bars(raw, changes):
             np.nan if values is None else values
         )
     return made
+
+
+def later(line, n_bars, **changes):
+    """The same line about a bar so much later."""
+    return replace(line, **{name: getattr(line, name) + n_bars * HOUR for name in TIMES}, **changes)
+
+
+def silence(line, n_bars):
+    """Lines about so many bars after this one of which nothing is to be had."""
+    told = {name: getattr(line, name) for name in TIMES}
+    nothing = Signal(coin=COIN, **told, reason="the exchange is silent", latency_ms=7.0, compute_ms=0.0)
+    return [later(nothing, bar) for bar in range(1, n_bars + 1)]

@@ -1,40 +1,36 @@
-"""Live decisions: when there is one, when there is none and why, what is written down and what becomes of it."""
+"""Live decisions: when there is one, when there is none and why, who sits on the champion's seat, and where bots read it."""
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
-from threading import Barrier
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from crp_pipeline.backtest import CostData, ExecutionModel, Sizing, lone_net_returns, run_backtest
-from crp_pipeline.contracts import LiveOutcomeSchema, check_frame
 from crp_pipeline.defs.signals import cron_after_close
-from crp_pipeline.errors import DataContractError, RegistryError
-from crp_pipeline.labels import make_labels
-from crp_pipeline.reporting.signals import decisions_figure
 from crp_pipeline.settings import INTERVALS, load_settings
 from crp_pipeline.signals import (
     FileStore,
     Newest,
-    Signal,
-    SignalLog,
-    live_numbers,
-    outcome_frame,
     put_online,
-    score,
     unsettled_s,
 )
 from crp_pipeline.signals.decision import exits_at
-from crp_pipeline.signals.log import HEAD, LOG, RECENT
-from crp_pipeline.signals.signal import TIMES
-from crp_pipeline.storage import read_parquet
-from crp_pipeline_tests.live import COIN, HOUR, LEARNED, MARKET, OTHER, LiveCoin, closed_at, repaired, whole_table, with_bars
-from crp_pipeline_tests.shadows import HORIZON
-
-NEXT = LEARNED + 40
+from crp_pipeline.signals.log import RECENT
+from crp_pipeline_tests.live import (
+    COIN,
+    HOUR,
+    LEARNED,
+    MARKET,
+    NEXT,
+    OTHER,
+    LiveCoin,
+    closed_at,
+    later,
+    repaired,
+    silence,
+    whole_table,
+    with_bars,
+)
 
 
 @pytest.fixture
@@ -312,125 +308,6 @@ def test_a_champion_is_loaded_once_and_again_when_another_one_reigns(live, live_
     assert loaded == [live.version, second, live.version]
 
 
-# the log
-
-
-def test_a_bar_keeps_its_first_decision_whoever_asks_again(live):
-    first = live.at(NEXT).decide()
-    live.raw = with_bars(MARKET, {NEXT - 1: MARKET[COIN].iloc[NEXT - 1].to_numpy() * 1.01})
-    assert live.at(NEXT, seconds=500).decide() == first
-    live.desk = live.new_desk()
-    assert live.at(NEXT, seconds=900).decide() == first
-    assert live.lines() == [first]
-
-
-def test_of_two_that_decide_a_bar_at_once_the_first_stands_and_the_other_hears_it(tmp_path, a_day):
-    folder, start = tmp_path / COIN, Barrier(2)
-    for bar in range(8):
-        rivals = [later(a_day[0], bar, signal=side) for side in (-1, 1)]
-        with ThreadPoolExecutor(2) as pool:
-            told = list(pool.map(lambda it: (start.wait(), SignalLog(folder).append(it))[1], rivals))
-        assert told[0] == told[1] == SignalLog(folder).latest()[-1]
-        assert told[0] in rivals
-    assert len(SignalLog(folder).read()) == 8
-
-
-def test_a_decision_that_comes_late_is_not_written_and_hears_the_last(tmp_path, a_day):
-    log, first = SignalLog(tmp_path / COIN), a_day[0]
-    other = replace(first, signal=-1, decided_at=first.decided_at + timedelta(seconds=1))
-    assert (log.append(first), log.append(other), log.append(a_day[1]), log.append(other)) == (first, first, a_day[1], a_day[1])
-    assert log.read() == [first, a_day[1]]
-
-
-def test_no_decision_is_written_once_per_bar_and_reason(tmp_path, a_day):
-    log, [first, second] = SignalLog(tmp_path / COIN), silence(a_day[0], 2)
-    other = replace(first, reason="the market is late")
-    told = [log.append(line) for line in (first, other, first, other, second, first, other, second)]
-    assert told == [first, other, other, other, *[second] * 4]
-    assert log.read() == [first, other, second]
-
-
-def test_a_decision_may_follow_no_decision_about_its_bar_or_a_later_one(tmp_path, a_day):
-    """A clock that was ahead for a moment keeps no bar from being decided."""
-    log, ahead = SignalLog(tmp_path / COIN), silence(a_day[0], 1_000)[-1]
-    late = replace(ahead, open_time=a_day[0].open_time)
-    assert [log.append(line) for line in (ahead, a_day[0], late, a_day[1])] == [ahead, a_day[0], a_day[0], a_day[1]]
-    assert log.read() == [ahead, a_day[0], a_day[1]]
-
-
-def test_who_asks_again_without_a_champion_hears_the_same(tmp_path):
-    live = LiveCoin(tmp_path)
-    for seconds in (1, 2, 3):
-        live.at(NEXT, seconds=seconds).decide()
-    live.at(NEXT + 1).decide()
-    assert [line.closed_at for line in live.lines()] == [closed_at(NEXT), closed_at(NEXT + 1)]
-
-
-def test_a_decision_about_an_earlier_bar_is_not_written(live):
-    live.at(NEXT).decide()
-    live.clock.now = closed_at(NEXT) + timedelta(seconds=30)
-    live.write(COIN, MARKET[COIN].iloc[: NEXT - 1])
-    later = live.at(NEXT + 2)
-    later.write(COIN, MARKET[COIN].iloc[: NEXT - 1])
-    assert later.decide().open_time == closed_at(NEXT) - HOUR
-    assert len(live.lines()) == 1
-
-
-def test_a_line_reads_back_to_the_bit(live):
-    found = live.at(NEXT).decide()
-    assert live.lines() == [found] == live.desk.log(COIN).latest()
-
-
-def test_an_altered_line_is_found_and_nothing_is_added_to_it(live):
-    for n_bars in (NEXT, NEXT + 1, NEXT + 2):
-        live.at(n_bars).decide()
-    path = live.places.signals(COIN) / LOG
-    whole = path.read_bytes()
-    path.write_bytes(
-        whole.replace(b'"signal": ', b'"signal": -', 1) if b'"signal": 1' in whole else whole.replace(b"0.", b"1.", 1)
-    )
-    with pytest.raises(DataContractError, match="line 2 of the log of live decisions does not follow"):
-        live.lines()
-    with pytest.raises(DataContractError, match="log of live decisions"):
-        live.at(NEXT + 3).decide()
-
-
-def test_a_line_that_was_cut_off_never_happened_and_the_next_one_takes_its_place(live):
-    first = live.at(NEXT).decide()
-    with (live.places.signals(COIN) / LOG).open("ab") as chain:
-        chain.write(b'{"coin": "BTC')
-    assert live.lines() == [first]
-    second = live.at(NEXT + 1).decide()
-    assert live.lines() == [first, second]
-
-
-def test_a_line_whose_head_is_pending_happened(live):
-    live.at(NEXT).decide()
-    before = (live.places.signals(COIN) / HEAD).read_text()
-    second = live.at(NEXT + 1).decide()
-    (live.places.signals(COIN) / HEAD).write_text(before)
-    third = live.at(NEXT + 2).decide()
-    assert live.lines()[1:] == [second, third]
-
-
-def test_a_long_log_is_not_read_to_add_a_line(tmp_path, live, monkeypatch):
-    log, first = SignalLog(tmp_path / "long"), live.at(NEXT).decide()
-    for bar in range(RECENT + 16):
-        log.append(replace(first, open_time=first.open_time + bar * HOUR))
-    monkeypatch.setattr("crp_pipeline.chain.Chain.links", lambda _: pytest.fail("the whole chain was read"))
-    last = replace(first, open_time=first.open_time + (RECENT + 16) * HOUR)
-    assert log.append(last) == last == log.latest(5)[-1]
-    assert [it.open_time for it in log.latest(5)] == [
-        first.open_time + bar * HOUR for bar in range((RECENT + 16) - 4, (RECENT + 16) + 1)
-    ]
-
-
-@pytest.mark.parametrize("coin", ["../x", "btc", "", "A/B"])
-def test_what_is_no_name_of_a_coin_has_no_log(live, coin):
-    with pytest.raises(RegistryError, match="not the name of a coin"):
-        live.desk.decide(coin)
-
-
 # where bots read it
 
 
@@ -471,167 +348,7 @@ def test_a_store_that_was_out_of_reach_is_offered_the_decision_again_by_who_asks
     assert told == [Newest(live.lines()[0], features_at(NEXT))] * 2
 
 
-# outcomes
-
-
-@pytest.fixture(scope="module")
-def a_day(tmp_path_factory, live_parts):
-    """The lines of a day."""
-    live = LiveCoin(tmp_path_factory.mktemp("day"), live_parts)
-    return [live.at(n_bars).decide() for n_bars in range(NEXT, NEXT + 24)]
-
-
-@pytest.fixture
-def followed(tmp_path, a_day):
-    """A coin with these lines in its log, and the candles of a day after."""
-    live = LiveCoin(tmp_path)
-    for line in a_day:
-        live.desk.log(COIN).append(line)
-    return live, repaired(MARKET[COIN].iloc[: NEXT + 48])
-
-
-def test_a_decision_is_scored_by_the_label_and_the_backtests_own_fill(followed):
-    live, candles = followed
-    made = live.desk.score(COIN, candles)
-    labels = make_labels(candles, live.settings.labels).loc[made["open_time"]]
-    assert list(made["open_time"]) == [line.open_time for line in live.lines()]
-    assert list(made["outcome"]) == list(labels["signal"])
-    assert list(made["label_end"]) == list(labels["label_end"])
-    assert (made["hit"] == (made["signal"] == made["outcome"])).all()
-    for row in made.itertuples():
-        trade = traded_alone(row, candles, live.settings)
-        assert row.net_return == pytest.approx(trade, rel=1e-12, abs=1e-15)
-    assert made["net_return"].abs().max() > 0
-
-
-def traded_alone(row, candles, settings):
-    """What `run_backtest` makes of this one decision."""
-    decision = pd.DataFrame({"signal": [row.signal]}, index=candles.index[candles.index == row.open_time])
-    result = run_backtest(
-        candles, decision.join(exits_at(candles, settings)), execution=settings.execution, sizing=settings.sizing
-    )
-    return result.trades["return_net"].sum()
-
-
-def test_a_decision_waits_until_its_label_has_ended(followed):
-    live, candles = followed
-    ends = pd.DatetimeIndex([line.open_time for line in live.lines()]) + (HORIZON + 1) * pd.Timedelta("1h")
-    early = live.desk.score(COIN, candles.iloc[: NEXT + 20])
-    assert len(early) == (ends <= candles.index[NEXT + 19]).sum() > 0
-    assert len(live.desk.score(COIN, candles)) == 24
-    pd.testing.assert_frame_equal(live.desk.outcomes(COIN).iloc[: len(early)], early)
-    check_frame(read_parquet(live.places.outcomes(COIN)), LiveOutcomeSchema, what="stored")
-
-
-def test_no_decision_and_a_label_that_touches_a_hole_have_no_outcome(followed):
-    live, _ = followed
-    broken = repaired(with_bars(MARKET, {NEXT + 15: None})[COIN].iloc[: NEXT + 48].dropna())
-    made = live.desk.score(COIN, broken)
-    assert len(made) == 24 - len([bar for bar in range(24) if NEXT - 1 + bar <= NEXT + 15 <= NEXT - 1 + bar + HORIZON + 1])
-
-
-def test_a_damaged_file_of_outcomes_is_made_anew_from_the_log(followed):
-    live, candles = followed
-    made = live.desk.score(COIN, candles)
-    live.places.outcomes(COIN).write_bytes(b"broken")
-    pd.testing.assert_frame_equal(live.desk.score(COIN, candles), made)
-    assert "cannot be read" in live.said[0]
-
-
-def later(line, n_bars, **changes):
-    """The same line about a bar so much later."""
-    return replace(line, **{name: getattr(line, name) + n_bars * HOUR for name in TIMES}, **changes)
-
-
-def silence(line, n_bars):
-    """Lines about so many bars after this one of which nothing is to be had."""
-    told = {name: getattr(line, name) for name in TIMES}
-    nothing = Signal(coin=COIN, **told, reason="the exchange is silent", latency_ms=7.0, compute_ms=0.0)
-    return [later(nothing, bar) for bar in range(1, n_bars + 1)]
-
-
-@pytest.mark.parametrize("n_scored", [0, 1])
-def test_decisions_before_a_long_silence_are_scored_after_it(tmp_path, a_day, n_scored):
-    live, candles = LiveCoin(tmp_path), repaired(MARKET[COIN].iloc[: NEXT + RECENT + 20])
-    log = live.desk.log(COIN)
-    for line in a_day[:2]:
-        log.append(line)
-    assert len(live.desk.score(COIN, candles.iloc[: NEXT + HORIZON + n_scored])) == n_scored
-    for line in silence(a_day[1], RECENT + 6):
-        log.append(line)
-    assert live.desk._since(COIN) < a_day[n_scored].open_time
-    assert list(live.desk.score(COIN, candles)["open_time"]) == [line.open_time for line in a_day[:2]]
-    assert live.desk._since(COIN) is None
-
-
-def test_a_damaged_file_of_outcomes_is_made_anew_from_before_a_long_silence(followed, a_day):
-    live, candles = followed
-    made = live.desk.score(COIN, candles)
-    for line in silence(a_day[-1], RECENT + 6):
-        live.desk.log(COIN).append(line)
-    live.places.outcomes(COIN).write_bytes(b"broken")
-    pd.testing.assert_frame_equal(live.desk.score(COIN, candles), made)
-
-
-def test_the_lone_returns_are_those_of_the_trades_that_the_backtest_enters(live):
-    rng = np.random.default_rng(3)
-    candles = repaired(with_bars(MARKET, {500: None, **dict.fromkeys(range(800, 810))})[COIN].dropna())
-    decisions = pd.DataFrame({"signal": rng.choice([-1, 0, 1], len(candles))}, index=candles.index)
-    decisions = decisions.join(exits_at(candles, live.settings)).dropna()
-    execution = ExecutionModel(horizon=HORIZON, funding_bps=1.0, maker_fee_bps=2.0)
-    earned = lone_net_returns(candles, decisions, execution=execution)
-    trades = run_backtest(candles, decisions, execution=execution, sizing=Sizing()).trades
-    assert len(trades) > 100
-    np.testing.assert_allclose(earned[trades["decision_time"]], trades["return_net"], rtol=1e-9, atol=1e-12)
-    assert (earned[decisions["signal"] == 0] == 0).all()
-
-
-def test_what_decisions_add_up_to_is_counted_by_hand():
-    times = pd.date_range("2024-01-01", periods=5, freq="7h", tz="UTC")
-    frame = outcome_frame(
-        pd.DataFrame(
-            {
-                "open_time": times,
-                "version": "a",
-                "signal": [1, 1, -1, 0, -1],
-                "p_short": 0.2,
-                "p_neutral": 0.2,
-                "p_long": 0.6,
-                "confidence": [0.6, 0.6, 0.8, 0.6, 0.8],
-                "expected_return": 0.0,
-                "label_end": times + pd.Timedelta("7h"),
-                "outcome": [1, -1, -1, 0, -1],
-                "net_return": [0.02, -0.01, 0.03, 0.0, -0.02],
-                "hit": [True, False, True, True, True],
-            }
-        )
-    )
-    found = live_numbers(frame, level=0.95)
-    assert (found["scored"], found["sides"], found["effective_n"]) == (5.0, 4.0, 4.0)
-    assert (found["hit_rate"], found["win_rate"]) == (0.75, 0.5)
-    assert found["zero_skill_hit_rate"] == 0.5 * 0.25 + 0.5 * 0.75
-    assert found["expected_hit_rate"] == pytest.approx(0.7)
-    assert found["hit_rate_low"] < 0.75 < found["hit_rate_high"]
-    assert (found["net_return"], found["net_return_bps"]) == pytest.approx((0.02, 50.0))
-    assert found["calibration_error"] == pytest.approx(0.6 * abs(0.6 - 2 / 3) + 0.4 * 0.2)
-
-
-def test_nothing_scored_says_nothing():
-    found = live_numbers(outcome_frame(pd.DataFrame()), level=0.95)
-    assert (found["scored"], found["net_return"]) == (0.0, 0.0)
-    assert np.isnan([found["hit_rate"], found["zero_skill_hit_rate"], found["calibration_error"]]).all()
-
-
-def test_outcomes_are_of_the_coins_own_costs(followed):
-    live, candles = followed
-    dear = replace(live.settings.execution, fee_bps=50.0)
-    own = live.settings.model_copy(update={"execution": dear})
-    cheap, paid = (score(live.lines(), candles, it, CostData()) for it in (live.settings, own))
-    sides = cheap["signal"] != 0
-    assert (paid["net_return"][sides] < cheap["net_return"][sides]).all()
-
-
-# around it
+# when it is asked for
 
 
 @pytest.mark.parametrize(
@@ -678,13 +395,3 @@ def test_the_schedule_waits_for_an_exchange_that_books_trades_late(interval, set
 def test_a_bar_of_one_minute_is_waited_for_until_the_exchange_gives_it(changes, seconds_after_close, waits):
     settings = load_settings(**{"source": "exchange", "coins": (COIN,), "interval": "1m", **changes})
     assert unsettled_s(closed_at(NEXT) + timedelta(seconds=seconds_after_close), settings) == waits
-
-
-def test_the_picture_counts_what_was_decided(followed):
-    live, candles = followed
-    rows = pd.DataFrame([vars(it) for it in live.lines()]).set_index("open_time")
-    [axes] = decisions_figure(candles, rows, coin=COIN).axes
-    sides = rows["signal"].value_counts()
-    assert axes.get_title() == (
-        f"{COIN}: the last 24 bars decided {sides.get(1, 0)} long, {sides.get(0, 0)} neutral, {sides.get(-1, 0)} short, 0 not at all"
-    )

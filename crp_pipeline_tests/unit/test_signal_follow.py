@@ -15,10 +15,8 @@ from crp_pipeline.settings import load_settings
 from crp_pipeline.signals import Follower, until_asked_to_end
 from crp_pipeline.signals.follow import FIRST_PAUSE_S, LONGEST_WAIT_S, settled_at
 from crp_pipeline.signals.log import LOG
-from crp_pipeline_tests.live import COIN, HOUR, LEARNED, MARKET, OTHER, LiveCoin, closed_at
+from crp_pipeline_tests.live import COIN, HOUR, MARKET, NEXT, OTHER, LiveCoin, closed_at
 from crp_pipeline_tests.shadows import HORIZON
-
-NEXT = LEARNED + 40
 
 
 @pytest.fixture
