@@ -158,16 +158,14 @@ class PipelineSettings(BaseSettings):
 
     def without_secrets(self) -> Self:
         """The same settings as another machine may see them: it has secrets of its own, or none."""
-        return self._with_secrets(None, None, None, None)
+        return self.with_secrets_of(ToldSettings())
 
     def with_secrets_of(self, other: "PipelineSettings") -> Self:
         """The same settings with the secrets of others, those that are not set there included."""
-        return self._with_secrets(other.online_store, other.mlflow, other.notify.webhook, other.notify.smtp_password)
-
-    def _with_secrets(self, *of: SecretStr | None) -> Self:
-        online_store, mlflow, webhook, smtp_password = of
-        notify = replace(self.notify, webhook=webhook, smtp_password=smtp_password)
-        return self.model_copy(update={"online_store": online_store, "mlflow": mlflow, "notify": notify})
+        notify = replace(self.notify, webhook=other.notify.webhook, smtp_password=other.notify.smtp_password)
+        exchange = replace(self.exchange, client_options=other.exchange.client_options)
+        stores = {"online_store": other.online_store, "mlflow": other.mlflow}
+        return self.model_copy(update={"notify": notify, "exchange": exchange, **stores})
 
     def present(self) -> datetime:
         """The present moment in UTC, or the one that `clock` tells."""
