@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -18,6 +19,9 @@ def s3_server() -> Iterator[tuple[str, dict[str, str]]]:
     server.start()
     try:
         host, port = server.get_host_and_port()
+        # what moto holds outlives its server for as long as the process lives
+        with urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")):
+            pass
         variables = {
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,

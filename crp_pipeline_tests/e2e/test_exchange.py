@@ -266,6 +266,7 @@ def undisturbed(tmp_path_factory):
         return bars, files_of(archive), len(exchange.asked_for_bars())
 
 
+@pytest.mark.slow
 def test_a_download_that_dies_at_any_request_resumes_to_the_same_files(undisturbed, tmp_path):
     bars, expected, n_requests = undisturbed
     for request_number in range(n_requests):
@@ -301,6 +302,7 @@ def dies_after(n_calls):
     return fsync
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_months", [0, 1, 3])
 def test_a_killed_process_leaves_whole_months_and_the_next_one_finishes(undisturbed, tmp_path, n_months):
     bars, expected, _ = undisturbed
@@ -362,6 +364,7 @@ def faults():
     return st.tuples(noisy, silent).flatmap(lambda both: st.permutations(both[0] + both[1]))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(stories())
 def test_the_archive_is_what_the_exchange_first_said_of_every_closed_bar(story):

@@ -13,6 +13,9 @@ from crp_pipeline_tests.e2e.kill_points import TAKES_SPACE, contents, in_a_child
 WHY = "[^;]*No space left on device[^;]*; what was there before stays"
 
 LONG = {
+    "a backtest is stored",
+    "a bundle is saved",
+    "months of an exchange are stored",
     "a data set is exported",
     "a damaged ledger is begun anew",
     "a candidate is registered and rejected",

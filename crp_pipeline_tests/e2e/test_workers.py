@@ -116,6 +116,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_worker_whose_night_is_killed_ends_as_well(tmp_path):
     asleep = tmp_path / "data" / "asleep"
     (tmp_path / "night.py").write_text(ALONE)
