@@ -20,7 +20,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-from crp_pipeline.settings.operations import NotifyConfig, Occasion
+from crp_pipeline.settings.operations import NotifyConfig, Occasion, is_loopback
 
 Log = Callable[[str], object]
 
@@ -30,7 +30,6 @@ CUT = " ..."
 REDIRECTS = range(300, 400)
 TLS_PORT = 465
 """Where a mail server encrypts from the first byte on (RFC 8314)."""
-HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _post(notice: Notice, config: NotifyConfig) -> None:
     body, kind = json.dumps(told).encode(), {"Content-Type": "application/json", "User-Agent": "crp-pipeline"}
     request = Request(config.webhook.get_secret_value(), data=body, headers=kind, method="POST")  # noqa: S310
     # a proxy that the environment names cannot reach this machine's own webhook
-    no_proxy = [ProxyHandler({})] if _host(config) in HERE else []
+    no_proxy = [ProxyHandler({})] if is_loopback(_host(config)) else []
     try:
         build_opener(_NoRedirect, *no_proxy).open(request, timeout=config.timeout_s).close()
     except HTTPError as answer:
@@ -146,7 +145,7 @@ def _log_in(server: smtplib.SMTP, config: NotifyConfig) -> None:
     """
     server.ehlo()
     encrypted = isinstance(server, smtplib.SMTP_SSL)
-    is_here = config.smtp_host in HERE and config.smtp_password is None
+    is_here = is_loopback(config.smtp_host) and config.smtp_password is None
     if not encrypted and not is_here and server.has_extn("starttls"):
         server.starttls(context=ssl.create_default_context())
         server.ehlo()

@@ -14,6 +14,7 @@ from crp_pipeline.settings.operations import (
     NotifyConfig,
     RetentionConfig,
     SignalsConfig,
+    is_loopback,
 )
 from crp_pipeline.settings.parameters import (
     INTERVALS,
@@ -66,6 +67,7 @@ __all__ = [
     "Sizing",
     "ToldSettings",
     "WalkForwardConfig",
+    "is_loopback",
     "is_store_url",
     "load_settings",
 ]

@@ -1,5 +1,6 @@
 """What runs a night and what follows it: signals, drift, retention, notices and limits. None of it changes what is learned."""
 
+import ipaddress
 import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -111,3 +112,11 @@ class LimitsConfig:
     """Unit of the pauses: the n-th is 2**n - 1 of it, one more or less by chance; of 60 they are at most 2, 4 and 8 minutes."""
     networks_on_gpu: bool = False
     """True: networks wait for one another in the pool `gpu`, not with all other training in `cpu_training`."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address; a name other than localhost may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

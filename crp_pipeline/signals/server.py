@@ -4,7 +4,6 @@ Every answer is what the log of live decisions says, so that `crp predict` and t
 page asks for it, the description of the pages included. What goes wrong is one sentence without a path.
 """
 
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -20,7 +19,7 @@ from crp_pipeline.errors import CrpError, DataContractError
 from crp_pipeline.places import Places
 from crp_pipeline.registry import Registry
 from crp_pipeline.registry.card import COIN
-from crp_pipeline.settings import PipelineSettings
+from crp_pipeline.settings import PipelineSettings, is_loopback
 from crp_pipeline.signals.log import SignalLog, logged_coins
 from crp_pipeline.signals.signal import Signal
 
@@ -75,14 +74,6 @@ def refuse_open_door(host: str, token: str | None) -> None:
     """Nothing for a loopback address or where a token is asked for; raises `DataContractError` otherwise."""
     if not token and not is_loopback(host):
         raise DataContractError(f"host {host} can be reached from elsewhere: set {TOKEN_VARIABLE}, or serve on 127.0.0.1")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address; a name other than localhost may lead anywhere."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def create_app(settings: PipelineSettings, *, token: str | None = None, clock: Callable[[], datetime] | None = None) -> FastAPI:

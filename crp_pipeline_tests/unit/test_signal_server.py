@@ -21,9 +21,10 @@ import pytest
 import uvicorn
 
 from crp_pipeline.errors import DataContractError
+from crp_pipeline.settings import is_loopback
 from crp_pipeline.signals import SignalLog
 from crp_pipeline.signals.log import HEAD, LOG
-from crp_pipeline.signals.server import create_app, is_loopback, refuse_open_door, serve
+from crp_pipeline.signals.server import create_app, refuse_open_door, serve
 from crp_pipeline_tests.live import COIN, LEARNED, OTHER, LiveCoin, closed_at
 from crp_pipeline_tests.unit.test_signal_stores import CLOSED, decision, free_port, no_decision
 
